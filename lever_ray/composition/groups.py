@@ -1,0 +1,164 @@
+"""Groups of candidate policies, and the cover of a composite objective by sub-objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from lever_ray.embedding.offline import Pool
+from lever_ray.errors import InvalidValue, UncoveredObjective
+from lever_ray.gridworld.objective import TERMS, Objective, check_weights
+
+
+@dataclass(frozen=True)
+class PolicyGroup:
+    """The policies of one environment that share a sub-objective, ordered by id.
+
+    Attributes:
+        objective: the sub-objective's name.
+        ids: n policy ids, ascending.
+        q: float32[n, S, A], action values in reward units.
+        support: uint8[n, S], bit ``a`` says that action ``a`` was taken in training.
+        totals: float64[n], recorded greedy returns on the own objective.
+    """
+
+    objective: str
+    ids: tuple[str, ...]
+    q: np.ndarray
+    support: np.ndarray
+    totals: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class CandidateSpace:
+    """The product of m groups; a candidate is an index tuple, one member of each group.
+
+    Attributes:
+        groups: the groups, in the order of the tuples.
+        pool: every member of every group.
+        offsets: int32[m], row of the pool at which each group begins.
+        sizes: members per group.
+    """
+
+    groups: tuple[PolicyGroup, ...]
+    pool: Pool
+    offsets: np.ndarray
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, groups: Sequence[PolicyGroup], *, weights: Sequence[float] | None = None) -> CandidateSpace:
+        """Stack groups into one pool.
+
+        Args:
+            groups: at least one, none empty, all of the same S and A.
+            weights: one factor per group on its action values; all 1 by default.
+
+        Raises:
+            InvalidValue: no groups, an empty group, differing shapes, NaN, or bad weights.
+        """
+        _check_groups(groups)
+        factors = [1.0] * len(groups) if weights is None else [float(weight) for weight in weights]
+        if len(factors) != len(groups):
+            raise InvalidValue(f"{len(factors)} weights for {len(groups)} groups; give one per group")
+        check_weights(factors, what="group weights")
+        scaled = [group.q if factor == 1.0 else group.q * np.float32(factor) for group, factor in zip(groups, factors, strict=True)]
+        sizes = tuple(len(group) for group in groups)
+        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+        pool = Pool(np.concatenate(scaled), np.concatenate([group.support for group in groups]))
+        return cls(tuple(groups), pool, offsets, sizes)
+
+    @property
+    def candidates(self) -> int:
+        """How many candidates the product has."""
+        return int(np.prod(np.array(self.sizes, dtype=object)))
+
+    def mixtures(self, candidates: np.ndarray) -> np.ndarray:
+        """Rows of the pool, int32[K, m], of index tuples int[K, m]."""
+        return (candidates + self.offsets).astype(np.int32)
+
+    def ids(self, candidate: Sequence[int]) -> tuple[str, ...]:
+        """Policy ids of one index tuple."""
+        return tuple(group.ids[index] for group, index in zip(self.groups, candidate, strict=True))
+
+
+def _check_groups(groups: Sequence[PolicyGroup]) -> None:
+    if not groups:
+        raise InvalidValue("no groups to compose; give at least one")
+    for group in groups:
+        if not len(group):
+            raise InvalidValue(f"group {group.objective!r} has no policies; train some for that objective or choose other groups")
+        if group.q.shape[1:] != groups[0].q.shape[1:]:
+            raise InvalidValue(
+                f"group {group.objective!r} has tables {group.q.shape[1:]}, group {groups[0].objective!r} {groups[0].q.shape[1:]}; "
+                "a composition takes policies of one environment"
+            )
+        if not np.isfinite(group.q).all():
+            broken = [group.ids[index] for index in np.flatnonzero(~np.isfinite(group.q).all(axis=(1, 2)))]
+            raise InvalidValue(f"policies {broken[:3]} of group {group.objective!r} hold NaN or infinite values; leave them out or retrain them")
+
+
+def cover(objective: Objective, available: Iterable[str]) -> tuple[str, ...]:
+    """The smallest exact cover of an objective's terms by available sub-objectives.
+
+    Among covers of equal size the coarser comes first (its largest part larger), then the alphabetically first.
+
+    Args:
+        objective: the composite objective.
+        available: names of the objectives that policies exist for.
+
+    Returns:
+        Names of the parts, in the order in which their first terms stand in the objective.
+
+    Raises:
+        UncoveredObjective: no exact cover exists; the message names the uncovered terms.
+    """
+    wanted = frozenset(objective.terms)
+    parts = sorted({name for name in available if frozenset(name.split("-")) <= wanted})
+    for size in range(1, len(wanted) + 1):
+        covers = [chosen for chosen in combinations(parts, size) if _is_partition(chosen, wanted)]
+        if covers:
+            best = min(covers, key=lambda chosen: (sorted((-_terms(name) for name in chosen)), chosen))
+            return tuple(sorted(best, key=lambda name: TERMS.index(name.split("-")[0])))
+    raise UncoveredObjective(_uncovered_message(objective, parts))
+
+
+def _terms(name: str) -> int:
+    return name.count("-") + 1
+
+
+def _is_partition(chosen: Sequence[str], wanted: frozenset[str]) -> bool:
+    terms = [term for name in chosen for term in name.split("-")]
+    return len(terms) == len(wanted) and frozenset(terms) == wanted
+
+
+def check_cover(objective: Objective, groups: Sequence[str]) -> None:
+    """Refuse groups that do not cover an objective exactly.
+
+    Raises:
+        UncoveredObjective: naming terms that are missing, repeated or not asked for.
+    """
+    terms = [term for name in groups for term in name.split("-")]
+    missing = [term for term in objective.terms if term not in terms]
+    extra = sorted({term for term in terms if term not in objective.terms or terms.count(term) > 1})
+    if missing or extra:
+        raise UncoveredObjective(
+            f"groups {', '.join(groups)} do not cover {objective.name!r} exactly"
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+            + (f"; repeated or not asked for: {', '.join(extra)}" if extra else "")
+            + ". Every term must stand in exactly one group."
+        )
+
+
+def _uncovered_message(objective: Objective, parts: Sequence[str]) -> str:
+    reached = {term for name in parts for term in name.split("-")}
+    missing = [term for term in objective.terms if term not in reached]
+    held = ", ".join(parts) or "none"
+    if missing:
+        return f"no policy covers {', '.join(missing)} of objective {objective.name!r} (usable sub-objectives held: {held}); train policies for what is missing"
+    return f"objective {objective.name!r} has no exact cover by {held}: every combination repeats a term; train policies for a single term"

@@ -1,0 +1,108 @@
+"""Beam search over full states (position, golds left, lever), on recorded transitions or on all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from lever_ray.gridworld.task import TERMINAL, Task, nearest_gold, popcount, step
+from lever_ray.gridworld.terrain import ACTIONS
+
+FULL_SUPPORT = np.uint8(15)
+
+
+@njit(cache=True, nogil=True)
+def beam_search(task, support, width, gold_value, lever_value):
+    """Best route found within the horizon.
+
+    Per step at most ``width`` states are kept: the best score of every (position, golds, lever), where a score is the
+    return so far, ``gold_value`` per gold taken and ``lever_value`` for the lever.
+
+    Args:
+        task: see :class:`lever_ray.gridworld.task.Task`.
+        support: uint8[S], bit ``a`` allows action ``a``.
+        width: states kept per step.
+        gold_value: what a gold in hand is worth beyond its reward, in reward units.
+        lever_value: likewise the lever.
+
+    Returns:
+        ``(total, actions int8[T])`` of the best route, terminal or truncated.
+    """
+    moves, events, tabulated, near, rules = task
+    horizon, table_size = rules.horizon, 1
+    while table_size < 8 * width:
+        table_size *= 2
+    states, golds, levers = np.empty((2, ACTIONS * width), np.int32), np.empty((2, ACTIONS * width), np.uint64), np.empty((2, ACTIONS * width), np.uint8)
+    nearest, totals = np.empty((2, ACTIONS * width), np.int32), np.empty((2, ACTIONS * width))
+    parents, taken = np.empty((horizon, width), np.int32), np.empty((horizon, width), np.int8)
+    origin, action_of, scores = np.empty(ACTIONS * width, np.int32), np.empty(ACTIONS * width, np.int8), np.empty(ACTIONS * width)
+    owner, stamp = np.empty(table_size, np.int32), np.full(table_size, -1, np.int32)
+    states[0, 0], golds[0, 0], levers[0, 0], totals[0, 0] = rules.start, rules.all_golds, 0, 0.0
+    nearest[0, 0] = nearest_gold(near, rules.start, rules.all_golds)
+    count, best, best_time, best_parent, best_action = 1, -np.inf, 0, 0, 0
+    for time in range(horizon):
+        grown = 0
+        for index in range(count):
+            for action in range(ACTIONS):
+                if not (support[states[0, index]] >> action) & 1:
+                    continue
+                state, left, lever, close, reward, event = step(
+                    moves, events, tabulated, near, rules,
+                    states[0, index], golds[0, index], levers[0, index], nearest[0, index], action,
+                )  # fmt: skip
+                total = totals[0, index] + reward
+                if event & TERMINAL or time == horizon - 1:
+                    if total > best:
+                        best, best_time, best_parent, best_action = total, time, index, action
+                    if event & TERMINAL:
+                        continue
+                spread = (left * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(2 * state + lever) * np.uint64(0xC2B2AE3D27D4EB4F))
+                slot = np.int64((spread ^ (spread >> np.uint64(29))) & np.uint64(table_size - 1))
+                place = -1
+                while stamp[slot] == time:
+                    other = owner[slot]
+                    if states[1, other] == state and golds[1, other] == left and levers[1, other] == lever:
+                        place = other
+                        break
+                    slot = (slot + 1) & (table_size - 1)
+                if place >= 0 and totals[1, place] >= total:
+                    continue
+                if place < 0:
+                    place = grown
+                    grown += 1
+                    stamp[slot], owner[slot] = time, place
+                states[1, place], golds[1, place], levers[1, place] = state, left, lever
+                nearest[1, place], totals[1, place] = close, total
+                origin[place], action_of[place] = index, action
+                scores[place] = total - gold_value * popcount(left) + lever_value * lever
+        if grown == 0:
+            break
+        kept = np.argsort(-scores[:grown], kind="mergesort")[:width] if grown > width else np.arange(grown)
+        count = len(kept)
+        for rank in range(count):
+            place = kept[rank]
+            states[0, rank], golds[0, rank], levers[0, rank] = states[1, place], golds[1, place], levers[1, place]
+            nearest[0, rank], totals[0, rank] = nearest[1, place], totals[1, place]
+            parents[time, rank], taken[time, rank] = origin[place], action_of[place]
+    route = np.empty(best_time + 1 if best > -np.inf else 0, np.int8)
+    if len(route):
+        route[best_time] = best_action
+        rank = best_parent
+        for time in range(best_time - 1, -1, -1):
+            route[time] = taken[time, rank]
+            rank = parents[time, rank]
+    return best, route
+
+
+def plan(task: Task, *, width: int, support: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+    """Best route over several weightings of golds and lever in hand: ``(total, actions int8[T])``.
+
+    Args:
+        task: see :class:`lever_ray.gridworld.task.Task`.
+        width: beam width, at least 1.
+        support: uint8[S] of allowed actions; all of them by default.
+    """
+    allowed = np.full(len(task.events), FULL_SUPPORT) if support is None else support
+    weightings = ((0.0, 0.0), (5.0, 20.0), (15.0, 60.0))
+    routes = [beam_search(task, allowed, width, gold, lever) for gold, lever in weightings]
+    return max(routes, key=lambda found: found[0])

@@ -1,0 +1,63 @@
+"""Errors whose messages name the offending value and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LeverError(Exception):
+    """Base of every error that lever-ray raises on purpose; its message is meant for a person."""
+
+
+class InvalidValue(LeverError, ValueError):
+    """A setting or argument has a value outside its domain."""
+
+
+class UnknownName(LeverError, LookupError):
+    """A name is not among the known ones; the message lists them and the nearest match.
+
+    Args:
+        kind: what the name should have been, e.g. ``"objective"``.
+        name: the name that was given.
+        known: the names that would have been accepted.
+        hint: one more sentence for the message.
+    """
+
+    def __init__(self, kind: str, name: object, known: Iterable[str], *, hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        match = difflib.get_close_matches(str(name), self.known, n=1, cutoff=0.4)
+        suggestion = f" Did you mean {match[0]!r}?" if match else ""
+        listed = ", ".join(self.known[:12]) or "none"
+        more = f" and {len(self.known) - 12} more" if len(self.known) > 12 else ""
+        message = f"unknown {kind} {name!r}.{suggestion} Known: {listed}{more}. {hint}"
+        super().__init__(message.rstrip())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_restore_unknown_name, (self.kind, self.name, self.known, str(self)))
+
+
+def _restore_unknown_name(kind: str, name: object, known: tuple[str, ...], message: str) -> UnknownName:
+    error = UnknownName(kind, name, known)
+    error.args = (message,)
+    return error
+
+
+class InvalidLayout(InvalidValue):
+    """A layout breaks a rule of the grid: overlapping or out-of-range cells, or nothing to reach."""
+
+
+class UnmatchedQuery(LeverError):
+    """A query names no objective term clearly enough; the message says what came closest and how far it was."""
+
+
+class UncoveredObjective(LeverError):
+    """The library's objectives have no exact cover for the composite objective; the message names the terms."""
+
+
+class LibraryError(LeverError):
+    """A policy library is missing, damaged, of another schema version, or does not hold what was asked."""
+
+
+class SettingsError(LeverError):
+    """A configuration key does not exist, has the wrong type, or contradicts another one."""

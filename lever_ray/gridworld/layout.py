@@ -1,0 +1,249 @@
+"""Layouts: where start, exit, golds, blocks, hazards and the lever of a grid lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lever_ray.errors import InvalidLayout, InvalidValue, UnknownName
+from lever_ray.gridworld.terrain import Terrain, build_terrain
+
+Cell = tuple[int, int]
+MAX_GOLDS = 64
+"""Golds are tracked as bits of one unsigned 64-bit word."""
+MAX_REJECTIONS = 200
+
+
+@dataclass(frozen=True)
+class LayoutFamily:
+    """How many cells of each kind a sampled layout has."""
+
+    name: str
+    size: int
+    golds: int
+    blocks: int
+    hazards: int
+
+
+FAMILIES: dict[str, LayoutFamily] = {
+    family.name: family
+    for family in (
+        LayoutFamily("grid8", 8, 6, 4, 4),
+        LayoutFamily("grid16", 16, 24, 16, 16),
+        LayoutFamily("grid16-dense", 16, 25, 15, 15),
+        LayoutFamily("grid32", 32, 25, 15, 15),
+    )
+}
+"""The layout families of the experiments, by name."""
+
+
+def layout_family(name: str) -> LayoutFamily:
+    """The family called ``name``.
+
+    Raises:
+        UnknownName: naming the known families and the nearest match.
+    """
+    try:
+        return FAMILIES[name]
+    except KeyError:
+        raise UnknownName("layout family", name, FAMILIES) from None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An N x N grid. Cells are ``(row, col)``; the state index of a cell is ``row * N + col``.
+
+    Attributes:
+        size: N, at least 2.
+        start: where episodes begin.
+        exit: the terminal goal.
+        golds, blocks, hazards: cells, in the order given (bit i of a gold mask is ``golds[i]``).
+        lever: the lever's cell, or None.
+        name: what people call it, e.g. ``grid8-3``; not part of its identity.
+
+    Raises:
+        InvalidLayout: on construction, for cells outside the grid or used twice, more than 64 golds, or size < 2.
+    """
+
+    size: int
+    start: Cell
+    exit: Cell
+    golds: tuple[Cell, ...] = ()
+    blocks: tuple[Cell, ...] = ()
+    hazards: tuple[Cell, ...] = ()
+    lever: Cell | None = None
+    name: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.size < 2:
+            raise InvalidLayout(f"layout size is {self.size}; it must be at least 2")
+        if len(self.golds) > MAX_GOLDS:
+            raise InvalidLayout(f"layout has {len(self.golds)} golds; at most {MAX_GOLDS} are supported")
+        seen: dict[Cell, str] = {}
+        for kind, cell in self._cells():
+            self._check_cell(kind, cell)
+            if cell in seen:
+                raise InvalidLayout(f"{kind} at {cell} overlaps the {seen[cell]}; every cell may hold one thing")
+            seen[cell] = kind
+
+    def _cells(self) -> Iterable[tuple[str, Cell]]:
+        yield "start", self.start
+        yield "exit", self.exit
+        for kind, cells in (("gold", self.golds), ("block", self.blocks), ("hazard", self.hazards)):
+            for cell in cells:
+                yield kind, cell
+        if self.lever is not None:
+            yield "lever", self.lever
+
+    def _check_cell(self, kind: str, cell: Cell) -> None:
+        if not all(0 <= coordinate < self.size for coordinate in cell):
+            limit = self.size - 1
+            raise InvalidLayout(f"{kind} at {cell} lies outside the {self.size} x {self.size} grid; use rows and columns 0 to {limit}")
+
+    @property
+    def states(self) -> int:
+        """S = N^2."""
+        return self.size * self.size
+
+    def index(self, cell: Cell) -> int:
+        """State index of a cell."""
+        return cell[0] * self.size + cell[1]
+
+    def cell(self, state: int) -> Cell:
+        """Cell of a state index."""
+        return divmod(int(state), self.size)
+
+    @cached_property
+    def terrain(self) -> Terrain:
+        """The arrays that the compiled kernels read; built once."""
+        return build_terrain(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON form: equal layouts have equal digests, whatever they are called."""
+        content = {key: value for key, value in self.to_dict().items() if key != "name"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def trivial(self) -> bool:
+        """True where the exit lies within 3 steps of the start; such layouts are reported apart."""
+        return int(self.terrain.exit_distance[self.index(self.start)]) <= 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, readable by :meth:`from_dict` and JSON."""
+        return {
+            "name": self.name,
+            "size": self.size,
+            "start": list(self.start),
+            "exit": list(self.exit),
+            "golds": [list(cell) for cell in self.golds],
+            "blocks": [list(cell) for cell in self.blocks],
+            "hazards": [list(cell) for cell in self.hazards],
+            "lever": None if self.lever is None else list(self.lever),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Layout:
+        """Build a layout from plain data; the inverse of :meth:`to_dict`.
+
+        Args:
+            data: ``size``, ``start`` and ``exit``; optionally ``golds``, ``blocks``, ``hazards``, ``lever``, ``name``.
+                Unknown keys are ignored.
+
+        Raises:
+            InvalidLayout: a key is missing, a cell is not a pair of whole numbers, or a rule of the grid is broken.
+        """
+        missing = [key for key in ("size", "start", "exit") if key not in data]
+        if missing:
+            raise InvalidLayout(f"layout lacks {', '.join(missing)}; needed are size, start and exit")
+        lever = data.get("lever")
+        return cls(
+            size=_whole_number("size", data["size"]),
+            start=_read_cell("start", data["start"]),
+            exit=_read_cell("exit", data["exit"]),
+            golds=_read_cells("golds", data.get("golds", ())),
+            blocks=_read_cells("blocks", data.get("blocks", ())),
+            hazards=_read_cells("hazards", data.get("hazards", ())),
+            lever=None if lever is None else _read_cell("lever", lever),
+            name=str(data.get("name", "")),
+        )
+
+    @classmethod
+    def sample(cls, family: str | LayoutFamily, *, seed: int) -> Layout:
+        """Draw a layout uniformly among the solvable ones of a family.
+
+        Start, exit, hazards, golds, blocks and lever are drawn in this order without replacement from
+        ``numpy.random.default_rng(seed)`` until exit and lever are reachable from the start, and the exit from the
+        lever, around blocks and hazards.
+
+        Raises:
+            UnknownName: no family has that name.
+            InvalidValue: the seed is negative or not a whole number.
+            InvalidLayout: 200 draws in a row were rejected, or the family does not fit its grid.
+        """
+        chosen = layout_family(family) if isinstance(family, str) else family
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise InvalidValue(f"layout seed is {seed!r}; it must be a whole number >= 0")
+        rng = np.random.default_rng(int(seed))
+        for _ in range(MAX_REJECTIONS):
+            layout = _draw(chosen, rng, name=f"{chosen.name}-{seed}")
+            if layout.solvable:
+                return layout
+        raise InvalidLayout(
+            f"no solvable layout in {MAX_REJECTIONS} draws of {chosen.name} ({chosen.golds} golds, {chosen.blocks} blocks, "
+            f"{chosen.hazards} hazards on {chosen.size} x {chosen.size}); use fewer blocks and hazards"
+        )
+
+    @property
+    def solvable(self) -> bool:
+        """Exit and lever are reachable from the start, and the exit from the lever."""
+        terrain, start = self.terrain, self.index(self.start)
+        if terrain.exit_distance[start] >= self.states:
+            return False
+        if self.lever is None:
+            return True
+        lever = self.index(self.lever)
+        return bool(terrain.lever_distance[start] < self.states and terrain.exit_distance[lever] < self.states)
+
+
+def _draw(family: LayoutFamily, rng: np.random.Generator, *, name: str) -> Layout:
+    needed = 3 + family.hazards + family.golds + family.blocks
+    if needed > family.size**2:
+        raise InvalidLayout(f"{family.name} places {needed} things on {family.size**2} cells; use fewer golds, blocks or hazards")
+    drawn = rng.choice(family.size**2, size=needed, replace=False)
+    cells = [divmod(int(state), family.size) for state in drawn]
+    bounds = np.cumsum([2, family.hazards, family.golds, family.blocks])
+    return Layout(
+        size=family.size,
+        start=cells[0],
+        exit=cells[1],
+        hazards=tuple(cells[bounds[0] : bounds[1]]),
+        golds=tuple(cells[bounds[1] : bounds[2]]),
+        blocks=tuple(cells[bounds[2] : bounds[3]]),
+        lever=cells[bounds[3]],
+        name=name,
+    )
+
+
+def _whole_number(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InvalidLayout(f"{what} is {value!r}; it must be a whole number")
+    return int(value)
+
+
+def _read_cell(what: str, value: Any) -> Cell:
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        raise InvalidLayout(f"{what} holds {value!r}; a cell is [row, column]")
+    return _whole_number(what, value[0]), _whole_number(what, value[1])
+
+
+def _read_cells(what: str, values: Any) -> tuple[Cell, ...]:
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise InvalidLayout(f"{what} is {values!r}; it must be a list of [row, column]")
+    return tuple(_read_cell(what, value) for value in values)

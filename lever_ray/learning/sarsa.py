@@ -1,0 +1,260 @@
+"""Tabular SARSA over positions, compiled; snapshots with visit counts, recorded successors and mean rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numba import njit
+
+from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.rollout import greedy_actions, play
+from lever_ray.gridworld.task import TERMINAL, Task, make_task, nearest_gold, step
+from lever_ray.gridworld.terrain import ACTIONS
+
+ALPHA = 0.1
+EPSILON_START = 1.0
+EPSILON_FLOOR = 0.01
+SNAPSHOT_EVERY = 1_000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a policy is trained: episodes, and the factor by which epsilon shrinks after each."""
+
+    name: str
+    episodes: int
+    epsilon_decay: float
+
+
+BUDGETS: dict[str, Budget] = {
+    budget.name: budget
+    for budget in (Budget("X1", 10_000, 0.99954), Budget("X5", 50_000, 0.99991), Budget("X10", 100_000, 0.99995))
+}
+"""The training budgets of the experiments, by name."""
+
+
+def training_budget(name: str) -> Budget:
+    """The budget called ``name``.
+
+    Raises:
+        UnknownName: naming the known budgets.
+    """
+    try:
+        return BUDGETS[name]
+    except KeyError:
+        raise UnknownName("training budget", name, BUDGETS) from None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a policy had learnt after some episodes.
+
+    Attributes:
+        episode: episodes trained so far.
+        q: float32[S, A], action values in reward units.
+        visits: uint32[S, A], how often each action was taken.
+        successors: int32[S, A], cell that each action led to; -1 where never taken.
+        mean_rewards: float32[S, A], mean recorded reward; 0 where never taken.
+        total: return of one greedy episode on the policy's own objective.
+    """
+
+    episode: int
+    q: np.ndarray
+    visits: np.ndarray
+    successors: np.ndarray
+    mean_rewards: np.ndarray
+    total: float
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One trained policy and what its training cost.
+
+    Attributes:
+        layout, objective, gamma, seed, episodes: what was asked.
+        snapshots: one every ``snapshot_every`` episodes and one after the last.
+        environment_steps: moves made in training and in the greedy episodes of the snapshots.
+        seconds: wall-clock seconds of both, compilation excluded.
+    """
+
+    layout: Layout
+    objective: Objective
+    gamma: float
+    seed: int
+    episodes: int
+    snapshots: tuple[Snapshot, ...]
+    environment_steps: int
+    seconds: float
+
+    @property
+    def q(self) -> np.ndarray:
+        """float32[S, A]: the final action values."""
+        return self.snapshots[-1].q
+
+    @property
+    def total(self) -> float:
+        """Greedy return of the final snapshot."""
+        return self.snapshots[-1].total
+
+    @property
+    def best(self) -> Snapshot:
+        """The snapshot of highest greedy return, the earliest on a tie."""
+        return max(self.snapshots, key=lambda snapshot: (snapshot.total, -snapshot.episode))
+
+    @property
+    def steps_per_second(self) -> float:
+        """Environment steps per second of wall-clock time."""
+        return self.environment_steps / self.seconds
+
+    def labelled(self) -> dict[str, Snapshot]:
+        """The snapshots that a library keeps: ``worst``, ``median`` (lower) and ``best`` by greedy return, earliest on a tie."""
+        ranked = sorted(self.snapshots, key=lambda snapshot: (snapshot.total, snapshot.episode))
+        middle = ranked[(len(ranked) - 1) // 2].total
+        median = next(snapshot for snapshot in ranked if snapshot.total == middle)
+        return {"worst": ranked[0], "median": median, "best": self.best}
+
+
+@njit(cache=True, inline="always")
+def _choose(q, state, epsilon, rng):
+    """Epsilon-greedy action; one draw decides both whether to explore and where to."""
+    draw = rng.random()
+    if draw < epsilon:
+        return min(ACTIONS - 1, int(draw * (ACTIONS / epsilon)))
+    first = ACTIONS * state
+    one = 0 if q[first] >= q[first + 1] else 1
+    other = 2 if q[first + 2] >= q[first + 3] else 3
+    return one if q[first + one] >= q[first + other] else other
+
+
+@njit(cache=True)
+def sarsa_episodes(task, q, visits, reward_sums, rng, episodes, epsilon, decay, gamma):
+    """Train for some episodes in place.
+
+    Args:
+        task: see :class:`lever_ray.gridworld.task.Task`.
+        q: float64[S * A], updated.
+        visits: uint32[S * A], updated.
+        reward_sums: float64[S * A], updated.
+        rng: numpy Generator.
+        episodes: how many.
+        epsilon: exploration rate of the first episode.
+        decay: factor on epsilon after every episode, down to the floor.
+        gamma: discount.
+
+    Returns:
+        ``(environment steps, epsilon)``.
+    """
+    moves, events, tabulated, near, rules = task
+    steps = 0
+    for _ in range(episodes):
+        state, golds, lever = rules.start, rules.all_golds, 0
+        nearest = nearest_gold(near, state, golds)
+        action = _choose(q, state, epsilon, rng)
+        for _ in range(rules.horizon):
+            move = ACTIONS * state + action
+            state, golds, lever, nearest, reward, event = step(
+                moves, events, tabulated, near, rules, state, golds, lever, nearest, action
+            )
+            steps += 1
+            visits[move] += np.uint32(1)
+            reward_sums[move] += reward
+            if event & TERMINAL:
+                q[move] += ALPHA * (reward - q[move])
+                break
+            action = _choose(q, state, epsilon, rng)
+            q[move] += ALPHA * (reward + gamma * q[ACTIONS * state + action] - q[move])
+        epsilon = max(EPSILON_FLOOR, epsilon * decay)
+    return steps, epsilon
+
+
+def train(
+    layout: Layout,
+    *,
+    objective: Objective | str,
+    episodes: int = 10_000,
+    gamma: float = 0.0,
+    seed: int = 0,
+    epsilon_decay: float | None = None,
+    snapshot_every: int = SNAPSHOT_EVERY,
+    shaping: float = 1.0,
+    watch: Callable[[Snapshot], None] | None = None,
+) -> TrainingRun:
+    """Train one policy by tabular SARSA; the same arguments give the same bytes.
+
+    Args:
+        layout: the grid.
+        objective: what is rewarded.
+        episodes: at least 1.
+        gamma: discount in [0, 1]; 0 is the support-limited regime.
+        seed: of exploration.
+        epsilon_decay: factor on epsilon after every episode; by default that of the budget with as many episodes,
+            else the factor that reaches the floor 0.01 with the last episode.
+        snapshot_every: episodes between snapshots.
+        shaping: see :func:`lever_ray.gridworld.task.make_task`.
+        watch: called with every snapshot as it is taken.
+
+    Raises:
+        InvalidValue: a number is outside its domain.
+        UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
+    """
+    _check(episodes=episodes, gamma=gamma, seed=seed, snapshot_every=snapshot_every, epsilon_decay=epsilon_decay)
+    task = make_task(layout, objective, shaping=shaping)
+    decay = default_decay(episodes) if epsilon_decay is None else epsilon_decay
+    rng = np.random.default_rng(seed)
+    size = layout.states * ACTIONS
+    q, visits, sums = np.zeros(size), np.zeros(size, np.uint32), np.zeros(size)
+    snapshots, environment_steps, seconds, epsilon = [], 0, 0.0, EPSILON_START
+    for done in range(0, episodes, snapshot_every):
+        chunk = min(snapshot_every, episodes - done)
+        begun = perf_counter()
+        steps, epsilon = sarsa_episodes(task, q, visits, sums, rng, chunk, epsilon, decay, float(gamma))
+        snapshot, greedy_steps = _snapshot(task, done + chunk, q, visits, sums)
+        seconds += perf_counter() - begun
+        environment_steps += steps + greedy_steps
+        snapshots.append(snapshot)
+        if watch is not None:
+            watch(snapshot)
+    return TrainingRun(
+        layout, Objective.of(objective), float(gamma), seed, episodes, tuple(snapshots), environment_steps, seconds
+    )
+
+
+def default_decay(episodes: int) -> float:
+    """Epsilon decay of the budget with as many episodes, else the one that reaches the floor with the last episode."""
+    known = {budget.episodes: budget.epsilon_decay for budget in BUDGETS.values()}
+    return known.get(episodes, EPSILON_FLOOR ** (1.0 / episodes))
+
+
+def _snapshot(task: Task, episode: int, q: np.ndarray, visits: np.ndarray, sums: np.ndarray) -> tuple[Snapshot, int]:
+    shape = (-1, ACTIONS)
+    table = q.astype(np.float32).reshape(shape)
+    states, rewards = np.empty(task.rules.horizon + 1, np.int32), np.empty(task.rules.horizon)
+    steps, total, *_ = play(task, greedy_actions(table), True, states, rewards)
+    seen = visits > 0
+    snapshot = Snapshot(
+        episode=episode,
+        q=table,
+        visits=visits.copy().reshape(shape),
+        successors=np.where(seen, task.moves, np.int32(-1)).reshape(shape),
+        mean_rewards=(sums / np.maximum(visits, 1)).astype(np.float32).reshape(shape),
+        total=float(total),
+    )
+    return snapshot, steps
+
+
+def _check(*, episodes: int, gamma: float, seed: int, snapshot_every: int, epsilon_decay: float | None) -> None:
+    if episodes < 1:
+        raise InvalidValue(f"episodes is {episodes}; at least 1 is needed")
+    if not 0.0 <= gamma <= 1.0:
+        raise InvalidValue(f"gamma is {gamma}; it must lie in [0, 1]")
+    if seed < 0:
+        raise InvalidValue(f"seed is {seed}; it must be >= 0")
+    if snapshot_every < 1:
+        raise InvalidValue(f"snapshot_every is {snapshot_every}; at least 1 is needed")
+    if epsilon_decay is not None and not 0.0 < epsilon_decay <= 1.0:
+        raise InvalidValue(f"epsilon_decay is {epsilon_decay}; it must lie in (0, 1]")
