@@ -1,1 +1,85 @@
-"""lever-ray."""
+"""lever-ray: find, predict and compose trained reinforcement-learning policies, offline, for a new objective.
+
+Public names are loaded on first use, so that ``import lever_ray`` is fast and starts nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lever_ray import plot
+    from lever_ray.composition.optimum import Optimum, optimum
+    from lever_ray.composition.search import Strategy
+    from lever_ray.errors import LeverError, UnmatchedQuery
+    from lever_ray.gridworld.env import GridWorld
+    from lever_ray.gridworld.layout import Layout
+    from lever_ray.gridworld.objective import Objective
+    from lever_ray.gridworld.rollout import Rollout, rollout
+    from lever_ray.learning.sarsa import TrainingRun, train
+    from lever_ray.library.record import PolicyRecord
+    from lever_ray.library.store import PolicyLibrary
+    from lever_ray.query.compose import RegressorSettings, compose
+    from lever_ray.query.parse import parse_query
+    from lever_ray.query.result import CompositionResult
+    from lever_ray.ray_execution import ShardedLibrary
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CompositionResult": "query.result",
+    "GridWorld": "gridworld.env",
+    "Layout": "gridworld.layout",
+    "LeverError": "errors",
+    "Objective": "gridworld.objective",
+    "Optimum": "composition.optimum",
+    "PolicyLibrary": "library.store",
+    "PolicyRecord": "library.record",
+    "RegressorSettings": "query.compose",
+    "Rollout": "gridworld.rollout",
+    "ShardedLibrary": "ray_execution",
+    "Strategy": "composition.search",
+    "TrainingRun": "learning.sarsa",
+    "UnmatchedQuery": "errors",
+    "compose": "query.compose",
+    "optimum": "composition.optimum",
+    "parse_query": "query.parse",
+    "rollout": "gridworld.rollout",
+    "train": "learning.sarsa",
+}
+
+__all__ = [
+    "CompositionResult",
+    "GridWorld",
+    "Layout",
+    "LeverError",
+    "Objective",
+    "Optimum",
+    "PolicyLibrary",
+    "PolicyRecord",
+    "RegressorSettings",
+    "Rollout",
+    "ShardedLibrary",
+    "Strategy",
+    "TrainingRun",
+    "UnmatchedQuery",
+    "compose",
+    "optimum",
+    "parse_query",
+    "plot",
+    "rollout",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("lever_ray.plot")
+    if name in _HOMES:
+        return getattr(import_module(f"lever_ray.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'lever_ray' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""Operators, candidate search, coverage, the planner and the optimum."""

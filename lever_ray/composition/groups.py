@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from lever_ray.embedding.offline import Pool
+from lever_ray.embedding.offline import Pool, make_pool
 from lever_ray.errors import InvalidValue, UncoveredObjective
 from lever_ray.gridworld.objective import TERMS, Objective, check_weights
 
@@ -70,7 +70,7 @@ class CandidateSpace:
         scaled = [group.q if factor == 1.0 else group.q * np.float32(factor) for group, factor in zip(groups, factors, strict=True)]
         sizes = tuple(len(group) for group in groups)
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-        pool = Pool(np.concatenate(scaled), np.concatenate([group.support for group in groups]))
+        pool = make_pool(np.concatenate(scaled), np.concatenate([group.support for group in groups]))
         return cls(tuple(groups), pool, offsets, sizes)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ STRATEGIES: tuple[str, ...] = ("targeted", "hybrid", "exhaustive")
 BATCH = 8192
 """Candidates evaluated at a time; results do not depend on it."""
 
-Evaluate = Callable[[np.ndarray], Scores]
+Evaluate = Callable[[Iterable[np.ndarray]], Iterable[Scores]]
+"""Scores blocks of mixtures, int32[K, m] rows of the pool; the answers in the order of the blocks."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,12 @@ def search(strategy: Strategy, space: CandidateSpace, evaluate: Evaluate) -> Sea
     Args:
         strategy: which candidates.
         space: the groups.
-        evaluate: scores mixtures, int32[K, m] rows of the pool.
+        evaluate: scores blocks of mixtures.
     """
     shortlists = _shortlists(strategy, space, evaluate)
     blocks = list(product_blocks([len(shortlist) for shortlist in shortlists]))
     chosen = [np.stack([shortlist[block[:, axis]] for axis, shortlist in enumerate(shortlists)], axis=1) for block in blocks]
-    parts = [evaluate(space.mixtures(block)) for block in chosen]
+    parts = list(evaluate(space.mixtures(block) for block in chosen))
     candidates = np.concatenate(chosen)
     scores = Scores(np.concatenate([part.values for part in parts]), np.concatenate([part.left_support for part in parts]))
     best = scores.best()
@@ -103,7 +104,7 @@ def _shortlists(strategy: Strategy, space: CandidateSpace, evaluate: Evaluate) -
     if not strategy.scores_members:
         return [np.arange(size) for size in space.sizes]
     keep = 1 if strategy.name == "targeted" else strategy.k
-    members = evaluate(np.arange(sum(space.sizes), dtype=np.int32)[:, None])
+    (members,) = evaluate([np.arange(sum(space.sizes), dtype=np.int32)[:, None]])
     shortlists = []
     for offset, size in zip(space.offsets, space.sizes, strict=True):
         part = slice(int(offset), int(offset) + size)

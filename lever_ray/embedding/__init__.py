@@ -1,0 +1,1 @@
+"""Offline rollouts, successor features and return regressors."""

@@ -36,6 +36,12 @@ class Pool(NamedTuple):
     support: np.ndarray
 
 
+def make_pool(q: np.ndarray, support: np.ndarray) -> Pool:
+    """A pool of arrays of any origin; read-only ones are copied, since kernels are compiled for writable arrays."""
+    needs = ["C_CONTIGUOUS", "WRITEABLE"]
+    return Pool(np.require(q, np.float32, needs), np.require(support, np.uint8, needs))
+
+
 def support_bits(visits: np.ndarray) -> np.ndarray:
     """uint8[..., S] with bit ``a`` set where ``visits[..., S, a]`` is positive."""
     bits = (visits > 0) << np.arange(ACTIONS, dtype=np.uint8)

@@ -78,23 +78,28 @@ def fit_regressor(x: np.ndarray, y: np.ndarray, *, model: str = "ridge", target:
             f"a return regressor needs at least 2 policies of other environments at the same gamma, and the library has {len(x)}; "
             "add environments to it, or choose ranker 'offline-return'"
         )
+    fitter = _ridge if model == "ridge" else _hist_gradient_boosting
+    estimators = _estimators()
     begun = perf_counter()
-    predictor = _ridge(x, y) if model == "ridge" else _hist_gradient_boosting(x, y)
+    predictor = fitter(estimators, x, y)
     return FittedRegressor(model, target, kind, predictor, perf_counter() - begun, len(x))
 
 
-def _ridge(x: np.ndarray, y: np.ndarray) -> LinearPredictor:
-    from sklearn.linear_model import Ridge
+def _estimators() -> Any:
+    """scikit-learn's estimators; imported late, since that takes more than a second."""
+    from sklearn import ensemble, linear_model
 
+    return {"ridge": linear_model.Ridge, "hist-gradient-boosting": ensemble.HistGradientBoostingRegressor}
+
+
+def _ridge(estimators: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
     centre, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     scale[scale < 1e-9] = 1.0
-    fitted = Ridge(alpha=1.0).fit((x - centre) / scale, y)
+    fitted = estimators["ridge"](alpha=1.0).fit((x - centre) / scale, y)
     coefficients = fitted.coef_ / scale
     return LinearPredictor(coefficients, float(fitted.intercept_ - centre @ coefficients))
 
 
-def _hist_gradient_boosting(x: np.ndarray, y: np.ndarray) -> Any:
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
+def _hist_gradient_boosting(estimators: Any, x: np.ndarray, y: np.ndarray) -> Any:
     settings = {"max_iter": 300, "learning_rate": 0.05, "max_depth": 3, "min_samples_leaf": 10, "l2_regularization": 1.0}
-    return HistGradientBoostingRegressor(**settings, random_state=0).fit(x, y)
+    return estimators["hist-gradient-boosting"](**settings, random_state=0).fit(x, y)

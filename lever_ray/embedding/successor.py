@@ -66,11 +66,10 @@ class Embedder(NamedTuple):
 
 
 def make_embedder(layout: Layout, states: CanonicalStates) -> Embedder:
-    """Collect the arrays that :func:`embed` reads."""
+    """Collect the arrays that :func:`embed` reads; the states are copied, since those of a shared store are read-only."""
     task = make_task(layout, "path")
-    return Embedder(
-        task.moves, task.events, feature_tables(layout), states.cells, states.golds, states.levers, task.rules.all_golds
-    )
+    cells, golds, levers = states.cells.copy(), states.golds.copy(), states.levers.copy()
+    return Embedder(task.moves, task.events, feature_tables(layout), cells, golds, levers, task.rules.all_golds)
 
 
 def embed(embedder: Embedder, pool: Pool, mixtures: np.ndarray, *, operator: int = SUM, masked: bool = True, kind: str = "psi") -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Cells, controls, statistics and figures: rows out, nothing logged."""

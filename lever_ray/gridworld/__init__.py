@@ -1,0 +1,1 @@
+"""The environment: layouts, objectives, the compiled step kernel, features and episodes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -91,6 +91,10 @@ class Layout:
             if cell in seen:
                 raise InvalidLayout(f"{kind} at {cell} overlaps the {seen[cell]}; every cell may hold one thing")
             seen[cell] = kind
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: arrays built from them are built anew where the layout arrives."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     def _cells(self) -> Iterable[tuple[str, Cell]]:
         yield "start", self.start

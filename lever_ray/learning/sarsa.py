@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
 
 import numpy as np
@@ -50,7 +51,7 @@ def training_budget(name: str) -> Budget:
         raise UnknownName("training budget", name, BUDGETS) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """What a policy had learnt after some episodes.
 
@@ -71,7 +72,7 @@ class Snapshot:
     total: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingRun:
     """One trained policy and what its training cost.
 
@@ -112,11 +113,18 @@ class TrainingRun:
         return self.environment_steps / self.seconds
 
     def labelled(self) -> dict[str, Snapshot]:
-        """The snapshots that a library keeps: ``worst``, ``median`` (lower) and ``best`` by greedy return, earliest on a tie."""
-        ranked = sorted(self.snapshots, key=lambda snapshot: (snapshot.total, snapshot.episode))
-        middle = ranked[(len(ranked) - 1) // 2].total
-        median = next(snapshot for snapshot in ranked if snapshot.total == middle)
-        return {"worst": ranked[0], "median": median, "best": self.best}
+        """The snapshots that a library keeps: ``worst``, ``median`` (lower) and ``best`` by greedy return.
+
+        Where snapshots tie, each label takes the earliest that no other label has, so that three or more snapshots
+        always give three policies.
+        """
+        totals = sorted(snapshot.total for snapshot in self.snapshots)
+        levels = {"best": totals[-1], "worst": totals[0], "median": totals[(len(totals) - 1) // 2]}
+        chosen: dict[str, Snapshot] = {}
+        for label, level in levels.items():
+            free = [snapshot for snapshot in self.snapshots if snapshot not in chosen.values()]
+            chosen[label] = min(free or self.snapshots, key=lambda snapshot: (abs(snapshot.total - level), snapshot.episode))
+        return chosen
 
 
 @njit(cache=True, inline="always")
@@ -203,6 +211,7 @@ def train(
         UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
     """
     _check(episodes=episodes, gamma=gamma, seed=seed, snapshot_every=snapshot_every, epsilon_decay=epsilon_decay)
+    warm_up()
     task = make_task(layout, objective, shaping=shaping)
     decay = default_decay(episodes) if epsilon_decay is None else epsilon_decay
     rng = np.random.default_rng(seed)
@@ -222,6 +231,15 @@ def train(
     return TrainingRun(
         layout, Objective.of(objective), float(gamma), seed, episodes, tuple(snapshots), environment_steps, seconds
     )
+
+
+@cache
+def warm_up() -> None:
+    """Load or compile the training kernels, so that no clock sees it; free from the second call on."""
+    task = make_task(Layout(size=2, start=(0, 0), exit=(1, 1)), "path")
+    q, visits, sums = np.zeros(16), np.zeros(16, np.uint32), np.zeros(16)
+    sarsa_episodes(task, q, visits, sums, np.random.default_rng(0), 1, EPSILON_START, 1.0, 0.0)
+    _snapshot(task, 1, q, visits, sums)
 
 
 def default_decay(episodes: int) -> float:

@@ -1,0 +1,68 @@
+"""Executors: where independent pieces of work run. The Ray one lives in :mod:`lever_ray.ray_execution`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one piece of work.
+
+    Attributes:
+        index: its place among the items.
+        value: what the function returned; None where it failed.
+        error: what it raised; None where it succeeded.
+    """
+
+    index: int
+    value: Any = None
+    error: Exception | None = None
+
+    def result(self) -> Any:
+        """The value; raises the error where there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Executor(Protocol):
+    """Runs a function over items; results do not depend on which executor does."""
+
+    @property
+    def name(self) -> str:
+        """``serial`` or ``ray``."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many items run at a time."""
+        ...
+
+    def map(self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()) -> Iterator[Outcome]:
+        """Call ``function(item, *shared)`` for every item and yield outcomes as they complete, in any order."""
+        ...
+
+
+class SerialExecutor:
+    """Runs everything in this process, one item after the other."""
+
+    name = "serial"
+    workers = 1
+
+    def map(self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()) -> Iterator[Outcome]:
+        """See :class:`Executor`."""
+        for index, item in enumerate(items):
+            try:
+                value = function(item, *shared)
+            except Exception as error:  # noqa: BLE001 - a failed item is data; Outcome.result() raises it again
+                yield Outcome(index, error=error)
+            else:
+                yield Outcome(index, value)
+
+
+def in_order(outcomes: Iterable[Outcome]) -> list[Any]:
+    """The values of all outcomes in the order of their items; raises the error of the first that failed."""
+    return [outcome.result() for outcome in sorted(outcomes, key=lambda outcome: outcome.index)]

@@ -1,0 +1,1 @@
+"""Policies on disk: records, files, shards, text encoder."""

@@ -1,0 +1,153 @@
+"""Reading a library, whoever holds its shards: one process, or Ray actors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lever_ray.composition.groups import PolicyGroup
+from lever_ray.embedding.regressor import TARGETS
+from lever_ray.embedding.successor import KINDS
+from lever_ray.errors import LibraryError, UnknownName
+from lever_ray.gridworld.objective import Objective
+from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.shard import GroupKey, RankingRows
+
+
+class LibraryReader(ABC):
+    """What can be asked of a library. Answers of several shards are merged by id, so sharding never shows."""
+
+    @abstractmethod
+    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """Call a method of every :class:`lever_ray.library.shard.LibraryShard`; the answers in shard order."""
+
+    def __len__(self) -> int:
+        return sum(self._ask("count"))
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Names of the environments, ascending."""
+        return tuple(self._ask("environments")[0])
+
+    def environment(self, name: str) -> EnvironmentRecord:
+        """What an environment's policies share; asked for once.
+
+        Raises:
+            UnknownName: the library has no such environment; the message lists those it has.
+        """
+        if name not in self._known_environments:
+            found = self._ask("environment", name)[0]
+            if found is None:
+                raise UnknownName("environment", name, self.environments, hint="Train policies for it with `lever-ray build`.")
+            self._known_environments[name] = found
+        return self._known_environments[name]
+
+    @cached_property
+    def _known_environments(self) -> dict[str, EnvironmentRecord]:
+        return {}
+
+    @cached_property
+    def _all_keys(self) -> tuple[GroupKey, ...]:
+        return tuple(sorted({key for keys in self._ask("keys") for key in keys}))
+
+    def _forget(self) -> None:
+        """Drop what was remembered of an earlier state of the library."""
+        for name in ("_known_environments", "_all_keys"):
+            self.__dict__.pop(name, None)
+
+    def keys(self, environment: str | None = None) -> tuple[GroupKey, ...]:
+        """The groups that have members, ascending; asked for once."""
+        return tuple(key for key in self._all_keys if environment in (None, key.environment))
+
+    def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
+        """The members of some groups, each ordered by id; one request to every shard.
+
+        Raises:
+            LibraryError: a group has no member; the message says what the environment has.
+        """
+        answers = self._ask("groups", list(keys))
+        merged = []
+        for position, key in enumerate(keys):
+            parts = [answer[position] for answer in answers if answer[position] is not None]
+            if not parts:
+                raise LibraryError(self._no_members(key))
+            merged.append(_merge_groups(parts))
+        return merged
+
+    def _no_members(self, key: GroupKey) -> str:
+        held = sorted({other.objective for other in self.keys(key.environment)})
+        return (
+            f"environment {key.environment!r} has no policy for {key.objective!r} at gamma {key.gamma:g} and {key.episodes} episodes; "
+            f"objectives held: {', '.join(held) or 'none'}"
+        )
+
+    def select(
+        self,
+        *,
+        environment: str | None = None,
+        objective: Objective | str | None = None,
+        gamma: float | None = None,
+        episodes: int | None = None,
+        label: str | None = None,
+    ) -> list[PolicyRecord]:
+        """Full records of the policies that match every given filter, ordered by group and id."""
+        name = None if objective is None else Objective.of(objective).name
+        wanted = [
+            key
+            for key in self.keys(environment)
+            if name in (None, key.objective) and gamma in (None, key.gamma) and episodes in (None, key.episodes)
+        ]
+        records = [record for key in wanted for part in self._ask("records", key) for record in part]
+        records.sort(key=lambda record: (record.environment, record.objective.name, record.gamma, record.episodes, record.id))
+        return [record for record in records if label in (None, record.label)]
+
+    def ranking_rows(
+        self,
+        *,
+        target: str,
+        objective: Objective | str,
+        gamma: float,
+        episodes: int | None = None,
+        kind: str = "psi",
+    ) -> RankingRows:
+        """What a return regressor learns from: every policy at one gamma, with embedding and return.
+
+        Args:
+            target: ``composite`` relabels the policies offline with ``objective``; ``own`` keeps their own returns.
+            objective: the composite objective.
+            gamma: discount of the policies.
+            episodes: their training budget; None for any.
+            kind: ``psi`` or ``psi_static``.
+
+        Raises:
+            UnknownName: target or kind is not known.
+            LibraryError: no policy has that gamma.
+        """
+        if target not in TARGETS:
+            raise UnknownName("regressor target", target, TARGETS)
+        if kind not in KINDS:
+            raise UnknownName("embedding", kind, KINDS)
+        relabel = Objective.of(objective) if target == "composite" else None
+        answers = self._ask("ranking_rows", relabel, gamma=gamma, episodes=episodes, kind=kind)
+        parts = [part for part in answers if part is not None]
+        if not parts:
+            raise LibraryError(f"the library has no policy at gamma {gamma:g}; it has {sorted({key.gamma for key in self.keys()})}")
+        return RankingRows.merge(parts)
+
+
+def _merge_groups(parts: Sequence[PolicyGroup]) -> PolicyGroup:
+    if len(parts) == 1:
+        return parts[0]
+    ids = np.concatenate([part.ids for part in parts])
+    order = np.argsort(ids)
+    return PolicyGroup(
+        objective=parts[0].objective,
+        ids=tuple(ids[order].tolist()),
+        q=np.concatenate([part.q for part in parts])[order],
+        support=np.concatenate([part.support for part in parts])[order],
+        totals=np.concatenate([part.totals for part in parts])[order],
+    )

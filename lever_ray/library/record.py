@@ -1,0 +1,166 @@
+"""What a library holds: policies, and once per environment what all its policies share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lever_ray.embedding.canonical import CanonicalStates, canonical_states
+from lever_ray.embedding.offline import support_bits
+from lever_ray.errors import InvalidValue
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.task import make_task
+from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.learning.sarsa import TrainingRun
+
+
+@dataclass(frozen=True)
+class PolicyRecord:
+    """One policy: a snapshot of a training run, or a Q-table from elsewhere.
+
+    Attributes:
+        environment: name of the environment; equal names mean equal layouts.
+        layout: the grid it was trained on.
+        objective: what it was trained for; a name is read as an :class:`Objective`.
+        description: one sentence on what it does.
+        q: float32[S, A], action values in reward units; finite.
+        visits: uint32[S, A], how often each action was taken; 0 = never.
+        successors: int32[S, A], recorded cells; -1 = never seen.
+        label: ``worst``, ``median``, ``best`` or the owner's own word.
+        gamma: discount it was trained with.
+        mean_rewards: float32[S, A], mean recorded reward; None where unknown.
+        total: recorded greedy return on its own objective; NaN where unknown.
+        algorithm: what trained it.
+        episodes: training budget of the run, in episodes.
+        snapshot: episodes trained when it was taken.
+        seed: of training.
+        environment_steps: environment steps of the whole run.
+        seconds: wall-clock seconds of the whole run.
+
+    Raises:
+        InvalidValue: an array has the wrong shape or non-finite entries, recorded successors contradict the visits or
+            the layout, or gamma lies outside [0, 1]; the message names the record.
+    """
+
+    environment: str
+    layout: Layout
+    objective: Objective
+    description: str
+    q: np.ndarray
+    visits: np.ndarray
+    successors: np.ndarray
+    label: str = ""
+    gamma: float = 0.0
+    mean_rewards: np.ndarray | None = None
+    total: float = float("nan")
+    algorithm: str = "sarsa"
+    episodes: int = 0
+    snapshot: int = 0
+    seed: int = 0
+    environment_steps: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", Objective.of(self.objective))
+        self._adopt("q", np.float32)
+        self._adopt("visits", np.uint32)
+        self._adopt("successors", np.int32)
+        if self.mean_rewards is not None:
+            self._adopt("mean_rewards", np.float32)
+        if not 0.0 <= self.gamma <= 1.0:
+            raise InvalidValue(f"{self._who()}: gamma is {self.gamma}; it must lie in [0, 1]")
+        if not np.isfinite(self.q).all():
+            raise InvalidValue(f"{self._who()}: q holds NaN or infinite values; leave the policy out or retrain it")
+        self._check_successors()
+
+    def _who(self) -> str:
+        return f"policy {self.label!r} for {self.objective.name} in environment {self.environment!r}"
+
+    def _adopt(self, name: str, dtype: type) -> None:
+        given = np.asarray(getattr(self, name))
+        if given.shape != (self.layout.states, ACTIONS):
+            raise InvalidValue(f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS})")
+        object.__setattr__(self, name, np.ascontiguousarray(given, dtype))
+
+    def _check_successors(self) -> None:
+        seen = self.successors >= 0
+        if (seen & (self.successors != self.layout.terrain.moves)).any() or (self.successors < -1).any():
+            raise InvalidValue(f"{self._who()}: recorded successors contradict its layout; was it trained on another grid?")
+        if (seen != (self.visits > 0)).any():
+            raise InvalidValue(f"{self._who()}: visits and successors disagree on which actions were taken; visits must be 0 exactly where successors are -1")
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of environment, objective, weights, Q and training settings: adding the same policy twice is a no-op."""
+        settings = [self.environment, self.layout.digest, self.objective.id, self.gamma, self.algorithm, self.episodes, self.snapshot, self.seed]
+        return hashlib.sha256(json.dumps(settings).encode() + self.q.tobytes()).hexdigest()[:20]
+
+    @property
+    def support(self) -> np.ndarray:
+        """uint8[S]: bit ``a`` says that action ``a`` was taken in training."""
+        return support_bits(self.visits)
+
+
+def records_of(run: TrainingRun, *, environment: str, description: str) -> list[PolicyRecord]:
+    """The library entries of a training run: its worst, median and best snapshot."""
+    return [
+        PolicyRecord(
+            environment=environment,
+            layout=run.layout,
+            objective=run.objective,
+            description=description,
+            q=snapshot.q,
+            visits=snapshot.visits,
+            successors=snapshot.successors,
+            label=label,
+            gamma=run.gamma,
+            mean_rewards=snapshot.mean_rewards,
+            total=snapshot.total,
+            episodes=run.episodes,
+            snapshot=snapshot.episode,
+            seed=run.seed,
+            environment_steps=run.environment_steps,
+            seconds=run.seconds,
+        )
+        for label, snapshot in run.labelled().items()
+    ]
+
+
+@dataclass(frozen=True)
+class EnvironmentRecord:
+    """What all policies of one environment share; stored once.
+
+    Attributes:
+        name: of the environment.
+        layout: its grid.
+        successors: int32[S, A], union of the recorded successors; -1 = never seen.
+        canonical: the states at which embeddings are averaged.
+    """
+
+    name: str
+    layout: Layout
+    successors: np.ndarray
+    canonical: CanonicalStates
+
+    @classmethod
+    def of(cls, name: str, layout: Layout, successors: np.ndarray) -> EnvironmentRecord:
+        """Draw the canonical states and put the record together."""
+        events = make_task(layout, "path").events
+        return cls(name, layout, successors, canonical_states(layout, successors, events))
+
+    def to_row(self) -> dict[str, Any]:
+        """One row of an environments file."""
+        return {
+            "name": self.name,
+            "layout": json.dumps(self.layout.to_dict()),
+            "successors": self.successors.ravel(),
+            "canonical_cells": self.canonical.cells,
+            "canonical_golds": self.canonical.golds,
+            "canonical_levers": self.canonical.levers,
+        }

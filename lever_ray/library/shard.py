@@ -1,0 +1,226 @@
+"""One shard of a library: the policies of some data files, with retrieval and embedding over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from lever_ray.composition.groups import PolicyGroup
+from lever_ray.embedding.canonical import CanonicalStates
+from lever_ray.embedding.offline import SUM, make_pool, offline_returns
+from lever_ray.embedding.successor import embed, make_embedder
+from lever_ray.errors import LeverError, LibraryError
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.task import make_task
+from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.schema import POLICY_SCHEMA, DataFile, read_table
+
+
+class GroupKey(NamedTuple):
+    """What the members of a group have in common."""
+
+    environment: str
+    objective: str
+    gamma: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class RankingRows:
+    """Policies as a return regressor learns from them.
+
+    Attributes:
+        environments: str[P], environment of each policy.
+        x: float32[P, D], embeddings.
+        y: float64[P], returns on the target objective.
+    """
+
+    environments: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+    def without(self, environment: str) -> RankingRows:
+        """The rows of all other environments."""
+        kept = self.environments != environment
+        return RankingRows(self.environments[kept], self.x[kept], self.y[kept])
+
+    @classmethod
+    def merge(cls, parts: Sequence[RankingRows]) -> RankingRows:
+        """Concatenate and sort by environment; rows of one environment keep their order."""
+        environments = np.concatenate([part.environments for part in parts])
+        order = np.argsort(environments, kind="stable")
+        x, y = np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
+        return cls(environments[order], x[order], y[order])
+
+
+class LibraryShard:
+    """The policies of some data files of one library, read through memory maps.
+
+    Args:
+        path: folder of the library.
+        policy_files: the data files that this shard owns.
+        environment_files: all environment files of the library, oldest first.
+    """
+
+    def __init__(self, path: str | Path, policy_files: Sequence[DataFile], environment_files: Sequence[DataFile]) -> None:
+        self._path = Path(path)
+        self._policy_files = tuple(policy_files)
+        self._environment_files = tuple(environment_files)
+        self._embeddings: dict[tuple[GroupKey, str], np.ndarray] = {}
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        tables = [_checked_policies(self._path, file) for file in self._policy_files]
+        return pa.concat_tables(tables) if tables else POLICY_SCHEMA.empty_table()
+
+    @cached_property
+    def _rows(self) -> dict[GroupKey, np.ndarray]:
+        """Row numbers of every group, by policy id."""
+        columns = [self._table[name].to_pylist() for name in ("environment", "objective", "gamma", "episodes", "id")]
+        rows: dict[GroupKey, list[tuple[str, int]]] = {}
+        for row, (environment, objective, gamma, episodes, identity) in enumerate(zip(*columns, strict=True)):
+            rows.setdefault(GroupKey(environment, objective, gamma, episodes), []).append((identity, row))
+        return {key: np.array([row for _, row in sorted(members)]) for key, members in rows.items()}
+
+    @cached_property
+    def _environments(self) -> dict[str, EnvironmentRecord]:
+        rows = [row for file in self._environment_files for row in read_table(self._path, file).to_pylist()]
+        return {row["name"]: _read_environment(row) for row in rows}
+
+    def count(self) -> int:
+        """How many policies the shard holds."""
+        return sum(file.rows for file in self._policy_files)
+
+    def ids(self) -> list[str]:
+        """Ids of the shard's policies."""
+        return self._table["id"].to_pylist()  # type: ignore[no-any-return]
+
+    def environments(self) -> list[str]:
+        """Names of all environments of the library."""
+        return sorted(self._environments)
+
+    def environment(self, name: str) -> EnvironmentRecord | None:
+        """What the environment's policies share; None where the library does not have it."""
+        return self._environments.get(name)
+
+    def keys(self, environment: str | None = None) -> list[GroupKey]:
+        """The groups that the shard has members of."""
+        return sorted(key for key in self._rows if environment in (None, key.environment))
+
+    def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup | None]:
+        """The shard's members of each group; None where it has none."""
+        return [self._group(key) for key in keys]
+
+    def _group(self, key: GroupKey) -> PolicyGroup | None:
+        rows = self._rows.get(key)
+        if rows is None:
+            return None
+        states = self._environments[key.environment].layout.states
+        return PolicyGroup(
+            objective=key.objective,
+            ids=tuple(self._table["id"].take(rows).to_pylist()),
+            q=self._gather("q", rows, (states, ACTIONS)),
+            support=self._gather("support", rows, (states,)),
+            totals=self._table["total"].take(rows).to_numpy(),
+        )
+
+    def records(self, key: GroupKey) -> list[PolicyRecord]:
+        """The shard's members of one group as full records."""
+        rows = self._rows.get(key, np.array([], int))
+        environment = self._environments[key.environment]
+        return [_read_policy(row, environment) for row in self._table.take(rows).to_pylist()]
+
+    def embeddings(self, key: GroupKey, kind: str) -> np.ndarray:
+        """float32[n, D]: embeddings of a group's members; computed once."""
+        if (key, kind) not in self._embeddings:
+            group, environment = self._group(key), self._environments[key.environment]
+            assert group is not None
+            embedder = make_embedder(environment.layout, environment.canonical)
+            self._embeddings[key, kind] = embed(embedder, make_pool(group.q, group.support), _singles(group), kind=kind)
+        return self._embeddings[key, kind]
+
+    def ranking_rows(self, objective: Objective | None, *, gamma: float, episodes: int | None, kind: str) -> RankingRows | None:
+        """Every policy at one gamma as a regressor learns from it; None where there is none.
+
+        Args:
+            objective: policies are relabelled offline with it; None keeps their own recorded returns.
+            gamma: discount of the policies.
+            episodes: their training budget; None for any.
+            kind: embedding.
+        """
+        keys = [key for key in self.keys() if key.gamma == gamma and episodes in (None, key.episodes)]
+        parts = [self._ranking_rows(key, objective, kind) for key in keys]
+        return RankingRows.merge(parts) if parts else None
+
+    def _ranking_rows(self, key: GroupKey, objective: Objective | None, kind: str) -> RankingRows:
+        group = self._group(key)
+        assert group is not None
+        y = group.totals
+        if objective is not None:
+            task = make_task(self._environments[key.environment].layout, objective)
+            y, _ = offline_returns(task, make_pool(group.q, group.support), _singles(group), SUM, True, True)
+        known = np.isfinite(y)
+        return RankingRows(np.array([key.environment] * len(group))[known], self.embeddings(key, kind)[known], y[known])
+
+    def _gather(self, column: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Array [n, *shape] of some rows of a list column; a view where the rows lie together."""
+        if (np.diff(rows) == 1).all():
+            values = self._table[column].slice(rows[0], len(rows)).combine_chunks()
+        else:
+            values = self._table[column].take(rows).combine_chunks()
+        return values.flatten().to_numpy().reshape(len(rows), *shape)  # type: ignore[no-any-return]
+
+
+def _singles(group: PolicyGroup) -> np.ndarray:
+    return np.arange(len(group), dtype=np.int32)[:, None]
+
+
+def _checked_policies(path: Path, file: DataFile) -> pa.Table:
+    table = read_table(path, file)
+    values = table["q"].combine_chunks().flatten().to_numpy()
+    if not np.isfinite(values).all():
+        bad = [row["id"] for row in table.select(["id", "q"]).to_pylist() if not np.isfinite(row["q"]).all()]
+        raise LibraryError(f"policies {bad[:3]} in {path / file.name} hold NaN or infinite Q-values; delete those policies or build the library again")
+    return table
+
+
+def _read_environment(row: dict[str, Any]) -> EnvironmentRecord:
+    try:
+        layout = Layout.from_dict(json.loads(row["layout"]))
+    except (ValueError, LeverError) as error:
+        raise LibraryError(f"environment {row['name']!r} has a layout that cannot be read ({error}); build the library again") from error
+    canonical = CanonicalStates(
+        np.array(row["canonical_cells"], np.int32),
+        np.array(row["canonical_golds"], np.uint64),
+        np.array(row["canonical_levers"], np.uint8),
+    )
+    successors = np.array(row["successors"], np.int32).reshape(layout.states, ACTIONS)
+    return EnvironmentRecord(row["name"], layout, successors, canonical)
+
+
+def _read_policy(row: dict[str, Any], environment: EnvironmentRecord) -> PolicyRecord:
+    shape = (environment.layout.states, ACTIONS)
+    visits = np.array(row["visits"], np.uint32).reshape(shape)
+    terms = row["objective"].split("-")
+    rewards = row["mean_rewards"]
+    return PolicyRecord(
+        layout=environment.layout,
+        objective=Objective.of(row["objective"], weights=dict(zip(terms, row["weights"], strict=True))),
+        q=np.array(row["q"], np.float32).reshape(shape),
+        visits=visits,
+        successors=np.where(visits > 0, environment.successors, -1),
+        mean_rewards=None if rewards is None else np.array(rewards, np.float32).reshape(shape),
+        **{
+            name: row[name]
+            for name in ("environment", "description", "label", "gamma", "algorithm", "episodes", "snapshot", "seed", "environment_steps", "seconds", "total")
+        },
+    )

@@ -1,0 +1,156 @@
+"""A policy library on disk: a folder of immutable Arrow files and a manifest that is swapped atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lever_ray.errors import LibraryError
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.schema import (
+    ENVIRONMENT_SCHEMA,
+    MANIFEST,
+    POLICY_SCHEMA,
+    Manifest,
+    read_manifest,
+    read_table,
+    write_lock,
+    write_manifest,
+    write_table,
+)
+from lever_ray.library.shard import LibraryShard
+
+
+class PolicyLibrary(LibraryReader):
+    """A library read in this process. Use :meth:`create` or :meth:`open`.
+
+    Opening reads and checks the manifest; a data file is checked when it is first touched.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self._manifest = manifest
+
+    @classmethod
+    def create(cls, path: str | Path) -> PolicyLibrary:
+        """Make an empty library in a new or empty folder.
+
+        Raises:
+            LibraryError: the folder holds a library or anything else.
+        """
+        folder = Path(path)
+        if (folder / MANIFEST).exists():
+            raise LibraryError(f"{folder} holds a policy library already; open it to add to it, or choose another folder")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise LibraryError(f"{folder} exists and is not an empty folder; choose another one")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(folder, Manifest())
+        return cls(folder, Manifest())
+
+    @classmethod
+    def open(cls, path: str | Path) -> PolicyLibrary:
+        """Open a library.
+
+        Raises:
+            LibraryError: it is missing, its manifest is damaged, or its schema version is newer than this code.
+        """
+        folder = Path(path)
+        return cls(folder, read_manifest(folder))
+
+    @cached_property
+    def _shard(self) -> LibraryShard:
+        return LibraryShard(self.path, self._manifest.of_kind("policies"), self._manifest.of_kind("environments"))
+
+    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        return [getattr(self._shard, method)(*args, **kwargs)]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The files of the library as of opening or of the last append through this object."""
+        return self._manifest
+
+    @property
+    def bytes(self) -> int:
+        """Size of all data files."""
+        return sum(file.bytes for file in self._manifest.files)
+
+    def add(self, records: Iterable[PolicyRecord]) -> int:
+        """Append policies; those that the library has already are left out.
+
+        Nothing changes on disk unless every record is sound: a new data file is written first, then the manifest is
+        swapped atomically under the library's write lock.
+
+        Returns:
+            How many policies were new.
+
+        Raises:
+            LibraryError: an environment's name is taken by another layout.
+        """
+        given = {record.id: record for record in records}
+        with write_lock(self.path):
+            current = PolicyLibrary.open(self.path)
+            known = set(current._shard.ids()) if given else set()
+            new = [record for identity, record in given.items() if identity not in known]
+            environments = _environment_updates(current, new)
+            if new:
+                entries = [write_table(self.path, "policies", _policy_table(new))]
+                if environments:
+                    entries.append(write_table(self.path, "environments", _environment_table(environments)))
+                current._manifest = Manifest((*current._manifest.files, *entries))
+                write_manifest(self.path, current._manifest)
+        self._manifest = current._manifest
+        self.__dict__.pop("_shard", None)
+        self._forget()
+        return len(new)
+
+    def verify(self) -> None:
+        """Read and check every file.
+
+        Raises:
+            LibraryError: naming the first file that is missing, damaged or holds non-finite values.
+        """
+        for file in self._manifest.of_kind("environments"):
+            read_table(self.path, file)
+        self._shard.keys()
+        for name in self._shard.environments():
+            self._shard.environment(name)
+
+
+def _environment_updates(library: PolicyLibrary, records: Sequence[PolicyRecord]) -> list[EnvironmentRecord]:
+    """Rows for environments that are new, or whose recorded transitions grow; canonical states stay once drawn."""
+    updates = []
+    for name in sorted({record.environment for record in records}):
+        mine = [record for record in records if record.environment == name]
+        held = library._shard.environment(name)
+        layout = mine[0].layout if held is None else held.layout
+        for record in mine:
+            if record.layout != layout:
+                raise LibraryError(f"environment name {name!r} is taken by another layout; give this one another name")
+        union = np.max([record.successors for record in mine], axis=0)
+        if held is None:
+            updates.append(EnvironmentRecord.of(name, layout, union))
+        elif (union > held.successors).any():
+            updates.append(EnvironmentRecord(name, layout, np.maximum(union, held.successors), held.canonical))
+    return updates
+
+
+def _policy_table(records: Sequence[PolicyRecord]) -> pa.Table:
+    ordered = sorted(records, key=lambda record: (record.environment, record.gamma, record.episodes, record.objective.name, record.id))
+    plain = ("id", "environment", "description", "label", "gamma", "algorithm", "episodes", "snapshot", "seed", "environment_steps", "seconds", "total")
+    columns: dict[str, Any] = {name: [getattr(record, name) for record in ordered] for name in plain}
+    columns["objective"] = [record.objective.name for record in ordered]
+    columns["weights"] = [list(record.objective.weights) for record in ordered]
+    for name in ("q", "support", "visits"):
+        columns[name] = [getattr(record, name).ravel() for record in ordered]
+    columns["mean_rewards"] = [None if record.mean_rewards is None else record.mean_rewards.ravel() for record in ordered]
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in POLICY_SCHEMA}, schema=POLICY_SCHEMA)
+
+
+def _environment_table(environments: Sequence[EnvironmentRecord]) -> pa.Table:
+    return pa.Table.from_pylist([environment.to_row() for environment in environments], schema=ENVIRONMENT_SCHEMA)

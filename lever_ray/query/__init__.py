@@ -1,0 +1,1 @@
+"""From text to sub-objectives; one query end to end, timed."""

@@ -1,0 +1,186 @@
+"""One query, from text or objective to a composed policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from lever_ray.composition.groups import check_cover, cover
+from lever_ray.composition.operators import composition_operator, is_masked
+from lever_ray.composition.rankers import RANKERS, OfflineReturnRanker, Ranker, RegressorRanker
+from lever_ray.composition.search import Strategy
+from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
+from lever_ray.embedding.successor import make_embedder
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.executor import Executor
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.task import make_task
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.record import EnvironmentRecord
+from lever_ray.library.shard import GroupKey
+from lever_ray.query.parse import parse_query
+from lever_ray.query.result import Composer, CompositionResult
+from lever_ray.query.warm import warm_up
+
+
+@dataclass(frozen=True)
+class RegressorSettings:
+    """Which return regressor the ranker ``regressor`` uses.
+
+    Attributes:
+        model: ``ridge`` or ``hist-gradient-boosting`` (as published).
+        target: ``composite`` (policies relabelled offline with the new objective) or ``own`` (as published).
+        embedding: ``psi`` or ``psi_static``.
+    """
+
+    model: str = "ridge"
+    target: str = "composite"
+    embedding: str = "psi"
+
+
+def compose(
+    library: LibraryReader,
+    query: str | None = None,
+    *,
+    environment: str,
+    objective: Objective | str | None = None,
+    groups: Sequence[str] | None = None,
+    strategy: str | Strategy = "hybrid",
+    k: int = 3,
+    operator: str = "sum",
+    ranker: str = "regressor",
+    regressor: RegressorSettings = RegressorSettings(),
+    support: str = "mask",
+    weights: Mapping[str, float] | None = None,
+    gamma: float | None = None,
+    episodes: int | None = None,
+    executor: Executor | None = None,
+) -> CompositionResult:
+    """Answer a new composite objective from a library, without touching the environment.
+
+    Args:
+        library: a :class:`~lever_ray.library.store.PolicyLibrary`, or one sharded over actors.
+        query: what is wanted, in words; or give ``objective``.
+        environment: name of the environment in the library.
+        objective: the composite objective; bypasses text.
+        groups: sub-objectives to take members from; by default the smallest exact cover that the library holds.
+        strategy: ``targeted``, ``hybrid``, ``exhaustive``, or a :class:`~lever_ray.composition.search.Strategy`.
+        k: members per group for ``hybrid``.
+        operator: ``sum`` or ``max``.
+        ranker: ``regressor`` or ``offline-return``.
+        regressor: which one, for the ranker ``regressor``.
+        support: ``mask`` leaves out actions that no member ever took, ``ignore`` does not.
+        weights: factor on the action values of each group, by sub-objective.
+        gamma: discount of the members; needed where the library holds several.
+        episodes: training budget of the members; needed where the library holds several.
+        executor: where large candidate sets are scored; in this process if None.
+
+    Raises:
+        UnmatchedQuery: the text names no objective.
+        UnknownName: environment, objective term, strategy, operator, ranker or support rule is not known.
+        UncoveredObjective: no exact cover exists, or ``groups`` is none.
+        InvalidValue: both or neither of ``query`` and ``objective``, or a number outside its domain.
+        LibraryError: a group has no policy, the library is damaged, or it is too small for a regressor.
+    """
+    chosen = strategy if isinstance(strategy, Strategy) else Strategy(strategy, k=k)
+    combine = composition_operator(operator)
+    is_masked(support)
+    _check_ranker(ranker)
+    begun = perf_counter()
+    wanted = _objective(query, objective)
+    parsed = perf_counter()
+    held = library.environment(environment)
+    keys = _group_keys(library, environment, wanted, groups, gamma, episodes)
+    members = library.groups(keys)
+    retrieved = perf_counter()
+    fitted = fit(library, environment, wanted, keys[0], regressor) if ranker == "regressor" else None
+    scorer = make_ranker(held, wanted, fitted)
+    warm_up()
+    composer = Composer(chosen, combine, scorer, support, executor)
+    factors = None if weights is None else _group_weights(keys, weights)
+    answer = composer.compose(
+        members, layout=held.layout, environment=environment, objective=wanted, weights=factors
+    )
+    stages = {"parse": parsed - begun, "retrieve": retrieved - parsed + answer.timings["retrieve"]}
+    timings = {**stages, "rank": answer.timings["rank"], "compose": answer.timings["compose"]}
+    timings |= {"total": sum(timings.values()), "fit": 0.0 if fitted is None else fitted.seconds}
+    return replace(answer, timings=timings)
+
+
+def _objective(query: str | None, objective: Objective | str | None) -> Objective:
+    if (query is None) == (objective is None):
+        raise InvalidValue("give either a query in words or objective=, and not both")
+    return Objective.of(parse_query(query).objective if query is not None else objective)  # type: ignore[arg-type]
+
+
+def _check_ranker(name: str) -> None:
+    if name not in RANKERS:
+        raise UnknownName("ranker", name, RANKERS)
+
+
+def make_ranker(
+    environment: EnvironmentRecord, objective: Objective, regressor: FittedRegressor | None
+) -> Ranker:
+    """The ranker ``regressor`` where one is given, else ``offline-return``."""
+    if regressor is None:
+        return OfflineReturnRanker(make_task(environment.layout, objective))
+    return RegressorRanker(make_embedder(environment.layout, environment.canonical), regressor)
+
+
+def fit(
+    library: LibraryReader, environment: str, objective: Objective, key: GroupKey, settings: RegressorSettings
+) -> FittedRegressor:
+    """Fit the return regressor on the library's other environments, at the members' gamma."""
+    rows = library.ranking_rows(
+        target=settings.target,
+        objective=objective,
+        gamma=key.gamma,
+        episodes=key.episodes,
+        kind=settings.embedding,
+    ).without(environment)
+    return fit_regressor(
+        rows.x, rows.y, model=settings.model, target=settings.target, kind=settings.embedding
+    )
+
+
+def _group_keys(
+    library: LibraryReader,
+    environment: str,
+    objective: Objective,
+    groups: Sequence[str] | None,
+    gamma: float | None,
+    episodes: int | None,
+) -> list[GroupKey]:
+    held = library.keys(environment)
+    if not held:
+        raise LibraryError(f"environment {environment!r} has no policies; train some with `lever-ray build`")
+    usable = [key for key in held if gamma in (None, key.gamma) and episodes in (None, key.episodes)]
+    if not usable:
+        pairs = sorted({(key.gamma, key.episodes) for key in held})
+        raise LibraryError(
+            f"environment {environment!r} has no policies at gamma {gamma} and {episodes} episodes; it has (gamma, episodes) {pairs}"
+        )
+    if groups is None:
+        names: Sequence[str] = cover(objective, {key.objective for key in usable})
+    else:
+        names = [Objective.of(name).name for name in groups]
+        check_cover(objective, names)
+    pairs = sorted({(key.gamma, key.episodes) for key in usable if key.objective in names})
+    if len(pairs) > 1:
+        raise InvalidValue(
+            f"the library holds these groups at several (gamma, episodes): {pairs}; choose with gamma= and episodes="
+        )
+    if not pairs:
+        pairs = [(usable[0].gamma, usable[0].episodes)]
+    return [GroupKey(environment, name, *pairs[0]) for name in names]
+
+
+def _group_weights(keys: Sequence[GroupKey], weights: Mapping[str, float]) -> list[float]:
+    given = {Objective.of(name).name: weight for name, weight in weights.items()}
+    for name in given:
+        if name not in {key.objective for key in keys}:
+            raise UnknownName(
+                "group", name, [key.objective for key in keys], hint="Weights are given per group."
+            )
+    return [given.get(key.objective, 1.0) for key in keys]

@@ -1,0 +1,320 @@
+"""Text encoder and query parser: what is read from a text, what is refused, and what the refusal says."""
+
+import itertools
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lever_ray.errors import InvalidValue, UnknownName, UnmatchedQuery
+from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.library.text import TextEncoder, WordLlamaEncoder
+from lever_ray.query.parse import parse_query
+from lever_ray.query.vocabulary import DESCRIPTIONS, describe
+
+ROOT = Path(__file__).parents[2]
+QUERIES = json.loads((ROOT / "benchmarks" / "data" / "queries.json").read_text(encoding="utf-8"))
+OBJECTIVES = ["-".join(terms) for size in range(1, 5) for terms in itertools.combinations(TERMS, size)]
+
+
+class WordBag:
+    """An encoder without a model: a word has a random direction, a text the sum of its words'."""
+
+    name, version, dimension = "word-bag", "1", 512
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        self.calls += 1
+        rows = np.zeros((len(texts), self.dimension), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.split():
+                row += np.random.default_rng(zlib.crc32(word.encode())).standard_normal(self.dimension)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def read(text: str) -> str | None:
+    try:
+        return parse_query(text).objective
+    except UnmatchedQuery:
+        return None
+
+
+def run_python(script: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# The encoder.
+
+
+@pytest.mark.parametrize("encoder", [WordLlamaEncoder(), WordBag()], ids=lambda encoder: encoder.name)
+def test_an_encoder_gives_unit_rows_of_its_dimension(encoder: TextEncoder) -> None:
+    assert isinstance(encoder, TextEncoder)
+    vectors = encoder.encode(["gold", "Reach the exit as fast as possible.", "lava"])
+    assert vectors.shape == (3, encoder.dimension)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-6)
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+def test_a_text_has_one_vector_whatever_it_is_encoded_with() -> None:
+    encoder = WordLlamaEncoder()
+    alone = encoder.encode(["gold"])[0]
+    beside = encoder.encode(["a far longer text with a good many more tokens", "gold"])[1]
+    np.testing.assert_array_equal(alone, beside)
+
+
+def test_word_vectors_know_likeness() -> None:
+    quick, fast, pizza = WordLlamaEncoder().encode(["quickly", "fast", "pizza"])
+    assert quick @ fast > 0.5 > 0.3 > quick @ pizza
+
+
+def test_encoders_of_one_model_are_equal_and_name_the_version_of_the_weights() -> None:
+    assert WordLlamaEncoder() == WordLlamaEncoder()
+    assert hash(WordLlamaEncoder()) == hash(WordLlamaEncoder())
+    assert WordLlamaEncoder().version[0].isdigit()
+
+
+def test_blank_texts_and_bare_strings_are_refused_by_the_encoder() -> None:
+    with pytest.raises(InvalidValue, match=r"text 1 is blank \('  '\)"):
+        WordLlamaEncoder().encode(["gold", "  "])
+    with pytest.raises(InvalidValue, match=r"give a sequence of strings"):
+        WordLlamaEncoder().encode("gold")
+
+
+def test_the_encoder_opens_no_socket_and_leaves_logging_alone() -> None:
+    script = """
+import logging, socket
+class Closed(socket.socket):
+    def __init__(self, *args, **kwargs):
+        raise AssertionError("a socket was opened")
+socket.socket = Closed
+from lever_ray.library.text import WordLlamaEncoder
+print(WordLlamaEncoder().encode(["gold"]).shape, logging.getLogger().level, logging.getLogger().handlers)
+"""
+    assert run_python(script) == "(1, 256) 30 []"
+
+
+def test_importing_the_parser_loads_no_model() -> None:
+    script = (
+        "import sys, lever_ray.query.parse; print('wordllama' in sys.modules, 'tokenizers' in sys.modules)"
+    )
+    assert run_python(script) == "False False"
+
+
+# Descriptions.
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_description_of_an_objective_parses_back_to_it(objective: str) -> None:
+    assert parse_query(describe(objective)).objective == objective
+
+
+def test_descriptions_read_as_sentences() -> None:
+    assert describe("gold") == "Collect as much gold as possible."
+    assert describe("hazard-gold") == "Collect as much gold as possible and avoid hazards at all cost."
+    assert describe(Objective.of("path-lever-gold")) == (
+        "Reach the exit as fast as possible, collect as much gold as possible and activate the lever."
+    )
+
+
+def test_an_unknown_objective_has_no_description() -> None:
+    with pytest.raises(UnknownName, match="'silver'"):
+        describe("path-silver")
+
+
+# What is read.
+
+
+@pytest.mark.parametrize(
+    ("text", "objective"),
+    [
+        ("Find the fastest exit", "path"),
+        ("Find the fastest exit, collect as much gold as possible", "path-gold"),
+        ("Find the fastest exit after activating the lever", "path-lever"),
+        (
+            "Find the fastest exit, collect as much gold as possible, avoid hazards at all cost",
+            "path-gold-hazard",
+        ),
+        (
+            "Find the fastest exit after activating the lever, collect as much gold as possible, "
+            "avoid hazards at all cost",
+            "path-gold-hazard-lever",
+        ),
+        ("grab the gold and keep away from hazards", "gold-hazard"),
+    ],
+)
+def test_the_published_queries_are_read(text: str, objective: str) -> None:
+    assert parse_query(text).objective == objective
+    assert parse_query(text.upper()).objective == objective
+
+
+@pytest.mark.parametrize("half", ["tuning", "held-out"])
+def test_nine_queries_in_ten_are_read_right(half: str) -> None:
+    entries = [entry for entry in QUERIES if entry["half"] == half]
+    mistakes = [entry["text"] for entry in entries if read(entry["text"]) != entry["expected"]]
+    assert len(entries) >= 80
+    assert len(mistakes) <= len(entries) // 10, mistakes
+
+
+def test_words_that_no_phrase_lists_are_read_by_likeness() -> None:
+    parsed = parse_query("speedrun this level")
+    assert parsed.objective == "path"
+    assert parsed.closest.words == "speedrun" != parsed.closest.phrase
+    with pytest.raises(UnmatchedQuery):
+        parse_query("speedrun this level", encoder=WordBag())
+
+
+def test_the_order_of_terms_is_canonical_and_that_of_clauses_is_the_text_s() -> None:
+    parsed = parse_query("pull the lever, avoid lava, grab the gold; exit")
+    assert parsed.objective == "path-gold-hazard-lever"
+    assert [clause.term for clause in parsed.clauses] == ["lever", "hazard", "gold", "path"]
+    assert [clause.text for clause in parsed.clauses] == ["pull lever", "avoid lava", "grab gold", "exit"]
+
+
+def test_one_clause_may_name_several_terms() -> None:
+    parsed = parse_query("take the shortest safe path to the gold")
+    assert parsed.objective == "path-gold-hazard"
+    assert len({clause.text for clause in parsed.clauses}) == 1
+
+
+def test_a_clause_that_names_nothing_is_kept_without_a_term() -> None:
+    parsed = parse_query("walk around the map, then collect the coins")
+    unmatched, gold = parsed.clauses
+    assert (unmatched.term, gold.term) == (None, "gold")
+    assert unmatched.score < 0.6 <= gold.score
+    assert not unmatched.negated
+    assert parsed.closest == gold
+    assert gold.margin > 0
+
+
+def test_equal_texts_give_equal_results() -> None:
+    text = "hurry to the exit, but never step into lava"
+    assert parse_query(text) == parse_query(text)
+
+
+# Negation.
+
+
+@pytest.mark.parametrize(
+    ("text", "objective"),
+    [
+        ("find the exit but ignore the gold", "path"),
+        ("take the gold and leave the lever alone", "gold"),
+        ("reach the exit without the gold or the lever", "path"),
+        ("ignore the gold and the lever, stay alive", "hazard"),
+        ("the gold is not important, exit quickly", "path"),
+        ("nothing but gold", "gold"),
+        ("everything except the gold: exit, lever", "path-lever"),
+        ("don't ignore the gold", "gold"),
+        ("leave no coin behind", "gold"),
+        ("don't leave without pulling the lever", "lever"),
+        ("don't waste time", "path"),
+    ],
+)
+def test_a_negation_reaches_what_it_governs(text: str, objective: str) -> None:
+    assert parse_query(text).objective == objective
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "avoid hazards",
+        "never step into lava",
+        "don't touch the traps",
+        "stay away from danger",
+        "no matter what, don't die",
+        "mind the lava",
+        "dont fall in the fire",
+    ],
+)
+def test_a_hazard_is_asked_for_by_naming_what_to_fear(text: str) -> None:
+    assert parse_query(text).objective == "hazard"
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [
+        ("ignore the gold", "gold"),
+        ("don't bother with the lever", "lever"),
+        ("no need to hurry", "path"),
+        ("hazards don't matter", "hazard"),
+        ("you need not avoid the lava", "hazard"),
+        ("jump into the lava", "hazard"),
+        ("take your time", "path"),
+        ("no gold, no lever", "gold, lever"),
+    ],
+)
+def test_a_query_that_only_leaves_out_is_refused(text: str, term: str) -> None:
+    with pytest.raises(UnmatchedQuery, match=rf"only says what to leave out \({term}\); .*objective="):
+        parse_query(text)
+
+
+def test_what_is_left_out_is_marked() -> None:
+    gold, lever = parse_query("pull the lever but skip the coins").clauses[::-1]
+    assert (gold.term, gold.negated, lever.term, lever.negated) == ("gold", True, "lever", False)
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize("text", ["what is the weather in Paris", "write me a poem", "12345", "asdf qwer"])
+def test_an_unrelated_text_is_refused_with_the_closest_term(text: str) -> None:
+    with pytest.raises(UnmatchedQuery) as refusal:
+        parse_query(text)
+    message = str(refusal.value)
+    assert repr(text) in message
+    assert any(f"Closest is {term!r} ({DESCRIPTIONS[term]!r})" in message for term in TERMS)
+    assert "below the threshold 0.6" in message
+    assert "objective='gold-hazard'" in message
+
+
+def test_a_word_of_the_vocabulary_in_a_text_off_the_subject_is_not_enough() -> None:
+    with pytest.raises(UnmatchedQuery, match=r"Closest is 'gold' .* 50% of the query's words"):
+        parse_query("gold medal winners at the olympics")
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n", "?!", "and the"])
+def test_a_text_without_words_is_refused(text: str) -> None:
+    with pytest.raises(UnmatchedQuery, match="no words to go by"):
+        parse_query(text)
+
+
+def test_a_very_long_text_is_refused_and_not_repeated_in_full() -> None:
+    with pytest.raises(InvalidValue, match="has 4500 characters; at most 2000") as refusal:
+        parse_query("the gold " * 500)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.5, float("nan")])
+def test_a_threshold_outside_its_domain_is_refused(threshold: float) -> None:
+    with pytest.raises(InvalidValue, match=rf"threshold is {threshold}"):
+        parse_query("gold", threshold=threshold)
+
+
+def test_a_higher_threshold_refuses_what_is_only_alike() -> None:
+    assert parse_query("speedrun", threshold=0.6).objective == "path"
+    with pytest.raises(UnmatchedQuery, match=r"below the threshold 0\.95"):
+        parse_query("speedrun", threshold=0.95)
+
+
+# The seam.
+
+
+def test_any_encoder_will_do_and_encodes_the_vocabulary_once() -> None:
+    encoder = WordBag()
+    assert parse_query("avoid the lava", encoder=encoder).objective == "hazard"
+    assert encoder.calls == 2
+    assert parse_query("pull the lever", encoder=encoder).objective == "lever"
+    assert encoder.calls == 3
