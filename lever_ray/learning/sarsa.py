@@ -21,6 +21,8 @@ ALPHA = 0.1
 EPSILON_START = 1.0
 EPSILON_FLOOR = 0.01
 SNAPSHOT_EVERY = 1_000
+SNAPSHOTS_KEPT = 3
+"""Library entries per training run: worst, median, best."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def compose(
     strategy: str | Strategy = "hybrid",
     k: int = 3,
     operator: str = "sum",
-    ranker: str = "regressor",
+    ranker: str | Ranker = "regressor",
     regressor: RegressorSettings = RegressorSettings(),
     support: str = "mask",
     weights: Mapping[str, float] | None = None,
@@ -68,7 +68,7 @@ def compose(
         strategy: ``targeted``, ``hybrid``, ``exhaustive``, or a :class:`~lever_ray.composition.search.Strategy`.
         k: members per group for ``hybrid``.
         operator: ``sum`` or ``max``.
-        ranker: ``regressor`` or ``offline-return``.
+        ranker: ``regressor`` or ``offline-return``, or a ranker made beforehand (:func:`make_ranker`).
         regressor: which one, for the ranker ``regressor``.
         support: ``mask`` leaves out actions that no member ever took, ``ignore`` does not.
         weights: factor on the action values of each group, by sub-objective.
@@ -86,7 +86,8 @@ def compose(
     chosen = strategy if isinstance(strategy, Strategy) else Strategy(strategy, k=k)
     combine = composition_operator(operator)
     is_masked(support)
-    _check_ranker(ranker)
+    if isinstance(ranker, str) and ranker not in RANKERS:
+        raise UnknownName("ranker", ranker, RANKERS)
     begun = perf_counter()
     wanted = _objective(query, objective)
     parsed = perf_counter()
@@ -95,7 +96,7 @@ def compose(
     members = library.groups(keys)
     retrieved = perf_counter()
     fitted = fit(library, environment, wanted, keys[0], regressor) if ranker == "regressor" else None
-    scorer = make_ranker(held, wanted, fitted)
+    scorer = make_ranker(held, wanted, fitted) if isinstance(ranker, str) else ranker
     warm_up()
     composer = Composer(chosen, combine, scorer, support, executor)
     factors = None if weights is None else _group_weights(keys, weights)
@@ -112,11 +113,6 @@ def _objective(query: str | None, objective: Objective | str | None) -> Objectiv
     if (query is None) == (objective is None):
         raise InvalidValue("give either a query in words or objective=, and not both")
     return Objective.of(parse_query(query).objective if query is not None else objective)  # type: ignore[arg-type]
-
-
-def _check_ranker(name: str) -> None:
-    if name not in RANKERS:
-        raise UnknownName("ranker", name, RANKERS)
 
 
 def make_ranker(

@@ -1,0 +1,153 @@
+"""What a composition is compared with: scratch, single library policies, random Q-tables, the optimum, chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.operators import Operator, composition_operator
+from lever_ray.composition.optimum import Optimum, optimum
+from lever_ray.composition.rankers import Ranker
+from lever_ray.embedding.offline import offline_returns
+from lever_ray.experiment.plan import ExperimentPlan
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.rollout import random_return
+from lever_ray.gridworld.task import Task, make_task
+from lever_ray.learning.sarsa import train
+from lever_ray.query.result import Composer
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Training from scratch on the composite objective at one gamma, averaged over training seeds.
+
+    Attributes:
+        final: mean greedy return of the final policy.
+        best_snapshot: mean greedy return of the best snapshot.
+        seconds: mean wall-clock seconds of one training.
+        environment_steps: mean environment steps of one training.
+    """
+
+    final: float
+    best_snapshot: float
+    seconds: float
+    environment_steps: float
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Controls of one layout and composite objective, shared by every cell that needs them.
+
+    Attributes:
+        task: the layout under the composite objective.
+        optimum: best return possible (exact on grid8).
+        random: J_rand, mean return of the uniformly random policy.
+        scratch: training from scratch, by gamma.
+    """
+
+    task: Task
+    optimum: Optimum
+    random: float
+    scratch: dict[float, Scratch]
+
+    @property
+    def scale(self) -> float:
+        """J* - J_rand, the unit of normalised quality."""
+        return self.optimum.total - self.random
+
+    @property
+    def best_scratch(self) -> Scratch:
+        """Scratch at the gamma that is best for this very layout: a stronger control than one gamma for all."""
+        return max(self.scratch.values(), key=lambda scratch: scratch.final)
+
+    def real_returns(self, space: CandidateSpace, candidates: np.ndarray, *, operator: Operator, masked: bool) -> np.ndarray:
+        """float64[K]: returns in the real environment of index tuples int[K, m] (measured afterwards; tier I4)."""
+        totals, _ = offline_returns(self.task, space.pool, space.mixtures(candidates), operator.code, masked, False)
+        return totals  # type: ignore[no-any-return]
+
+
+def measure_controls(layout: Layout, objective: str, plan: ExperimentPlan) -> Controls:
+    """Train, plan and roll out what does not depend on any composition."""
+    return Controls(
+        task=make_task(layout, objective),
+        optimum=optimum(layout, objective=objective),
+        random=random_return(layout, objective, episodes=plan.random_rollouts),
+        scratch={gamma: _scratch(layout, objective, gamma, plan) for gamma in plan.gammas},
+    )
+
+
+def _scratch(layout: Layout, objective: str, gamma: float, plan: ExperimentPlan) -> Scratch:
+    runs = [
+        train(layout, objective=objective, episodes=plan.episodes, gamma=gamma, seed=seed)
+        for seed in range(plan.training_seeds)
+    ]
+    return Scratch(
+        final=float(np.mean([run.total for run in runs])),
+        best_snapshot=float(np.mean([run.best.total for run in runs])),
+        seconds=float(np.mean([run.seconds for run in runs])),
+        environment_steps=float(np.mean([run.environment_steps for run in runs])),
+    )
+
+
+@dataclass(frozen=True)
+class SinglePolicies:
+    """Every policy that a mode's pool offers, run alone on the composite objective.
+
+    Attributes:
+        space: one group with all of them.
+        returns: float64[P], their returns in the real environment.
+    """
+
+    space: CandidateSpace
+    returns: np.ndarray
+
+    @classmethod
+    def of(cls, groups: Sequence[PolicyGroup], controls: Controls) -> SinglePolicies:
+        """Collect the members of ``groups`` and run each."""
+        everything = PolicyGroup(
+            objective="any",
+            ids=tuple(identity for group in groups for identity in group.ids),
+            q=np.concatenate([group.q for group in groups]),
+            support=np.concatenate([group.support for group in groups]),
+            totals=np.concatenate([group.totals for group in groups]),
+        )
+        space = CandidateSpace.of([everything])
+        alone = np.arange(len(everything))[:, None]
+        return cls(space, controls.real_returns(space, alone, operator=composition_operator("sum"), masked=True))
+
+    def chosen_by(self, ranker: Ranker) -> float:
+        """Return of the policy that a ranker puts first."""
+        mixtures = self.space.mixtures(np.arange(len(self.returns))[:, None])
+        scores = ranker.score(self.space.pool, mixtures, operator=composition_operator("sum"), masked=True)
+        return float(self.returns[scores.best()])
+
+    @property
+    def oracle(self) -> float:
+        """Return of the best one."""
+        return float(self.returns.max())
+
+
+def random_groups(groups: Sequence[PolicyGroup], *, seed: int) -> list[PolicyGroup]:
+    """Groups of the same sizes and support whose Q-values are standard normal: the library's knowledge taken away."""
+    rng = np.random.default_rng(seed)
+    return [
+        PolicyGroup(
+            group.objective, group.ids, rng.standard_normal(group.q.shape, dtype=np.float32), group.support, group.totals
+        )
+        for group in groups
+    ]
+
+
+def random_q_return(composer: Composer, groups: Sequence[PolicyGroup], layout: Layout, controls: Controls, *, objective: str, seed: int) -> float:
+    """Return of the composition that the same search finds among random Q-tables."""
+    made_up = random_groups(groups, seed=seed)
+    answer = composer.compose(made_up, layout=layout, environment="random", objective=Objective.of(objective))
+    space = CandidateSpace.of(made_up)
+    chosen = np.array([answer.search.candidate])
+    masked = composer.support == "mask"
+    return float(controls.real_returns(space, chosen, operator=composer.operator, masked=masked)[0])
+

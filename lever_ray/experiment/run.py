@@ -1,0 +1,108 @@
+"""Running an experiment: environments fan out over an executor, rows come back, finished ones are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lever_ray.executor import Executor
+from lever_ray.experiment.cell import Row, run_environment
+from lever_ray.experiment.plan import ExperimentPlan
+from lever_ray.experiment.statistics import order_rows
+from lever_ray.library.reader import LibraryReader
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An environment whose cells failed; failures are data, and the job's exit code says so."""
+
+    environment: str
+    error: str
+
+
+@dataclass(frozen=True)
+class ExperimentRows:
+    """What an experiment gave.
+
+    Attributes:
+        rows: one per environment, setup, gamma, strategy and ranker, in the order of their cells.
+        failures: environments without rows.
+        resumed: environments whose rows came from an interrupted run.
+    """
+
+    rows: list[Row]
+    failures: list[Failure]
+    resumed: int
+
+
+def plan_digest(plan: ExperimentPlan, environments: Sequence[str], library: str) -> str:
+    """Hash of everything that decides the rows: the settings, the environments and the library's content."""
+    content = json.dumps([asdict(plan), list(environments), library], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def run_experiment(
+    plan: ExperimentPlan,
+    library: LibraryReader,
+    environments: Sequence[str],
+    *,
+    executor: Executor,
+    folder: Path,
+    resume: bool = True,
+    watch: Callable[[str], None] | None = None,
+) -> ExperimentRows:
+    """Run every cell of every environment.
+
+    Args:
+        plan: what to run.
+        library: where policies come from; it must survive being sent to the executor's workers.
+        environments: their names.
+        executor: where environments run.
+        folder: for the rows of finished environments; a run that was interrupted goes on from them.
+        resume: False starts anew.
+        watch: called with the name of every environment as it finishes.
+    """
+    finished = folder / "finished"
+    if not resume:
+        shutil.rmtree(finished, ignore_errors=True)
+    finished.mkdir(parents=True, exist_ok=True)
+    kept = {name: _read(finished / f"{name}.parquet") for name in environments if (finished / f"{name}.parquet").exists()}
+    missing = [name for name in environments if name not in kept]
+    rows, failures = [row for part in kept.values() for row in part], []
+    for outcome in executor.map(run_environment, missing, shared=(library, plan)):
+        name = missing[outcome.index]
+        if outcome.error is None:
+            rows += outcome.value
+            write_rows(finished / f"{name}.parquet", outcome.value)
+        else:
+            failures.append(Failure(name, f"{type(outcome.error).__name__}: {outcome.error}"))
+        if watch is not None:
+            watch(name)
+    ordered = order_rows(rows)
+    if ordered:
+        write_rows(folder / "rows.parquet", ordered)
+    if not failures:
+        shutil.rmtree(finished, ignore_errors=True)
+    return ExperimentRows(ordered, sorted(failures, key=lambda failure: failure.environment), len(kept))
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows as Parquet, atomically."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(pa.Table.from_pylist(list(rows)), temporary)
+    temporary.replace(path)
+
+
+
+
+
+def _read(path: Path) -> list[Row]:
+    return pq.read_table(path).to_pylist()  # type: ignore[no-any-return]

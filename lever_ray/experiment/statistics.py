@@ -1,0 +1,154 @@
+"""From rows to a summary: the unit is the layout; layouts are resampled jointly across the cells of a family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+
+CELL_COLUMNS: tuple[str, ...] = ("gamma", "mode", "setup", "strategy", "ranker")
+"""What identifies a line of the summary."""
+CARRIED_COLUMNS: tuple[str, ...] = ("family", "budget", "groups", "operator", "support", "regime", "tier")
+"""Columns that are equal within a line and carried over."""
+METRICS: tuple[str, ...] = (
+    "return/composed",
+    "return/predicted",
+    "return/best_candidate",
+    "return/scratch",
+    "return/scratch_best_snapshot",
+    "return/scratch_best_gamma",
+    "return/best_single",
+    "return/best_single_oracle",
+    "return/random_q",
+    "return/random",
+    "return/optimum",
+    "quality/normalised",
+    "quality/over_controls",
+    "regret",
+    "rank_correlation",
+    "coverage/library",
+    "coverage/on_policy",
+    "ends/exit",
+    "ends/hazard",
+    "ends/truncated",
+    "candidates/evaluated",
+    "seconds/retrieve",
+    "seconds/rank",
+    "seconds/compose",
+    "seconds/query",
+    "seconds/fit",
+    "seconds/scratch",
+    "environment_steps/saved",
+)
+"""Columns whose mean over layouts is summarised."""
+RATIOS: dict[str, tuple[str, str]] = {
+    "quality/ratio": ("return/composed", "return/scratch"),
+    "speedup/seconds": ("seconds/scratch", "seconds/query"),
+}
+"""Ratios of sums over layouts: numerator and denominator."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95% bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resamples(layouts: int, *, count: int, seed: int = 0) -> np.ndarray:
+    """int64[count, layouts]: indices of layouts drawn with replacement; shared by every cell so that cells stay paired."""
+    return np.random.default_rng(seed).integers(0, layouts, size=(count, layouts))
+
+
+def interval(values: np.ndarray, draws: np.ndarray) -> Interval:
+    """Mean over layouts and its percentile bootstrap interval; NaN values are left out.
+
+    Args:
+        values: float64[L], one per layout.
+        draws: int64[B, L], see :func:`resamples`.
+    """
+    drawn = values[draws]
+    known = ~np.isnan(drawn)
+    means = np.divide(np.where(known, drawn, 0).sum(axis=1), known.sum(axis=1), out=np.full(len(drawn), np.nan), where=known.any(axis=1))
+    return _percentiles(_mean(values), means)
+
+
+def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.ndarray) -> Interval:
+    """Ratio of sums over layouts and its percentile bootstrap interval; NaN where a denominator is not positive."""
+    below = denominator[draws].sum(axis=1)
+    ratios = np.divide(numerator[draws].sum(axis=1), below, out=np.full(len(below), np.nan), where=below > 0)
+    total = float(denominator.sum())
+    return _percentiles(float(numerator.sum()) / total if total > 0 else math.nan, ratios)
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """Mean of the middle half of the values; NaN values are left out."""
+    from scipy.stats import trim_mean
+
+    known = values[~np.isnan(values)]
+    return float(trim_mean(known, 0.25)) if len(known) else math.nan
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _percentiles(value: float, draws: np.ndarray) -> Interval:
+    known = draws[~np.isnan(draws)]
+    if math.isnan(value) or not len(known):
+        return Interval(value, math.nan, math.nan)
+    low, high = np.percentile(known, [2.5, 97.5])
+    return Interval(value, float(low), float(high))
+
+
+def summarise(rows: Iterable[Row], *, bootstrap: int, seed: int = 0) -> list[Row]:
+    """One line per gamma, mode, setup, strategy and ranker, with means, intervals and ratios of sums over layouts.
+
+    Columns are those of the rows, with ``/ci_low`` and ``/ci_high`` beside each metric, ``layouts`` (how many),
+    ``layouts/trivial`` (how many of them have the exit within 3 steps of the start), ``rank_correlation/undefined``
+    (share) and ``quality/normalised/iqm``.
+    """
+    lines: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        lines.setdefault(tuple(row[name] for name in CELL_COLUMNS), []).append(row)
+    environments = sorted({row["environment"] for line in lines.values() for row in line})
+    draws = resamples(len(environments), count=bootstrap, seed=seed)
+    return [_summary_line(line, environments, draws) for _, line in lines.items()]
+
+
+def _summary_line(line: Sequence[Row], environments: Sequence[str], draws: np.ndarray) -> Row:
+    first, by_environment = line[0], {row["environment"]: row for row in line}
+
+    def column(name: str) -> np.ndarray:
+        return np.array([float(by_environment[name_of][name]) if name_of in by_environment else math.nan for name_of in environments])
+
+    summary: Row = {name: first[name] for name in (*CELL_COLUMNS, *CARRIED_COLUMNS)}
+    summary["layouts"] = len(line)
+    summary["layouts/trivial"] = sum(bool(row["trivial_layout"]) for row in line)
+    for name in METRICS:
+        _put(summary, name, interval(column(name), draws))
+    for name, (numerator, denominator) in RATIOS.items():
+        above, below = column(numerator), column(denominator)
+        paired = ~(np.isnan(above) | np.isnan(below))
+        _put(summary, name, ratio_interval(np.where(paired, above, 0), np.where(paired, below, 0), draws))
+    summary["quality/normalised/iqm"] = interquartile_mean(column("quality/normalised"))
+    summary["rank_correlation/undefined"] = float(np.isnan(column("rank_correlation")).mean())
+    return summary
+
+
+def _put(summary: Row, name: str, estimate: Interval) -> None:
+    summary[name] = estimate.value
+    summary[f"{name}/ci_low"], summary[f"{name}/ci_high"] = estimate.low, estimate.high
+
+
+def order_rows(rows: Iterable[Row]) -> list[Row]:
+    """Rows in the order of their cells, so that completion order never shows."""
+    return sorted(rows, key=lambda row: (row["layout_seed"], row["gamma"], row["mode"], row["setup"], row["ranker"], row["strategy"]))

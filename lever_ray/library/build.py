@@ -1,0 +1,160 @@
+"""Training a policy library: one piece of work per environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from lever_ray.config import LibrarySettings
+from lever_ray.errors import InvalidValue, LibraryError
+from lever_ray.executor import Executor
+from lever_ray.gridworld.layout import Layout, layout_family
+from lever_ray.gridworld.objective import Objective
+from lever_ray.learning.sarsa import SNAPSHOTS_KEPT, train, training_budget
+from lever_ray.library.record import PolicyRecord, records_of
+from lever_ray.library.schema import MANIFEST
+from lever_ray.library.shard import GroupKey
+from lever_ray.library.store import PolicyLibrary
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What building a library cost.
+
+    Attributes:
+        policies: new policies in the library.
+        trained: training runs.
+        environment_steps: environment steps of all of them.
+        seconds: wall-clock seconds of the build.
+        training_seconds: seconds of training, added up over workers.
+    """
+
+    policies: int
+    trained: int
+    environment_steps: int
+    seconds: float
+    training_seconds: float
+
+
+def environment_name(settings: LibrarySettings, layout_seed: int) -> str:
+    """Name of the environment with a layout seed, e.g. ``grid8-3``."""
+    return f"{settings.family}-{layout_seed}"
+
+
+def environment_names(settings: LibrarySettings) -> list[str]:
+    """Names of the environments that a library's settings ask for."""
+    seeds = range(settings.first_layout, settings.first_layout + settings.layouts)
+    return [environment_name(settings, seed) for seed in seeds]
+
+
+def check_settings(settings: LibrarySettings) -> None:
+    """Refuse settings that no library can be built from.
+
+    Raises:
+        UnknownName: layout family, budget or an objective term is not known.
+        InvalidValue: a count below 1, no objectives or gammas, or a gamma outside [0, 1].
+    """
+    layout_family(settings.family)
+    training_budget(settings.budget)
+    for name in ("layouts", "training_seeds", "actors"):
+        if getattr(settings, name) < 1:
+            raise InvalidValue(f"library.{name} is {getattr(settings, name)}; at least 1 is needed")
+    if settings.first_layout < 0:
+        raise InvalidValue(f"library.first_layout is {settings.first_layout}; it must be >= 0")
+    if not settings.objectives or not settings.gammas:
+        raise InvalidValue("library.objectives and library.gammas must not be empty")
+    for objective in settings.objectives:
+        Objective.of(objective)
+    for gamma in settings.gammas:
+        if not 0.0 <= gamma <= 1.0:
+            raise InvalidValue(f"library.gammas holds {gamma}; a gamma must lie in [0, 1]")
+    if not settings.name or Path(settings.name).name != settings.name:
+        raise InvalidValue(f"library.name is {settings.name!r}; use a plain folder name")
+
+
+def train_environment(
+    layout_seed: int, settings: LibrarySettings, describe: Callable[[str], str]
+) -> list[PolicyRecord]:
+    """Train every objective, gamma and seed on one layout; the library entries.
+
+    Args:
+        layout_seed: of the layout.
+        settings: of the library.
+        describe: gives an objective's description in words.
+    """
+    name = environment_name(settings, layout_seed)
+    layout = Layout.sample(settings.family, seed=layout_seed)
+    budget = training_budget(settings.budget)
+    records = []
+    for objective in (Objective.of(objective) for objective in settings.objectives):
+        for gamma in settings.gammas:
+            for seed in range(settings.training_seeds):
+                run = train(layout, objective=objective, episodes=budget.episodes, gamma=gamma, seed=seed)
+                records += records_of(run, environment=name, description=describe(objective.name))
+    return records
+
+
+def build_library(
+    path: Path,
+    settings: LibrarySettings,
+    *,
+    executor: Executor,
+    describe: Callable[[str], str],
+    watch: Callable[[str], None] | None = None,
+) -> BuildReport:
+    """Train what a library lacks of its settings; environments are added as they are finished.
+
+    Environments that the library already holds completely are not trained again.
+
+    Raises:
+        UnknownName, InvalidValue: see :func:`check_settings`.
+        LibraryError: see :class:`lever_ray.library.store.PolicyLibrary`.
+    """
+    check_settings(settings)
+    begun = perf_counter()
+    library = PolicyLibrary.open(path) if (path / MANIFEST).exists() else PolicyLibrary.create(path)
+    seeds = list(range(settings.first_layout, settings.first_layout + settings.layouts))
+    missing = [seed for seed in seeds if not _complete(library, settings, seed)]
+    policies, runs = 0, {}
+    for records in _trained(missing, settings, executor, describe):
+        policies += library.add(records)
+        runs |= {_run_of(record): (record.environment_steps, record.seconds) for record in records}
+        if watch is not None:
+            watch(records[0].environment)
+    steps = sum(steps for steps, _ in runs.values())
+    return BuildReport(policies, len(runs), steps, perf_counter() - begun, sum(seconds for _, seconds in runs.values()))
+
+
+def _trained(
+    seeds: list[int], settings: LibrarySettings, executor: Executor, describe: Callable[[str], str]
+) -> Iterator[list[PolicyRecord]]:
+    for outcome in executor.map(train_environment, seeds, shared=(settings, describe)):
+        yield outcome.result()
+
+
+def _run_of(record: PolicyRecord) -> tuple[str, str, float, int]:
+    return record.environment, record.objective.name, record.gamma, record.seed
+
+
+def _complete(library: PolicyLibrary, settings: LibrarySettings, seed: int) -> bool:
+    """Whether the library has every group that the settings ask of an environment.
+
+    Raises:
+        LibraryError: it has the environment's name with another layout.
+    """
+    name = environment_name(settings, seed)
+    if name not in library.environments:
+        return False
+    if library.environment(name).layout != Layout.sample(settings.family, seed=seed):
+        raise LibraryError(f"library {library.path} holds environment {name!r} with another layout; choose another library.name")
+    episodes = training_budget(settings.budget).episodes
+    wanted = {
+        GroupKey(name, Objective.of(objective).name, gamma, episodes)
+        for objective in settings.objectives
+        for gamma in settings.gammas
+    }
+    if not wanted <= set(library.keys(name)):
+        return False
+    return all(len(group) >= SNAPSHOTS_KEPT * settings.training_seeds for group in library.groups(sorted(wanted)))
