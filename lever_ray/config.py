@@ -104,6 +104,7 @@ class TuningSettings:
         strategies, operators, rankers: the choices.
         k_max: largest k of ``hybrid``.
         gamma: discount of the members.
+        setup: the composition problem that choices are tried on.
     """
 
     study: str = "budget"
@@ -115,6 +116,7 @@ class TuningSettings:
     rankers: list[str] = field(default_factory=lambda: ["regressor", "offline-return"])
     k_max: int = 8
     gamma: float = 0.0
+    setup: SetupSettings = field(default_factory=lambda: SetupSettings("trivial", "path-gold-hazard-lever"))
 
 
 @dataclass
@@ -184,8 +186,17 @@ def home() -> Path:
 
 
 def _default_home() -> Path:
+    return _checkout_or_here() / "runs"
+
+
+def _checkout_or_here() -> Path:
     checkout = Path(__file__).resolve().parent.parent
-    return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "runs"
+    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+
+def default_store() -> Path:
+    """The MLflow store's SQLite file: under ``LEVER_RAY_HOME`` where that is set, else ``mlflow.db`` of the checkout."""
+    return home() / "mlflow.db" if os.environ.get(HOME_VARIABLE) else _checkout_or_here() / "mlflow.db"
 
 
 def library_path(settings: LibrarySettings) -> Path:

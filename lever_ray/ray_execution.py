@@ -30,7 +30,7 @@ def connect(address: str = "", **options: Any) -> None:
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.WARNING, **options)
+        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
 def disconnect() -> None:

@@ -1,16 +1,18 @@
 """Slow, obviously right twins of the compiled kernels, in plain Python, from the science page alone.
 
-A cell is ``(row, col)``, golds are frozen sets of cells, and of the project only a layout's fields are read. At the
-end stand the Hypothesis strategies that feed kernels and twins alike.
+A cell is ``(row, col)``, golds are frozen sets of cells, and of the project only a layout's fields are read.
+At the end stand the Hypothesis strategies that feed kernels and twins alike.
 """
 
 from collections import deque
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from math import hypot, sqrt
 
 import numpy as np
 from hypothesis import strategies as st
 
+from lever_ray.embedding.offline import make_pool, support_bits
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import TERMS, Objective
 
@@ -34,6 +36,7 @@ def moved(layout, cell, action):
     return target if inside(layout, target) and target not in layout.blocks else cell
 
 
+@lru_cache(maxsize=1_024)
 def distances_to(layout, target):
     """Breadth-first steps to ``target`` around blocks and hazards, by cell; unreachable cells are missing."""
     distance, queue = {target: 0}, deque([target])
@@ -45,6 +48,17 @@ def distances_to(layout, target):
                 distance[other] = distance[cell] + 1
                 queue.append(other)
     return distance
+
+
+@dataclass(frozen=True)
+class Move:
+    """A move that was neither a bump nor into a hazard; ``golds`` as before it, ``lever_on`` as after it."""
+
+    before: tuple
+    after: tuple
+    golds: frozenset
+    lever_on: bool
+    entered_lever: bool
 
 
 class TwinRules:
@@ -66,58 +80,70 @@ class TwinRules:
         if target in self.layout.hazards:
             return target, golds, lever_on, -100.0, "hazard"
         entered = target == self.layout.lever and not lever_on
-        lever_on = lever_on or entered
-        reward = sum(
-            self.weight[term] * getattr(self, f"_{term}")(cell, target, golds, lever_on, entered)
-            for term in self.terms
-        )
-        return target, golds - {target}, lever_on, reward, "exit" if target == self.layout.exit else None
+        move = Move(cell, target, golds, lever_on or entered, entered)
+        reward = sum(self.weight[term] * getattr(self, f"_{term}")(move) for term in self.terms)
+        return target, golds - {target}, move.lever_on, reward, "exit" if self._exits(move) else None
 
-    def _path(self, before, after, golds, lever_on, entered):
-        value = self.shaping * self._exit_progress(before, after) - STEP_COST["path"]
-        return value + 100 * (after == self.layout.exit)
+    def _path(self, move):
+        return self.shaping * self._exit_progress(move) - STEP_COST["path"] + 100 * self._exits(move)
 
-    def _gold(self, before, after, golds, lever_on, entered):
-        value = self.shaping * self._gold_progress(before, after, golds) - STEP_COST["gold"]
-        value += 5 * (after in golds)
-        if not golds and "path" not in self.terms and ("lever" not in self.terms or lever_on):
-            value += self.shaping * self._exit_progress(before, after)
-        if after == self.layout.exit:
-            left = len(golds - {after})
+    def _gold(self, move):
+        left = len(move.golds - {move.after})
+        value = self.shaping * self._gold_progress(move) - STEP_COST["gold"] + 5 * (move.after in move.golds)
+        if not move.golds and "path" not in self.terms and ("lever" not in self.terms or move.lever_on):
+            value += self.shaping * self._exit_progress(move)
+        if self._exits(move):
             value += -10 * left / len(self.layout.golds) if left else 100
         return value
 
-    def _hazard(self, before, after, golds, lever_on, entered):
-        proximity = 2 * (self._hazards_around(before) - self._hazards_around(after))
-        value = self.shaping * proximity - STEP_COST["hazard"]
-        golds_done = "gold" not in self.terms or not golds
-        lever_done = "lever" not in self.terms or lever_on
+    def _hazard(self, move):
+        proximity = 2 * (self._hazards_around(move.before) - self._hazards_around(move.after))
+        value = self.shaping * proximity - STEP_COST["hazard"] + 100 * self._exits(move)
+        golds_done = "gold" not in self.terms or not move.golds
+        lever_done = "lever" not in self.terms or move.lever_on
         if "path" not in self.terms and golds_done and lever_done:
-            value += self.shaping * self._exit_progress(before, after)
-        return value + 100 * (after == self.layout.exit)
-
-    def _lever(self, before, after, golds, lever_on, entered):
-        value = 20 * entered - STEP_COST["lever"]
-        if not lever_on:
-            far = self.layout.size**2
-            value += self.shaping * (self.to_lever.get(before, far) - self.to_lever.get(after, far))
-        elif "path" not in self.terms:
-            value += self.shaping * self._exit_progress(before, after)
-        if after == self.layout.exit:
-            value += 80 if lever_on else 20
+            value += self.shaping * self._exit_progress(move)
         return value
 
-    def _exit_progress(self, before, after):
-        far = self.layout.size**2
-        return self.to_exit.get(before, far) - self.to_exit.get(after, far)
+    def _lever(self, move):
+        value = 20 * move.entered_lever - STEP_COST["lever"]
+        if not move.lever_on:
+            value += self.shaping * self._progress(self.to_lever, move)
+        elif "path" not in self.terms:
+            value += self.shaping * self._exit_progress(move)
+        if self._exits(move):
+            value += 80 if move.lever_on else 20
+        return value
 
-    def _gold_progress(self, before, after, golds):
-        here = [self.to_gold[gold][before] for gold in golds if before in self.to_gold[gold]]
-        there = [self.to_gold[gold][after] for gold in golds if after in self.to_gold[gold]]
+    def _exits(self, move):
+        return move.after == self.layout.exit
+
+    def _progress(self, distance, move):
+        far = self.layout.size**2
+        return distance.get(move.before, far) - distance.get(move.after, far)
+
+    def _exit_progress(self, move):
+        return self._progress(self.to_exit, move)
+
+    def _gold_progress(self, move):
+        reachable = [self.to_gold[gold] for gold in move.golds]
+        here = [distance[move.before] for distance in reachable if move.before in distance]
+        there = [distance[move.after] for distance in reachable if move.after in distance]
         return min(here) - min(there) if here and there else 0
 
     def _hazards_around(self, cell):
         return sum(other in self.layout.hazards for other in neighbours(cell))
+
+
+def reachable_cells(layout):
+    """Cells that some episode can act in."""
+    met, waiting = {layout.start}, [layout.start]
+    while waiting:
+        cell = waiting.pop()
+        ahead = {moved(layout, cell, action) for action in range(4)} - met - {layout.exit, *layout.hazards}
+        met |= ahead
+        waiting += ahead
+    return met
 
 
 class TwinEnvironment:
@@ -187,7 +213,7 @@ def twin_choice(tables, visits, state, *, operator, masked):
 
 
 def twin_offline_return(environment, choose):
-    """``(return, end)`` of following ``choose(state) -> (action, supported)`` while it is supported, step by step."""
+    """``(return, end)`` of following ``choose(state) -> (action, supported)`` while it is supported."""
     environment.reset()
     while environment.end is None:
         action, supported = choose(environment.layout.index(environment.cell))
@@ -234,7 +260,7 @@ def twin_optimum(layout, objective, *, weights=None, shaping=1.0):
 
 
 def twin_sarsa(environment, *, episodes, gamma, seed, decay):
-    """``(q, visits, reward sums)``, lists [S][4], of tabular SARSA in a Gymnasium environment (science, section 2)."""
+    """``(q, visits, reward sums)``, lists [S][4], of SARSA in a Gymnasium world (science, section 2)."""
     rng, epsilon = np.random.default_rng(seed), 1.0
     q, visits, sums = ([[0.0] * 4 for _ in range(environment.layout.states)] for _ in range(3))
 
@@ -263,6 +289,10 @@ def twin_sarsa(environment, *, episodes, gamma, seed, decay):
 
 
 # What kernels and twins are fed with.
+
+
+def pool_of(q, visits):
+    return make_pool(q, support_bits(visits))
 
 
 @st.composite
@@ -296,7 +326,7 @@ def twin_of(layout, objective, *, shaping=1.0):
 
 
 def random_tables(layout, *, seed, members, tried=0.7):
-    """``(q float32[P, S, 4], visits uint32[P, S, 4])`` with many ties; each action was tried with probability ``tried``."""
+    """``(q float32[P, S, 4], visits uint32[P, S, 4])`` with many ties; ``tried`` is the share visited."""
     rng = np.random.default_rng(seed)
     shape = (members, layout.states, 4)
     q = (rng.integers(-3, 4, shape) / 4).astype(np.float32)

@@ -97,14 +97,10 @@ def embed(embedder: Embedder, pool: Pool, mixtures: np.ndarray, *, operator: int
 
 
 @njit(cache=True)
-def _successor(following, moves, q, support, members, operator, masked, state):
-    """Cell that the greedy action leads to, or -1 off the support; looked up once per mixture and cell."""
-    target = following[state]
-    if target == _UNKNOWN:
-        action, supported = greedy(q, support, members, operator, masked, state)
-        target = moves[ACTIONS * state + action] if supported else -1
-        following[state] = target
-    return target
+def _successor(moves, q, support, members, operator, masked, state):
+    """Cell that the greedy action leads to, or -1 off the support."""
+    action, supported = greedy(q, support, members, operator, masked, state)
+    return moves[ACTIONS * state + action] if supported else -1
 
 
 @njit(cache=True)
@@ -217,7 +213,9 @@ def psi_exact(embedder, pool, mixtures, operator, masked):
                 if events[state] & TERMINAL:
                     ends[0 if events[state] & EXIT else 1] += powers[time]
                     break
-                target = _successor(following, moves, q, support, members, operator, masked, state)
+                if following[state] == _UNKNOWN:
+                    following[state] = _successor(moves, q, support, members, operator, masked, state)
+                target = following[state]
                 if target < 0:
                     ends[2] += powers[time]
                     break
@@ -272,7 +270,8 @@ def occupancies(moves, events, pool, cells, mixtures, operator, masked):
                     following[state] = -1
                     state = -1
                 else:
-                    state = _successor(following, moves, q, support, members, operator, masked, state)
+                    following[state] = _successor(moves, q, support, members, operator, masked, state)
+                    state = following[state]
             if state >= 0 and walk[state] == canonical and met > begins[walks]:
                 while cycle[state] == 0:
                     cycle[state] = 1

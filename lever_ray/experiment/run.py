@@ -77,6 +77,7 @@ def run_experiment(
     kept = {name: _read(finished / f"{name}.parquet") for name in environments if (finished / f"{name}.parquet").exists()}
     missing = [name for name in environments if name not in kept]
     rows, failures = [row for part in kept.values() for row in part], []
+    _open_for_ranking(library, plan)
     for outcome in executor.map(run_environment, missing, shared=(library, plan)):
         name = missing[outcome.index]
         if outcome.error is None:
@@ -92,6 +93,21 @@ def run_experiment(
     if not failures:
         shutil.rmtree(finished, ignore_errors=True)
     return ExperimentRows(ordered, sorted(failures, key=lambda failure: failure.environment), len(kept))
+
+
+def _open_for_ranking(library: LibraryReader, plan: ExperimentPlan) -> None:
+    """Have the shards embed their policies once; the answer travels with the library to every worker."""
+    if "regressor" not in plan.rankers:
+        return
+    for gamma in plan.gammas:
+        for objective in dict.fromkeys(setup.objective for setup in plan.setups):
+            library.ranking_rows(
+                target=plan.regressor.target,
+                objective=objective,
+                gamma=gamma,
+                episodes=plan.episodes,
+                kind=plan.regressor.embedding,
+            )
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

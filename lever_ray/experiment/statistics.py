@@ -41,6 +41,7 @@ METRICS: tuple[str, ...] = (
     "seconds/rank",
     "seconds/compose",
     "seconds/query",
+    "seconds/fetch",
     "seconds/fit",
     "seconds/scratch",
     "environment_steps/saved",

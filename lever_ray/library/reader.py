@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class LibraryReader(ABC):
 
     def _forget(self) -> None:
         """Drop what was remembered of an earlier state of the library."""
-        for name in ("_known_environments", "_all_keys"):
+        for name in ("_known_environments", "_known_ranking_rows", "_all_keys"):
             self.__dict__.pop(name, None)
 
     def keys(self, environment: str | None = None) -> tuple[GroupKey, ...]:
@@ -114,7 +115,7 @@ class LibraryReader(ABC):
         episodes: int | None = None,
         kind: str = "psi",
     ) -> RankingRows:
-        """What a return regressor learns from: every policy at one gamma, with embedding and return.
+        """What a return regressor learns from: every policy at one gamma, with embedding and return; asked for once.
 
         Args:
             target: ``composite`` relabels the policies offline with ``objective``; ``own`` keeps their own returns.
@@ -132,11 +133,59 @@ class LibraryReader(ABC):
         if kind not in KINDS:
             raise UnknownName("embedding", kind, KINDS)
         relabel = Objective.of(objective) if target == "composite" else None
-        answers = self._ask("ranking_rows", relabel, gamma=gamma, episodes=episodes, kind=kind)
-        parts = [part for part in answers if part is not None]
-        if not parts:
-            raise LibraryError(f"the library has no policy at gamma {gamma:g}; it has {sorted({key.gamma for key in self.keys()})}")
-        return RankingRows.merge(parts)
+        question = (relabel, gamma, episodes, kind)
+        if question not in self._known_ranking_rows:
+            answers = self._ask("ranking_rows", relabel, gamma=gamma, episodes=episodes, kind=kind)
+            parts = [part for part in answers if part is not None]
+            if not parts:
+                gammas = sorted({key.gamma for key in self.keys()})
+                raise LibraryError(f"the library has no policy at gamma {gamma:g}; it has {gammas}")
+            self._known_ranking_rows[question] = RankingRows.merge(parts)
+        return self._known_ranking_rows[question]
+
+    @cached_property
+    def _known_ranking_rows(self) -> dict[tuple[Any, ...], RankingRows]:
+        return {}
+
+
+class FetchedEnvironment(LibraryReader):
+    """A reader that holds one environment's groups in memory; everything else it asks of the library behind it.
+
+    Args:
+        source: the library.
+        environment: name of the environment whose groups are fetched, in one request.
+
+    Attributes:
+        seconds: wall-clock seconds of fetching.
+    """
+
+    def __init__(self, source: LibraryReader, environment: str) -> None:
+        begun = perf_counter()
+        keys = source.keys(environment)
+        self._source = source
+        self._held = dict(zip(keys, source.groups(keys), strict=True))
+        self.seconds = perf_counter() - begun
+
+    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        return self._source._ask(method, *args, **kwargs)
+
+    def environment(self, name: str) -> EnvironmentRecord:
+        """See :meth:`LibraryReader.environment`."""
+        return self._source.environment(name)
+
+    def keys(self, environment: str | None = None) -> tuple[GroupKey, ...]:
+        """See :meth:`LibraryReader.keys`."""
+        return self._source.keys(environment)
+
+    def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
+        """See :meth:`LibraryReader.groups`; from memory for the fetched environment."""
+        if all(key in self._held for key in keys):
+            return [self._held[key] for key in keys]
+        return self._source.groups(keys)
+
+    def ranking_rows(self, **question: Any) -> RankingRows:
+        """See :meth:`LibraryReader.ranking_rows`."""
+        return self._source.ranking_rows(**question)
 
 
 def _merge_groups(parts: Sequence[PolicyGroup]) -> PolicyGroup:

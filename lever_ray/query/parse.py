@@ -1,8 +1,7 @@
-"""Read an objective from text: its clauses, the terms they name by similarity, and what they say of them."""
+"""Read an objective from text: the terms that its clauses name by similarity, and what they say of them."""
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from lever_ray.errors import InvalidValue, UnmatchedQuery
 from lever_ray.gridworld.objective import TERMS
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
-from lever_ray.query import vocabulary
-from lever_ray.query.vocabulary import DESCRIPTIONS, PHRASES, Effect, Phrase, Stance
+from lever_ray.query.clauses import Span, spans
+from lever_ray.query.vocabulary import DESCRIPTIONS, PHRASES, Phrase
 
 DEFAULT_THRESHOLD = 0.6
 """Least score of a term that is named; settled on the tuning half of ``benchmarks/data/queries.json``."""
@@ -26,19 +25,12 @@ _CLEAR_LEAD = 0.3
 """Lead over every rival meaning, in cosine, from which a match counts in full."""
 _KNOWN = 0.5
 """Cosine to the nearest phrase from which a word counts as understood."""
-_LONGEST_RUN = 4
-"""Most words that are compared with a phrase, or looked up as a cue, at once."""
 _LONGEST_QUERY = 2_000
 """Most characters of a query."""
 _REMEDY = (
     "say which of path, gold, hazard and lever to pursue, e.g. 'grab the gold and avoid hazards', "
     "or bypass the text with objective='gold-hazard'"
 )
-
-_TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[,;:.!?&+/()]")
-_DASH = re.compile(r"[\u2013\u2014]|\s-+\s|--+")
-_CONTRACTED = re.compile(r"\b(ca|wo|do|does|did|is|are|was|were|would|should|could|must|need|have|has)n'?t\b")
-_IDIOMS = [(re.compile(rf"\b(?:{idiom})\b"), meaning) for idiom, meaning in vocabulary.IDIOMS.items()]
 
 
 @dataclass(frozen=True)
@@ -127,33 +119,10 @@ def parse_query(
 
 
 @dataclass(frozen=True)
-class _Cue:
-    """Words ``start`` to ``stop`` of a span that turn round what follows, and if ``backward`` what precedes.
-
-    ``departing`` marks "leave", which leaves the gold behind but never stands against the path.
-    """
-
-    effect: Effect
-    start: int
-    stop: int
-    backward: bool = False
-    departing: bool = False
-
-
-@dataclass(frozen=True)
-class _Span:
-    """A clause: its place among the clauses of the query, its words and the cues among them."""
-
-    number: int
-    words: tuple[str, ...]
-    cues: tuple[_Cue, ...]
-
-
-@dataclass(frozen=True)
 class _Match:
     """Words ``start`` to ``stop`` of a span, and the phrase of ``term`` that they come nearest to."""
 
-    span: _Span
+    span: Span
     start: int
     stop: int
     term: str
@@ -165,15 +134,19 @@ class _Match:
     def words(self) -> str:
         return " ".join(self.span.words[self.start : self.stop])
 
+    @property
+    def left_out(self) -> bool:
+        return self.span.leaves_out(self.start, self.stop, self.phrase)
+
 
 def _closeness(match: _Match) -> tuple[float, float]:
     return match.clarity, match.margin
 
 
 def _read(text: str, encoder: TextEncoder, threshold: float) -> tuple[list[_Match], float]:
-    spans = _spans(text)
-    runs = _compared(spans, encoder)
-    matches = list(_matches(spans, runs))
+    clauses = spans(text)
+    runs = _compared(clauses, encoder)
+    matches = list(_matches(clauses, runs))
     return matches, _relevance(runs, [match for match in matches if match.clarity >= threshold])
 
 
@@ -187,7 +160,7 @@ def _clauses(matches: Sequence[_Match], relevance: float, threshold: float) -> I
                 text=" ".join(match.span.words),
                 term=match.term if clear else None,
                 score=match.clarity * relevance,
-                negated=bool(clear) and _negated(match),
+                negated=bool(clear) and match.left_out,
                 margin=match.margin,
                 words=match.words,
                 phrase=match.phrase.text,
@@ -205,97 +178,6 @@ def _nothing_named(text: str, closest: _Match, relevance: float, threshold: floa
 
 def _shown(text: str) -> str:
     return repr(shorten(text, 120, placeholder=" ..."))
-
-
-# Clauses and cues: the few rules of language that an average of word vectors cannot know.
-
-
-def _spans(text: str) -> list[_Span]:
-    clauses = (
-        tuple(token for token in tokens if token not in vocabulary.FILLERS)
-        for tokens in _split(_tokens(text))
-    )
-    return [_Span(number, words, tuple(_cues(words))) for number, words in enumerate(filter(None, clauses))]
-
-
-def _tokens(text: str) -> list[str]:
-    plain = text.lower().replace("\u2019", "'").replace("cannot", "can not")
-    plain = _CONTRACTED.sub(r"\1 not", _DASH.sub(", ", plain))
-    for idiom, meaning in _IDIOMS:
-        plain = idiom.sub(meaning, plain)
-    return _TOKEN.findall(plain)
-
-
-def _split(tokens: Sequence[str]) -> Iterator[list[str]]:
-    clause: list[str] = []
-    for position, token in enumerate(tokens):
-        separates = _separates(tokens, position)
-        if separates or _opens(token, clause):
-            yield clause
-            clause = []
-        if not separates:
-            clause.append(token)
-    yield clause
-
-
-def _separates(tokens: Sequence[str], position: int) -> bool:
-    """Whether a token only divides clauses, as "and" does before an action but not before a thing."""
-    token, after = tokens[position], tokens[position + 1 : position + 3]
-    if token != "and" or not after:
-        return token in vocabulary.CONNECTORS or not token[0].isalnum()
-    alone = len(after) == 1 or not after[1][0].isalnum()
-    joins_things = after[0] in vocabulary.DETERMINERS or (alone and after[0] not in vocabulary.ACTIONS)
-    return not joins_things
-
-
-def _opens(token: str, clause: Sequence[str]) -> bool:
-    """Whether a token is the first of a new clause: a command ("... grab"), or a second "no"."""
-    if token == "no":
-        return token in clause
-    return token in vocabulary.IMPERATIVES and bool(clause) and clause[-1] not in vocabulary.GOVERNORS
-
-
-def _cues(words: Sequence[str]) -> Iterator[_Cue]:
-    position = 0
-    while position < len(words):
-        cue = _cue_at(words, position)
-        if cue:
-            yield cue
-        position = cue.stop if cue else position + 1
-
-
-def _cue_at(words: Sequence[str], start: int) -> _Cue | None:
-    for stop in range(min(start + _LONGEST_RUN, len(words)), start, -1):
-        run = tuple(words[start:stop])
-        if run in vocabulary.VERDICTS:
-            return _Cue(Effect.DISREGARD, start, stop, backward=True)
-        departing = run in vocabulary.DEPARTURES
-        if run in vocabulary.CUES and not (departing and stop == len(words)):
-            return _Cue(vocabulary.CUES[run], start, stop, departing=departing)
-    return None
-
-
-def _negated(match: _Match) -> bool:
-    """Whether the cues that govern a match make its clause one that leaves the term out."""
-    reversals, embraced = 0, False
-    for cue in match.span.cues:
-        if not _governs(cue, match):
-            continue
-        if cue.effect is Effect.DISREGARD:
-            if reversals % 2 == 0:
-                return True
-            reversals -= 1
-        reversals += cue.effect is Effect.REVERSE
-        embraced |= cue.effect is Effect.EMBRACE
-    if match.phrase.stance is Stance.FEARED:
-        return reversals % 2 == 0 and (reversals > 0 or embraced)
-    return (reversals % 2 == 1) == (match.phrase.stance is Stance.WANTED)
-
-
-def _governs(cue: _Cue, match: _Match) -> bool:
-    if cue.departing and match.term == "path":
-        return False
-    return cue.stop <= match.start or (cue.backward and cue.start >= match.stop)
 
 
 # Similarity: which terms the words of a clause name.
@@ -345,37 +227,21 @@ def _phrase_vectors(encoder: TextEncoder) -> NDArray[np.float32]:
     return encoder.encode([phrase.text for phrase in _PHRASES])
 
 
-def _compared(spans: Sequence[_Span], encoder: TextEncoder) -> _Runs:
-    places = [(span.number, *place) for span in spans for place in _places(span)]
-    texts = [" ".join(spans[number].words[start:stop]) for number, start, stop in places]
+def _compared(clauses: Sequence[Span], encoder: TextEncoder) -> _Runs:
+    places = [(span.number, *run) for span in clauses for run in span.runs()]
+    texts = [" ".join(clauses[number].words[start:stop]) for number, start, stop in places]
     cosines = np.matmul(encoder.encode(texts), _phrase_vectors(encoder).T)
     nearest = np.stack([cosines[:, block].argmax(axis=1) + block.start for block in _BLOCKS], axis=1)
     by_meaning = np.take_along_axis(cosines, nearest, axis=1)
     return _Runs(np.array(places, np.int64).reshape(-1, 3), by_meaning, nearest)
 
 
-def _places(span: _Span) -> Iterator[tuple[int, int]]:
-    """Runs that say something and hold no cue, but for "leave" and "into", which may be part of a phrase."""
-    turning = {
-        place
-        for cue in span.cues
-        if not cue.departing and cue.effect is not Effect.EMBRACE
-        for place in range(cue.start, cue.stop)
-    }
-    for start in range(len(span.words)):
-        for stop in range(start + 1, min(start + _LONGEST_RUN, len(span.words)) + 1):
-            if stop - 1 in turning:
-                break
-            if not vocabulary.FUNCTION_WORDS.issuperset(span.words[start:stop]):
-                yield start, stop
-
-
-def _matches(spans: Sequence[_Span], runs: _Runs) -> Iterator[_Match]:
+def _matches(clauses: Sequence[Span], runs: _Runs) -> Iterator[_Match]:
     """The clearest match of every span with every term; of equal ones the longest."""
     leads = runs.leads()
     clarity = np.clip(np.minimum(runs.cosines[:, : len(TERMS)], leads / _CLEAR_LEAD), 0.0, 1.0)
     rank = np.round(clarity, 3) + 1e-4 * runs.lengths[:, None] + 1e-5 * leads
-    for span in spans:
+    for span in clauses:
         rows = np.flatnonzero(runs.places[:, 0] == span.number)
         for number, term in enumerate(TERMS if len(rows) else ()):
             row = rows[rank[rows, number].argmax()]

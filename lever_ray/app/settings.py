@@ -1,0 +1,115 @@
+"""Settings from ``conf/`` and the command line; the only module that imports Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lever_ray.config import Settings, home
+from lever_ray.errors import InvalidValue, SettingsError, UnknownName
+from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
+from lever_ray.learning.sarsa import training_budget
+from lever_ray.library.build import check_settings
+from lever_ray.tuning import check_tuning
+
+EXECUTORS: tuple[str, ...] = ("ray", "serial")
+
+
+def conf_folder() -> Path:
+    """The configuration tree: ``conf/`` of the checkout, or the copy that an installed package carries."""
+    package = Path(__file__).resolve().parent.parent
+    beside = package.parent / "conf"
+    return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+def load_settings(overrides: Sequence[str] = ()) -> Settings:
+    """Compose ``conf/`` with command-line overrides into typed, checked settings; nothing is written.
+
+    Raises:
+        UnknownName: a group, option, key or name does not exist; the message has the nearest match.
+        SettingsError: a value has the wrong type, or an override cannot be read.
+        InvalidValue: a value lies outside its domain.
+    """
+    for override in overrides:
+        _check_key(override)
+    ConfigStore.instance().store(name="settings", node=Settings)
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            composed = compose("config", overrides=list(overrides))
+        settings = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError(_one_line(error, overrides)) from error
+    assert isinstance(settings, Settings)
+    if settings.seeds:
+        settings.library.layouts = settings.seeds
+    check(settings)
+    return settings
+
+
+def _check_key(override: str) -> None:
+    """Refuse an override whose key or group option does not exist, whether it is set, added (+) or removed (~)."""
+    key, separator, value = override.partition("=")
+    key = key.lstrip("+~").partition("@")[0]
+    if not separator:
+        raise SettingsError(f"override {override!r} has no value; write group=option or group.key=value")
+    folder = conf_folder() / key
+    if folder.is_dir():
+        options = sorted(file.stem for file in folder.glob("*.yaml"))
+        if value not in options:
+            raise UnknownName(f"option of {key}", value, options)
+    elif key not in set(_keys(Settings)) and "[" not in key:
+        group = key.partition(".")[0]
+        near = [name for name in _keys(Settings) if name.startswith(f"{group}.")]
+        raise UnknownName("configuration key", key, near or [part.name for part in fields(Settings)])
+
+
+def _keys(cls: type, prefix: str = "") -> Iterator[str]:
+    """Dotted names of every setting."""
+    hints = get_type_hints(cls)
+    for part in fields(cls):
+        yield prefix + part.name
+        kind: Any = hints[part.name]
+        if is_dataclass(kind):
+            yield from _keys(kind, f"{prefix}{part.name}.")  # type: ignore[arg-type]
+
+
+def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
+    """The innermost message of a Hydra error, on one line, with the overrides that were given."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
+    place = f" for {key}" if key else ""
+    given = f" (given: {' '.join(overrides)})" if overrides else ""
+    return f"configuration{place}: {lines[0] if lines else type(error).__name__}{given}"
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that some part would refuse later, before anything is started or written.
+
+    Raises:
+        UnknownName, InvalidValue, UncoveredObjective, SettingsError: naming the value and the remedy.
+    """
+    if settings.seeds < 0:
+        raise InvalidValue(f"seeds is {settings.seeds}; at least 1 layout is needed")
+    if settings.cluster.executor not in EXECUTORS:
+        raise UnknownName("executor", settings.cluster.executor, EXECUTORS)
+    check_settings(settings.library)
+    check_tuning(settings.tuning)
+    Setup.of(settings.tuning.setup.mode, settings.tuning.setup.objective)
+    experiment_plan(settings)
+    home()
+
+
+def experiment_plan(settings: Settings) -> ExperimentPlan:
+    """The experiment that the settings describe; see :func:`lever_ray.experiment.plan.make_plan` for the errors."""
+    episodes = training_budget(settings.library.budget).episodes
+    return make_plan(settings.experiment, settings.library, settings.strategy, episodes=episodes)

@@ -1,0 +1,221 @@
+"""Console commands: ``lever-ray --help``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lever_ray.errors import LeverError
+
+OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; wrong input becomes one clear line on standard error and exit code 2, never a traceback."""
+    try:
+        return command()
+    except LeverError as error:
+        sys.stderr.write(f"lever-ray: {error}\n")
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("lever-ray: interrupted; finished work is kept, the same command goes on from it\n")
+        return INTERRUPTED
+
+
+def build(overrides: Sequence[str]) -> int:
+    """Train a policy library."""
+    from lever_ray.app import commands, session, settings
+
+    with session.session(settings.load_settings(overrides), tracked=False) as parts:
+        commands.build(parts)
+    return OK
+
+
+def experiment(overrides: Sequence[str]) -> int:
+    """Run an experiment and log it to MLflow; the library is trained first where it is missing."""
+    return _study(overrides, experiment=True, tuning=False)
+
+
+def tune(overrides: Sequence[str]) -> int:
+    """Search for good candidate budgets; a study of the same name goes on where it stopped."""
+    return _study(overrides, experiment=False, tuning=True)
+
+
+def demo(overrides: Sequence[str]) -> int:
+    """Library, experiment and a small tuning study, one after the other."""
+    return _study(overrides, experiment=True, tuning=True)
+
+
+def _study(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> int:
+    from lever_ray.app import commands, session, settings
+    from lever_ray.console import front_table, summary_table
+    from lever_ray.tuning import front_of
+
+    failed = False
+    with session.session(settings.load_settings(overrides)) as parts:
+        commands.build(parts)
+        report = commands.experiment(parts) if experiment else None
+        trials = commands.tune_budget(parts) if tuning else None
+        if report is not None:
+            failed = bool(report.rows.failures)
+            if report.summary:
+                parts.console.print(summary_table(report.summary))
+            parts.console.print(f"Rows and summary: {report.folder}", soft_wrap=True)
+        if trials is not None:
+            parts.console.print(front_table(front_of(trials)))
+        for line in parts.where_to_look():
+            parts.console.print(line, soft_wrap=True)
+    return FAILED if failed else OK
+
+
+def inspect(overrides: Sequence[str]) -> int:
+    """Show what a library holds."""
+    from lever_ray.app import settings
+    from lever_ray.config import library_path
+    from lever_ray.console import library_table, make_console
+    from lever_ray.library.store import PolicyLibrary
+
+    library = PolicyLibrary.open(library_path(settings.load_settings(overrides).library))
+    console = make_console()
+    console.print(library_table(library))
+    console.print(f"{len(library)} policies, {library.bytes / 1e6:.1f} MB, {library.path}", soft_wrap=True)
+    return OK
+
+
+def doctor(overrides: Sequence[str]) -> int:
+    """Check settings, kernels, Ray, the MLflow store and the library, and say what to do about what is wrong."""
+    from lever_ray.app.doctor import examine
+    from lever_ray.app.settings import load_settings
+    from lever_ray.console import findings_table, make_console
+
+    findings = examine(load_settings(overrides))
+    make_console().print(findings_table(findings))
+    return OK if all(finding.sound for finding in findings) else FAILED
+
+
+def compose(arguments: argparse.Namespace) -> int:
+    """Answer one query from a library."""
+    from lever_ray.app.settings import load_settings
+    from lever_ray.config import library_path
+    from lever_ray.console import make_console, result_table
+    from lever_ray.library.store import PolicyLibrary
+    from lever_ray.query.compose import compose
+
+    library = PolicyLibrary.open(library_path(load_settings(arguments.overrides).library))
+    result = compose(
+        library,
+        arguments.query,
+        environment=arguments.environment,
+        objective=arguments.objective,
+        groups=arguments.groups,
+        strategy=arguments.strategy,
+        k=arguments.k,
+        operator=arguments.operator,
+        ranker=arguments.ranker,
+        support=arguments.support,
+        gamma=arguments.gamma,
+        episodes=arguments.episodes,
+    )
+    layout = library.environment(arguments.environment).layout
+    if arguments.picture is not None:
+        from lever_ray import plot
+
+        plot.save(plot.path(layout, result), arguments.picture)
+    if arguments.json:
+        sys.stdout.write(json.dumps(result.to_dict()) + "\n")
+    else:
+        make_console().print(result_table(layout, result))
+    return OK
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    """Serve the MLflow UI on 127.0.0.1 and print the link that opens on the experiment."""
+    from lever_ray.app.settings import load_settings
+    from lever_ray.tracking import Tracker, ui_command
+
+    tracker = Tracker(load_settings(arguments.overrides).tracking)
+    command = ui_command(tracker, port=arguments.port)
+    sys.stdout.write(f"Open {tracker.link(arguments.port)}\n")
+    sys.stdout.flush()
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.execv(command[0], command)
+
+
+def runtime_env(arguments: argparse.Namespace) -> int:
+    """Print the runtime environment, as JSON, that a submitted job needs to write where this command would."""
+    from lever_ray.app.settings import load_settings
+    from lever_ray.config import home
+    from lever_ray.tracking import job_variables
+
+    settings = load_settings(arguments.overrides)
+    sys.stdout.write(json.dumps({"env_vars": job_variables(settings.tracking, home())}) + "\n")
+    return OK
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "build": build,
+    "demo": demo,
+    "doctor": doctor,
+    "experiment": experiment,
+    "inspect": inspect,
+    "tune": tune,
+}
+
+
+def run_job(command: str) -> int:
+    """What ``jobs/*.py`` call: a command with the overrides of the command line."""
+    given = sys.argv[1:]
+    if {"-h", "--help"} & set(given):
+        sys.stdout.write(f"{COMMANDS[command].__doc__}\nusage: [group=option] [group.key=value] ...; conf/ holds the groups and keys\n")
+        return OK
+    return guarded(lambda: COMMANDS[command](given))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the ``lever-ray`` command."""
+    given = _parser().parse_args(arguments)
+    return guarded(lambda: given.run(given))
+
+
+def _parser() -> argparse.ArgumentParser:
+    example = "example: lever-ray compose 'grab the gold, keep away from hazards' --environment grid8-3 --gamma 0"
+    parser = argparse.ArgumentParser(prog="lever-ray", description="Reuse trained policies for new objectives.", epilog=example)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    overrides = {"nargs": "*", "metavar": "key=value", "help": "settings, e.g. library=grid16 library.layouts=5; see conf/"}
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
+        sub.set_defaults(run=lambda given, command=command: command(given.overrides))
+    sub = commands.add_parser("ui", help=ui.__doc__, description=ui.__doc__)
+    sub.add_argument("--port", type=int, default=5000)
+    sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
+    sub.set_defaults(run=ui)
+    sub = commands.add_parser("runtime-env", help=runtime_env.__doc__, description=runtime_env.__doc__)
+    sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
+    sub.set_defaults(run=runtime_env)
+    sub = commands.add_parser("compose", help=compose.__doc__, description=compose.__doc__, epilog=example)
+    _add_compose_arguments(sub)
+    sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
+    sub.set_defaults(run=compose)
+    return parser
+
+
+def _add_compose_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("query", nargs="?", help="what is wanted, in words")
+    add("--environment", required=True, help="name of the environment in the library, e.g. grid8-3")
+    add("--objective", help="the composite objective instead of words, e.g. path-gold-hazard")
+    add("--groups", nargs="+", help="sub-objectives to take policies from; default: the smallest exact cover")
+    add("--strategy", default="hybrid", help="targeted, hybrid (default) or exhaustive")
+    add("--k", type=int, default=3, help="members per group for hybrid (default 3)")
+    add("--operator", default="sum", help="sum (default) or max")
+    add("--ranker", default="regressor", help="regressor (default) or offline-return")
+    add("--support", default="mask", help="mask (default) or ignore")
+    add("--gamma", type=float, help="discount of the members, where the library holds several")
+    add("--episodes", type=int, help="training budget of the members, where the library holds several")
+    add("--picture", type=Path, help="write a picture of the route, PNG")
+    add("--json", action="store_true", help="print the result as JSON")

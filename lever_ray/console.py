@@ -1,0 +1,163 @@
+"""What a person reads: progress bars and tables; plain lines where the output is a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from lever_ray.composition.coverage import library_coverage
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.render import LEGEND, as_text
+from lever_ray.gridworld.rollout import rollout
+from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.result import CompositionResult
+
+Row = dict[str, Any]
+
+
+def make_console() -> Console:
+    """Standard output; 160 columns where it is no terminal, so that tables in logs are not cut."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+@contextmanager
+def progress(console: Console, title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar; on a pipe a plain line every tenth of the way. Call what is yielded as each item finishes."""
+    if total == 0:
+        yield lambda _: None
+    elif console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda _: bar.advance(task)
+    else:
+        yield _plain_progress(console, title, total)
+
+
+def _plain_progress(console: Console, title: str, total: int) -> Callable[[str], None]:
+    done = 0
+
+    def advance(item: str) -> None:
+        nonlocal done
+        done += 1
+        if done == total or done * 10 // total > (done - 1) * 10 // total:
+            console.print(f"{title}: {done}/{total} ({item})")
+
+    return advance
+
+
+def summary_table(summary: Sequence[Row]) -> Table:
+    """Quality, controls and speed-up, one line per gamma, setup and strategy; rankers side by side."""
+    rankers = list(dict.fromkeys(line["ranker"] for line in summary))
+    layouts = max(line["layouts"] for line in summary)
+    table = Table(title=f"Mean return over {layouts} layouts", caption=_CAPTION, caption_justify="left", header_style="bold")
+    for name in ("gamma", "mode", "objective", "strategy"):
+        table.add_column(name)
+    for ranker in rankers:
+        table.add_column(ranker, justify="right", style="bold")
+    for name in ("scratch", "scratch*", "single", "random Q", "optimum"):
+        table.add_column(name, justify="right")
+    for ranker in rankers:
+        table.add_column(f"speed-up {ranker}", justify="right")
+    table.add_column("evaluated", justify="right")
+    previous = None
+    for lines in _by_strategy(summary):
+        first = next(iter(lines.values()))
+        place = (first["gamma"], first["mode"], first["setup"])
+        if previous not in (None, place):
+            table.add_section()
+        shown = ("", "", "") if place == previous else (f"{first['gamma']:g}", first["mode"], first["setup"])
+        table.add_row(*shown, first["strategy"], *_numbers(lines, rankers))
+        previous = place
+    return table
+
+
+_CAPTION = (
+    "Returns: regressor and offline-return are compositions; scratch is trained at the same gamma, scratch* at the best gamma of each layout;\n"
+    "single is the best single library policy (oracle); random Q runs the same search over random tables (best ranker).\n"
+    "Speed-up is over scratch at the same gamma; below 1 the search takes longer than training."
+)
+
+
+def _by_strategy(summary: Sequence[Row]) -> list[dict[str, Row]]:
+    grouped: dict[tuple[Any, ...], dict[str, Row]] = {}
+    order = {"targeted": 0, "hybrid": 1, "exhaustive": 2}
+    modes = {"trivial": 0, "double": 1, "triple": 2}
+    for line in summary:
+        key = (line["gamma"], modes.get(line["mode"], 9), len(line["setup"]), order.get(line["strategy"].split("-")[0], 9))
+        grouped.setdefault((*key, line["setup"], line["strategy"]), {})[line["ranker"]] = line
+    return [grouped[key] for key in sorted(grouped)]
+
+
+def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:
+    first = next(iter(lines.values()))
+    composed = [f"{lines[ranker]['return/composed']:.1f}" if ranker in lines else "" for ranker in rankers]
+    controls = [first[f"return/{name}"] for name in ("scratch", "scratch_best_gamma", "best_single_oracle")]
+    controls += [max(line["return/random_q"] for line in lines.values()), first["return/optimum"]]
+    speed = [f"{lines[ranker]['speedup/seconds']:.2g}x" if ranker in lines else "" for ranker in rankers]
+    return [*composed, *(f"{value:.1f}" for value in controls), *speed, f"{first['candidates/evaluated']:.0f}"]
+
+
+def library_table(library: PolicyLibrary) -> Table:
+    """What a library holds, per environment and training: objectives, members per group, coverage."""
+    table = Table(title="Policy library", header_style="bold")
+    for name in ("environment", "gamma", "episodes", "objectives", "policies", "coverage"):
+        table.add_column(name, justify="left" if name in ("environment", "objectives") else "right")
+    trainings = sorted({(key.environment, key.gamma, key.episodes) for key in library.keys()})
+    for environment, gamma, episodes in trainings:
+        keys = [key for key in library.keys(environment) if (key.gamma, key.episodes) == (gamma, episodes)]
+        groups = library.groups(keys)
+        support = np.bitwise_or.reduce(np.concatenate([group.support for group in groups]))
+        coverage = library_coverage(library.environment(environment).layout, support)
+        names = ", ".join(group.objective for group in groups)
+        table.add_row(environment, f"{gamma:g}", str(episodes), names, str(sum(map(len, groups))), f"{coverage:.1%}")
+    return table
+
+
+def result_table(layout: Layout, result: CompositionResult) -> Group:
+    """A composed policy: what it is made of, what is predicted, and its route."""
+    table = Table(show_header=False, box=None)
+    members = ", ".join(f"{group} {identity}" for group, identity in zip(result.groups, result.policy_ids, strict=True))
+    stages = ", ".join(f"{stage} {seconds * 1e3:.2f}" for stage, seconds in result.timings.items())
+    route = rollout(layout, objective=result.objective, q=result.q, actions=result.actions)
+    for name, value in (
+        ("objective", result.objective.id),
+        ("members", members),
+        ("predicted return", f"{result.predicted_return:.2f} by {result.ranker}; measured afterwards {route.total:.2f} in {route.steps} steps, end: {route.end}"),
+        ("search", f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support}"),
+        ("regime, tier", f"{result.regime}, {result.tier}"),
+        ("coverage", f"library {result.coverage.library:.1%}, on the route {result.coverage.on_policy:.1%}"),
+        ("milliseconds", stages),
+        *(("warning", warning) for warning in result.warnings),
+    ):
+        table.add_row(f"[bold]{name}[/bold]", value)
+    taken = [cell for cell in layout.golds if cell in route.path]
+    return Group(table, "", as_text(layout, path=route.path, taken=taken), LEGEND)
+
+
+def findings_table(findings: Sequence[Any]) -> Table:
+    """What ``lever-ray doctor`` found."""
+    table = Table(title="lever-ray doctor", header_style="bold")
+    for name in ("part", "", "finding"):
+        table.add_column(name)
+    for finding in findings:
+        table.add_row(finding.part, "[green]ok[/green]" if finding.sound else "[red]wrong[/red]", finding.text)
+    return table
+
+
+def front_table(front: Sequence[Any]) -> Table:
+    """The Pareto front of a tuning study, cheapest first."""
+    table = Table(title="Pareto front: quality against candidates evaluated", header_style="bold")
+    for name in ("strategy, operator, ranker", "candidates", "quality", "ms per query", "trial"):
+        table.add_column(name, justify="left" if "," in name else "right")
+    for trial in front:
+        cells = (f"{trial.candidates:.0f}", f"{trial.quality:.3f}", f"{trial.seconds * 1e3:.2f}", str(trial.number))
+        table.add_row(trial.label, *cells)
+    return table
