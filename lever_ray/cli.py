@@ -170,7 +170,9 @@ def run_job(command: str) -> int:
     """What ``jobs/*.py`` call: a command with the overrides of the command line."""
     given = sys.argv[1:]
     if {"-h", "--help"} & set(given):
-        sys.stdout.write(f"{COMMANDS[command].__doc__}\nusage: [group=option] [group.key=value] ...; conf/ holds the groups and keys\n")
+        sys.stdout.write(
+            f"{COMMANDS[command].__doc__}\nusage: [group=option] [group.key=value] ...; see conf/ for groups and keys\n"
+        )
         return OK
     return guarded(lambda: COMMANDS[command](given))
 
@@ -183,9 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     example = "example: lever-ray compose 'grab the gold, keep away from hazards' --environment grid8-3 --gamma 0"
-    parser = argparse.ArgumentParser(prog="lever-ray", description="Reuse trained policies for new objectives.", epilog=example)
+    parser = argparse.ArgumentParser(
+        prog="lever-ray", description="Reuse trained policies for new objectives.", epilog=example
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
-    overrides = {"nargs": "*", "metavar": "key=value", "help": "settings, e.g. library=grid16 library.layouts=5; see conf/"}
+    overrides = {
+        "nargs": "*",
+        "metavar": "key=value",
+        "help": "settings, e.g. library=grid16 library.layouts=5; see conf/",
+    }
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]

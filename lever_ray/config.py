@@ -195,7 +195,7 @@ def _checkout_or_here() -> Path:
 
 
 def default_store() -> Path:
-    """The MLflow store's SQLite file: under ``LEVER_RAY_HOME`` where that is set, else ``mlflow.db`` of the checkout."""
+    """The MLflow store's SQLite file: under ``LEVER_RAY_HOME`` where that is set, else in the checkout."""
     return home() / "mlflow.db" if os.environ.get(HOME_VARIABLE) else _checkout_or_here() / "mlflow.db"
 
 

@@ -57,7 +57,9 @@ def summary_table(summary: Sequence[Row]) -> Table:
     """Quality, controls and speed-up, one line per gamma, setup and strategy; rankers side by side."""
     rankers = list(dict.fromkeys(line["ranker"] for line in summary))
     layouts = max(line["layouts"] for line in summary)
-    table = Table(title=f"Mean return over {layouts} layouts", caption=_CAPTION, caption_justify="left", header_style="bold")
+    table = Table(
+        title=f"Mean return over {layouts} layouts", caption=_CAPTION, caption_justify="left", header_style="bold"
+    )
     for name in ("gamma", "mode", "objective", "strategy"):
         table.add_column(name)
     for ranker in rankers:
@@ -80,8 +82,9 @@ def summary_table(summary: Sequence[Row]) -> Table:
 
 
 _CAPTION = (
-    "Returns: regressor and offline-return are compositions; scratch is trained at the same gamma, scratch* at the best gamma of each layout;\n"
-    "single is the best single library policy (oracle); random Q runs the same search over random tables (best ranker).\n"
+    "Returns: regressor and offline-return are compositions; scratch is trained at the same gamma, scratch* at each\n"
+    "layout's best gamma; single is the best single library policy (oracle); random Q runs the same search over\n"
+    "random tables (best ranker). "
     "Speed-up is over scratch at the same gamma; below 1 the search takes longer than training."
 )
 
@@ -91,7 +94,12 @@ def _by_strategy(summary: Sequence[Row]) -> list[dict[str, Row]]:
     order = {"targeted": 0, "hybrid": 1, "exhaustive": 2}
     modes = {"trivial": 0, "double": 1, "triple": 2}
     for line in summary:
-        key = (line["gamma"], modes.get(line["mode"], 9), len(line["setup"]), order.get(line["strategy"].split("-")[0], 9))
+        key = (
+            line["gamma"],
+            modes.get(line["mode"], 9),
+            len(line["setup"]),
+            order.get(line["strategy"].split("-")[0], 9),
+        )
         grouped.setdefault((*key, line["setup"], line["strategy"]), {})[line["ranker"]] = line
     return [grouped[key] for key in sorted(grouped)]
 
@@ -110,7 +118,7 @@ def library_table(library: PolicyLibrary) -> Table:
     table = Table(title="Policy library", header_style="bold")
     for name in ("environment", "gamma", "episodes", "objectives", "policies", "coverage"):
         table.add_column(name, justify="left" if name in ("environment", "objectives") else "right")
-    trainings = sorted({(key.environment, key.gamma, key.episodes) for key in library.keys()})
+    trainings = sorted({(key.environment, key.gamma, key.episodes) for key in library.keys(None)})
     for environment, gamma, episodes in trainings:
         keys = [key for key in library.keys(environment) if (key.gamma, key.episodes) == (gamma, episodes)]
         groups = library.groups(keys)
@@ -130,8 +138,15 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
     for name, value in (
         ("objective", result.objective.id),
         ("members", members),
-        ("predicted return", f"{result.predicted_return:.2f} by {result.ranker}; measured afterwards {route.total:.2f} in {route.steps} steps, end: {route.end}"),
-        ("search", f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support}"),
+        (
+            "predicted return",
+            f"{result.predicted_return:.2f} by {result.ranker}; measured afterwards {route.total:.2f} "
+            f"in {route.steps} steps, end: {route.end}",
+        ),
+        (
+            "search",
+            f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support}",
+        ),
         ("regime, tier", f"{result.regime}, {result.tier}"),
         ("coverage", f"library {result.coverage.library:.1%}, on the route {result.coverage.on_policy:.1%}"),
         ("milliseconds", stages),

@@ -41,7 +41,9 @@ class Executor(Protocol):
         """How many items run at a time."""
         ...
 
-    def map(self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()) -> Iterator[Outcome]:
+    def map(
+        self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()
+    ) -> Iterator[Outcome]:
         """Call ``function(item, *shared)`` for every item and yield outcomes as they complete, in any order."""
         ...
 
@@ -52,7 +54,9 @@ class SerialExecutor:
     name = "serial"
     workers = 1
 
-    def map(self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()) -> Iterator[Outcome]:
+    def map(
+        self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()
+    ) -> Iterator[Outcome]:
         """See :class:`Executor`."""
         for index, item in enumerate(items):
             try:

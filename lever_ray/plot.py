@@ -1,32 +1,31 @@
 """Pictures of layouts and routes, and the style that every figure of the project shares.
 
 Figures are plain :class:`matplotlib.figure.Figure` objects: nothing is shown, and no global state is touched. A
-notebook displays them, :func:`save` writes them.
+notebook displays them; :func:`save` writes them.
 
-    figure = lever_ray.plot.path(layout, result)
-    lever_ray.plot.save(figure, "route.png")
+    lever_ray.plot.save(lever_ray.plot.path(layout, result), "route.png")
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.legend import Legend
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend_handler import HandlerBase
-from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Polygon, Rectangle
+from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch, Rectangle
+from matplotlib.path import Path as Shape
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D, Transform
+from matplotlib.transforms import Affine2D
 
 from lever_ray.errors import InvalidValue
 from lever_ray.gridworld.layout import Cell, Layout
@@ -38,50 +37,27 @@ DPI = 200
 WIDTH = 9.0
 """Full width in inches."""
 INK, MUTED, RULE, PAPER = "#1f2933", "#66727f", "#d5dae0", "#ffffff"
-BLUE, ORANGE, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-YELLOW, SKY = "#e69f00", "#56b4e9"
-PALETTE: tuple[str, ...] = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY)
+BLUE, ORANGE, GREEN, PINK, YELLOW, SKY = PALETTE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 """Colours that colour-blind people tell apart (Okabe and Ito)."""
 
-_GROUND, _WALL, _COIN, _COIN_EDGE = "#f4f6f8", "#56616d", "#f2b632", "#a8740c"
+_GROUND, _COIN, _COIN_EDGE = "#f4f6f8", "#f2b632", "#a8740c"
 _TIME = LinearSegmentedColormap.from_list("time", ["#8fbfe0", "#2f7fbf", "#0b2f66"])
 _ARROWS = 14
 """About how many arrowheads a route gets."""
-_MOST_LANES = 4
-"""Most lines drawn along one edge."""
-_KINDS = {
-    "start": "start",
-    "exit": "exit",
-    "gold": "gold",
-    "taken": "gold, taken",
-    "lever": "lever",
-    "hazard": "hazard",
-    "block": "block",
-    "route": "route, from light to dark",
-}
-"""What the legend calls each symbol, in its order."""
+_LANE = 0.1
+"""Cells that a move is drawn to the right of the centres, where a route comes back the way it went."""
+_LEGEND = ("start", "exit", "gold", "taken", "lever", "hazard", "block", "route")
+_NAMES = {"taken": "gold, taken", "route": "route, light to dark"}
 
 
 @dataclass(frozen=True)
 class _Route:
-    """What is drawn of a route.
-
-    Attributes:
-        cells: visited, the start first.
-        total: undiscounted return.
-        end: ``exit``, ``hazard`` or ``truncated``.
-        objective: its name; empty where it is not known.
-    """
+    """Cells visited, the start first; return; ``exit``, ``hazard`` or ``truncated``; name of the objective or nothing."""
 
     cells: tuple[Cell, ...]
     total: float
     end: str
     objective: str
-
-    @property
-    def steps(self) -> int:
-        """Moves made."""
-        return len(self.cells) - 1
 
 
 def layout(layout: Layout) -> Figure:
@@ -91,13 +67,13 @@ def layout(layout: Layout) -> Figure:
         layout: the grid.
 
     Returns:
-        A figure with one axes; x is the column, y the row, the first row on top.
+        A figure with one axes; x is the column and y the row, the first row on top.
     """
-    figure = canvas(4.6, 5.2)
+    figure = canvas(4.6, 5.3)
     axes = figure.subplots()
     _draw_grid(axes, layout)
-    headline(axes, layout.name or f"{layout.size} x {layout.size} grid")
-    _legend(figure, _kinds_of(layout))
+    headline(axes, _name(layout))
+    _draw_legend(figure, {kind for kind, _ in _things(layout)})
     return figure
 
 
@@ -119,44 +95,39 @@ def path(layout: Layout, result: Any, *, objective: Objective | str | None = Non
         UnknownName: an objective term does not exist.
     """
     route = _route_of(layout, result, objective)
-    figure = canvas(4.6, 5.5)
-    axes = figure.subplots()
-    _draw_grid(axes, layout, taken=frozenset(route.cells))
-    _draw_route(axes, route)
-    headline(axes, route.objective or layout.name or "route", _outcome(layout, route))
-    _legend(figure, _kinds_of(layout, [route]))
+    figure = canvas(4.6, 5.6)
+    _draw_panel(figure.subplots(), layout, route, route.objective or _name(layout), separator=" · ")
+    _draw_legend(figure, _kinds(layout, [route]))
     return figure
 
 
-def routes(
-    layout: Layout, panels: Iterable[tuple[str, Any]], *, objective: Objective | str | None = None, columns: int = 3
-) -> Figure:
-    """Draw several routes over the same grid, side by side.
+def routes(layout: Layout, panels: Iterable[tuple[str, Any]], *, objective: Objective | str | None = None) -> Figure:
+    """Draw several routes over the same grid, up to three side by side.
 
     Args:
         layout: the grid.
         panels: pairs of a title and a result, see :func:`path`, e.g. ``[("composed", result), ("optimum", best)]``.
-        objective: see :func:`path`.
-        columns: most panels in a row.
+        objective: see :func:`path`; needed where a panel is a Q-table.
+
+    Returns:
+        A figure with one axes per route; each title says return and end.
 
     Raises:
-        InvalidValue: as :func:`path`; also where there is no panel or ``columns`` is below 1.
+        InvalidValue: there is no panel; or as :func:`path`.
         UnknownName: an objective term does not exist.
     """
     named = [(title, _route_of(layout, result, objective)) for title, result in panels]
-    if not named or columns < 1:
-        raise InvalidValue(f"{len(named)} routes in {columns} columns; at least 1 of both is needed")
-    across = min(columns, len(named))
+    if not named:
+        raise InvalidValue("no routes to draw; give at least one pair of a title and a result")
+    across = min(3, len(named))
     down = math.ceil(len(named) / across)
-    figure = canvas(max(4.6, WIDTH / 3 * across), 0.45 + down * (WIDTH / 3 + 0.55))
-    grid = figure.subplots(down, across, squeeze=False)
-    for axes in grid.flat[len(named) :]:
+    figure = canvas(max(4.6, WIDTH / 3 * across), 0.5 + down * (0.6 + max(4.6, WIDTH / 3 * across) / across))
+    grid = figure.subplots(down, across, squeeze=False).flat
+    for axes, (title, route) in zip(grid, named, strict=False):
+        _draw_panel(axes, layout, route, title, separator="\n")
+    for axes in grid[len(named) :]:
         axes.set_axis_off()
-    for axes, (title, route) in zip(grid.flat, named, strict=False):
-        _draw_grid(axes, layout, taken=frozenset(route.cells))
-        _draw_route(axes, route)
-        headline(axes, title, _outcome(layout, route, separator="\n"))
-    _legend(figure, _kinds_of(layout, [route for _, route in named]))
+    _draw_legend(figure, _kinds(layout, [route for _, route in named]))
     return figure
 
 
@@ -183,44 +154,26 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure whose parts are laid out without overlap.
-
-    Args:
-        width: in inches.
-        height: in inches.
-    """
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
-    return figure
+    """An empty figure of a size in inches, whose parts are laid out without overlap."""
+    engine = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06, compress=True)
+    return Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout=engine)
 
 
-def plain_axes(axes: Axes, *, grid: str = "y") -> None:
-    """Quiet axes: no box, light rules, small ticks.
-
-    Args:
-        axes: what to style.
-        grid: ``x``, ``y`` or ``both``: which rules are drawn.
-    """
+def plain_axes(axes: Axes, *, rules: str = "y") -> None:
+    """Make axes quiet: no box, small ticks, light rules along ``x``, ``y`` or ``both``."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(RULE)
-    axes.tick_params(which="both", colors=MUTED, labelsize=8, length=2.5, color=RULE)
-    axes.grid(axis=grid, color=RULE, linewidth=0.5)  # type: ignore[arg-type]
+    axes.tick_params(which="both", labelcolor=MUTED, labelsize=8, length=2.5, color=RULE)
+    axes.grid(axis=rules, color=RULE, linewidth=0.5)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
 
 
 def headline(axes: Axes, title: str, subtitle: str = "") -> None:
-    """A bold title flush left and smaller lines below it.
-
-    Args:
-        axes: above which they stand.
-        title: one line.
-        subtitle: further lines.
-    """
+    """Put a bold title flush left above axes, and the smaller lines of a subtitle between them."""
     lines = subtitle.count("\n") + 1 if subtitle else 0
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=5 + 11.5 * lines)
-    if subtitle:
-        place = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
-        axes.annotate(subtitle, **place, fontsize=8, color=MUTED, va="bottom", annotation_clip=False)  # type: ignore[arg-type]
+    place: dict[str, Any] = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
+    axes.annotate(subtitle, **place, fontsize=8, color=MUTED, va="bottom")
 
 
 # Routes.
@@ -228,271 +181,196 @@ def headline(axes: Axes, title: str, subtitle: str = "") -> None:
 
 def _route_of(layout: Layout, result: Any, objective: Objective | str | None) -> _Route:
     """Read a route from whatever holds one; see :func:`path` for the errors."""
-    wanted = objective if objective is not None else getattr(result, "objective", None)
-    name = "" if wanted is None else Objective.of(wanted).id
+    rewarded = objective if objective is not None else getattr(result, "objective", None)
     if not (hasattr(result, "path") and hasattr(result, "total")):
-        result = _played(layout, result, wanted)
+        result = _played(layout, result, rewarded)
     cells = tuple((int(row), int(column)) for row, column in result.path)
-    if not cells or cells[0] != layout.start or any(not 0 <= part < layout.size for cell in cells for part in cell):
-        begin = cells[0] if cells else None
-        raise InvalidValue(f"the route begins at {begin}, the layout at {layout.start}; give the layout that the route was made on")
+    if cells[:1] != (layout.start,) or any(not 0 <= part < layout.size for cell in cells for part in cell):
+        raise InvalidValue(f"route {cells[:3]}... is not of this layout, which starts at {layout.start}; draw it over its own")
     end = "exit" if cells[-1] == layout.exit else "hazard" if cells[-1] in layout.hazards else "truncated"
-    return _Route(cells, float(result.total), end, name)
+    return _Route(cells, float(result.total), end, "" if rewarded is None else Objective.of(rewarded).id)
 
 
 def _played(layout: Layout, result: Any, objective: Objective | str | None) -> Any:
     q = result if isinstance(result, np.ndarray) else getattr(result, "q", None)
     actions = getattr(result, "actions", None)
     if q is None and actions is None:
-        raise InvalidValue(
-            f"a {type(result).__name__} holds no route; give a composition result, a rollout, an optimum, a training run or a Q-table"
-        )
+        accepted = "a composition result, rollout, optimum, training run or Q-table"
+        raise InvalidValue(f"a {type(result).__name__} holds no route; give {accepted}")
     if objective is None:
         raise InvalidValue("a Q-table does not say what is rewarded; give objective=, e.g. objective='path-gold'")
-    return rollout(layout, objective=objective, q=q) if q is not None else rollout(layout, objective=objective, actions=actions)
+    return rollout(layout, objective=objective, q=q, actions=None if q is not None else actions)
 
 
-def _outcome(layout: Layout, route: _Route, *, separator: str = " · ") -> str:
+def _outcome(layout: Layout, route: _Route, *, separator: str) -> str:
     """What came of a route: return and end, then what was picked up on the way."""
-    steps = f"{route.steps} step" + "s" * (route.steps != 1)
-    ends = {"exit": f"exit after {steps}", "hazard": f"hazard after {steps}", "truncated": f"no end within {steps}"}
-    picked = []
+    steps = len(route.cells) - 1
+    ends = {"exit": "exit after", "hazard": "hazard after", "truncated": "no end within"}
+    parts = [f"return {route.total:.1f} · {ends[route.end]} {steps} step{'s' * (steps != 1)}"]
     if layout.golds:
-        picked.append(f"{len(set(route.cells) & set(layout.golds))} of {len(layout.golds)} golds")
+        parts.append(f"{len(set(layout.golds) & set(route.cells))} of {len(layout.golds)} golds")
     if layout.lever is not None:
-        picked.append("lever pulled" if layout.lever in route.cells else "lever not pulled")
-    first = f"return {route.total:.1f} · {ends[route.end]}"
-    return first + (separator + " · ".join(picked) if picked else "")
+        parts.append("lever pulled" if layout.lever in route.cells else "lever not pulled")
+    return separator.join([parts[0], " · ".join(parts[1:])]) if parts[1:] else parts[0]
 
 
-def _draw_route(axes: Axes, route: _Route) -> None:
-    """A line that darkens with time, with arrowheads."""
-    lines = _route_lines(route.cells)
-    if not lines:
-        return
-    segments = np.concatenate([np.stack([line[:-1], line[1:]], axis=1) for line in lines])
-    times = np.repeat(np.linspace(0, 1, len(lines)), [len(line) - 1 for line in lines])
-    width = 0.085 * _points_per_cell(axes)
-    halo = LineCollection(segments, colors=PAPER, linewidths=1.9 * width, capstyle="round", zorder=3)
-    line = LineCollection(segments, colors=_TIME(times), linewidths=width, capstyle="round", zorder=4, gid="route")
-    axes.add_collection(halo, autolim=False)
-    axes.add_collection(line, autolim=False)
-    _draw_arrowheads(axes, lines)
+def _draw_panel(axes: Axes, layout: Layout, route: _Route, title: str, *, separator: str) -> None:
+    _draw_grid(axes, layout, taken=route.cells)
+    moves = [pair for pair in zip(route.cells, route.cells[1:], strict=False) if pair[0] != pair[1]]
+    if moves:
+        _draw_moves(axes, moves, width=24 / layout.size)
     if route.end == "truncated":
-        row, column = route.cells[-1]
-        axes.add_patch(Circle((column, row), 0.15, facecolor=_TIME(1.0), edgecolor=PAPER, zorder=6, gid="end"))
+        axes.add_patch(Circle(route.cells[-1][::-1], 0.17, facecolor=_TIME(1.0), edgecolor=PAPER, zorder=6, gid="end"))
+    headline(axes, title, _outcome(layout, route, separator=separator))
 
 
-def _route_lines(cells: Sequence[Cell]) -> list[np.ndarray]:
-    """One line per move, in order: points float64[2 or 3, 2] as (x, y); rounding the last two gives the move's cells.
+def _draw_moves(axes: Axes, moves: Sequence[tuple[Cell, Cell]], *, width: float) -> None:
+    """A line that darkens with every move that is made for the first time, with arrowheads on some of those."""
+    first = {move: order for order, move in enumerate(dict.fromkeys(moves))}
+    progress = np.maximum.accumulate([first[move] for move in moves]) / max(1, len(first) - 1)
+    lines = _route_lines(moves)
+    segments = [line[part : part + 2] for line in lines for part in range(len(line) - 1)]
+    colours = _TIME(np.repeat(progress, [len(line) - 1 for line in lines]))
+    stride = max(1, round(len(first) / _ARROWS))
+    pointed = [moves.index(move) for move in list(first)[stride // 2 :: stride]]
+    heads = [_arrowhead(*lines[move][-2:]) for move in pointed]
+    halo = LineCollection(segments, colors=PAPER, linewidths=1.9 * width, capstyle="round", zorder=3)
+    line = LineCollection(segments, colors=colours, linewidths=width, capstyle="round", zorder=4, gid="route")
+    arrows = PolyCollection(heads, facecolors=_TIME(progress[pointed]), edgecolors=PAPER, linewidths=0.6, zorder=5)
+    for drawn in (halo, line, arrows):
+        axes.add_collection(drawn, autolim=False)
 
-    Lanes meet in square corners. Bumps into walls are no moves.
+
+def _route_lines(moves: Sequence[tuple[Cell, Cell]]) -> list[np.ndarray]:
+    """One line per move: points float64[2 or 3, 2] as (x, y); rounding the last two gives the cells of the move.
+
+    Lines run through the centres, or to the right of them where the route comes back the way it went; they meet in
+    square corners.
     """
-    moves = [pair for pair in zip(cells, cells[1:], strict=False) if pair[0] != pair[1]]
-    lanes = _lanes(moves)
+    ways = np.array([np.subtract(end, begin)[::-1] for begin, end in moves])
+    back = any((end, begin) in set(moves) for begin, end in moves)
+    beside = _LANE * back * ways[:, ::-1] * [-1, 1]
+    turns = np.abs(ways[1:]) != np.abs(ways[:-1])
     lines = []
-    for time, lane in enumerate(lanes):
-        if lane is None:
-            continue
-        before = lanes[time - 1] if time else None
-        after = lanes[time + 1] if time + 1 < len(lanes) else None
-        begin, end = (np.array(cell[::-1], dtype=float) for cell in moves[time])
-        along = np.abs(end - begin)
-        points = [begin + lane + along * (0 if before is None else before), end + lane + along * (0 if after is None else after)]
-        if before is not None and _parallel(moves[time - 1], moves[time]):
-            points.insert(0, begin + before)
+    for time, (begin, end) in enumerate(moves):
+        points = [beside[time] + begin[::-1], beside[time] + end[::-1]]
+        if time and turns[time - 1].any():
+            points[0] += beside[time - 1]
+        elif time:
+            points.insert(0, beside[time - 1] + begin[::-1])
+        if time < len(turns) and turns[time].any():
+            points[-1] += beside[time + 1]
         lines.append(np.array(points))
     return lines
 
 
-def _lanes(moves: Sequence[tuple[Cell, Cell]]) -> list[np.ndarray | None]:
-    """How far each move is drawn beside the centres, float64[2]; None from an edge's fifth walk on, which repeats a loop.
-
-    An edge that is walked once runs through the centres; otherwise moves keep to the right.
-    """
-    walks: dict[tuple[Cell, Cell], list[tuple[bool, int]]] = {}
-    for time, (begin, end) in enumerate(moves):
-        kept = walks.setdefault((min(begin, end), max(begin, end)), [])
-        if len(kept) < _MOST_LANES:
-            kept.append((begin < end, time))
-    lanes: list[np.ndarray | None] = [None] * len(moves)
-    for (first, second), kept in walks.items():
-        across = np.array([0.0, 1.0]) if first[0] == second[0] else np.array([-1.0, 0.0])
-        for lane, (_, time) in enumerate(sorted(kept)):
-            lanes[time] = across * 0.2 * (lane - (len(kept) - 1) / 2)
-    return lanes
+def _arrowhead(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+    forward = (end - begin) / np.linalg.norm(end - begin)
+    tail, side = (begin + end) / 2 - 0.1 * forward, 0.15 * forward[::-1] * [-1, 1]
+    return np.array([tail + 0.27 * forward, tail + side, tail - side])
 
 
-def _parallel(one: tuple[Cell, Cell], other: tuple[Cell, Cell]) -> bool:
-    return (one[0][0] == one[1][0]) == (other[0][0] == other[1][0])
+# The grid and its symbols: shapes around (0, 0) in cells, so that they scale and stand in the legend as they are.
 
 
-def _draw_arrowheads(axes: Axes, lines: Sequence[np.ndarray]) -> None:
-    """Triangles in the middle of some moves."""
-    stride = max(1, round(len(lines) / _ARROWS))
-    heads = []
-    for begin, end in (line[-2:] for line in lines[stride // 2 :: stride]):
-        forward = (end - begin) / np.linalg.norm(end - begin)
-        side, middle = np.array([-forward[1], forward[0]]), (begin + end) / 2
-        heads.append([middle + 0.17 * forward, middle - 0.1 * forward + 0.15 * side, middle - 0.1 * forward - 0.15 * side])
-    colours = _TIME(np.linspace(0, 1, len(lines))[stride // 2 :: stride])
-    drawn = PolyCollection(heads, facecolors=colours, edgecolors=PAPER, linewidths=0.6, zorder=5, gid="arrows")
-    axes.add_collection(drawn, autolim=False)
+def _name(layout: Layout) -> str:
+    return layout.name or f"{layout.size} x {layout.size} grid"
 
 
-# The grid.
-
-
-def _draw_grid(axes: Axes, layout: Layout, *, taken: frozenset[Cell] = frozenset()) -> None:
+def _draw_grid(axes: Axes, layout: Layout, *, taken: Iterable[Cell] = ()) -> None:
     size = layout.size
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
-    axes.set_facecolor(_GROUND)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", facecolor=_GROUND)
     axes.spines[:].set_visible(False)
-    lines = np.arange(size + 1) - 0.5
-    axes.hlines(lines, -0.5, size - 0.5, color=PAPER, linewidth=1.2 if size <= 16 else 0.6, zorder=1)
-    axes.vlines(lines, -0.5, size - 0.5, color=PAPER, linewidth=1.2 if size <= 16 else 0.6, zorder=1)
-    ticks = range(0, size, 1 if size <= 10 else 5)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.tick_params(length=0, labelsize=6.5, labelcolor=MUTED, pad=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(range(0, size, 1 if size <= 10 else 5))
+        axis.set_ticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.tick_params(which="both", length=0, labelsize=6.5, labelcolor=MUTED, pad=2)
+    axes.grid(which="minor", color=PAPER, linewidth=1.2 if size <= 16 else 0.6)
+    axes.set_axisbelow(True)
     for kind, cell in _things(layout, taken):
-        for patch in _symbol(kind, cell[1], cell[0], up=-1):
-            patch.set_zorder(6 if kind in ("start", "exit", "lever") else 2)
-            axes.add_patch(patch)
+        order = 6 if kind in ("start", "exit", "lever") else 2
+        for patch in _symbol(kind, Affine2D().scale(1, -1).translate(*cell[::-1])):
+            axes.add_patch(patch).set(zorder=order, gid=kind)
 
 
-def _things(layout: Layout, taken: frozenset[Cell]) -> Iterator[tuple[str, Cell]]:
+def _things(layout: Layout, taken: Iterable[Cell] = ()) -> Iterator[tuple[str, Cell]]:
+    """Kind and cell of everything on the grid."""
+    gone = frozenset(taken)
     yield from (("block", cell) for cell in layout.blocks)
     yield from (("hazard", cell) for cell in layout.hazards)
-    yield from (("taken" if cell in taken else "gold", cell) for cell in layout.golds)
-    yield "start", layout.start
-    yield "exit", layout.exit
+    yield from (("taken" if cell in gone else "gold", cell) for cell in layout.golds)
+    yield from (("start", layout.start), ("exit", layout.exit))
     if layout.lever is not None:
         yield "lever", layout.lever
 
 
-def _kinds_of(layout: Layout, drawn: Sequence[_Route] = ()) -> list[str]:
-    """The symbols that a picture holds, in the legend's order."""
-    kinds = {kind for route in drawn for kind, _ in _things(layout, frozenset(route.cells))}
-    kinds = kinds or {kind for kind, _ in _things(layout, frozenset())}
-    return [kind for kind in _KINDS if kind in kinds or (kind == "route" and drawn)]
+def _kinds(layout: Layout, drawn: Sequence[_Route]) -> set[str]:
+    return {"route"} | {kind for route in drawn for kind, _ in _things(layout, route.cells)}
 
 
-def _points_per_cell(axes: Axes) -> float:
-    """About how many points a cell is wide."""
-    figure = axes.get_figure()
-    columns = axes.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]
-    low, high = axes.get_xlim()
-    return 72 * 0.88 * figure.get_figwidth() / columns / (high - low)  # type: ignore[union-attr]
+def _symbol(kind: str, place: Affine2D) -> list[PathPatch]:
+    return [PathPatch(place.transform_path(shape), **style) for shape, style in _SYMBOLS[kind]]
 
 
-# Symbols: drawn from patches one cell wide, so that they scale with the grid and stand in the legend as they are.
-
-
-def _symbol(kind: str, x: float, y: float, *, up: int, scale: float = 1.0) -> list[Patch]:
-    """Patches of a symbol around (x, y).
-
-    Args:
-        kind: key of ``_KINDS``, but not ``route``.
-        x: centre.
-        y: centre.
-        up: -1 where y grows downwards, else 1.
-        scale: width of a cell.
-    """
-    patches = _SYMBOLS[kind]()
-    place = Affine2D().scale(scale, scale * up).translate(x, y)
-    return [_placed(patch, place) for patch in patches]
-
-
-def _placed(patch: Patch, place: Transform) -> Patch:
-    shape = patch.get_transform().transform_path(patch.get_path())
-    moved = PathPatch(place.transform_path(shape))
-    moved.update({name: getattr(patch, f"get_{name}")() for name in ("facecolor", "edgecolor", "linewidth", "linestyle")})
-    return moved
-
-
-def _tile(letter: str, colour: str) -> list[Patch]:
-    box = FancyBboxPatch((-0.29, -0.29), 0.58, 0.58, boxstyle="round,pad=0.09,rounding_size=0.16", facecolor=colour, edgecolor=PAPER)
-    return [box, _glyph(letter, 0.5)]
-
-
-def _glyph(letter: str, height: float) -> Patch:
+def _glyph(letter: str, *, height: float, middle: float = 0.0) -> tuple[Shape, dict[str, Any]]:
     shape = TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
     box = shape.get_extents()
     centred = Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2).scale(height / box.height)
-    return PathPatch(centred.transform_path(shape), facecolor=PAPER, edgecolor="none")
+    return centred.translate(0, middle).transform_path(shape), {"facecolor": PAPER, "edgecolor": "none"}
 
 
-def _block() -> list[Patch]:
-    return [Rectangle((-0.48, -0.48), 0.96, 0.96, facecolor=_WALL, edgecolor="none")]
+def _tile(letter: str, colour: str) -> list[tuple[Shape, dict[str, Any]]]:
+    box = FancyBboxPatch((-0.29, -0.29), 0.58, 0.58, boxstyle="round,pad=0.09,rounding_size=0.16")
+    return [(box.get_path(), {"facecolor": colour, "edgecolor": PAPER}), _glyph(letter, height=0.5)]
 
 
-def _hazard() -> list[Patch]:
-    corners = [(0.0, 0.4), (0.43, -0.34), (-0.43, -0.34)]
-    bar = Polygon([(-0.065, 0.18), (0.065, 0.18), (0.035, -0.08), (-0.035, -0.08)], facecolor=PAPER, edgecolor="none")
-    dot = Circle((0, -0.2), 0.06, facecolor=PAPER, edgecolor="none")
-    return [Polygon(corners, facecolor=ORANGE, edgecolor=PAPER, linewidth=0.5), bar, dot]
+def _polygon(colour: str, *corners: tuple[float, float]) -> tuple[Shape, dict[str, Any]]:
+    return Shape([*corners, corners[0]], closed=True), {"facecolor": colour, "edgecolor": "none"}
 
 
-def _gold() -> list[Patch]:
-    return [Circle((0, 0), 0.29, facecolor=_COIN, edgecolor=_COIN_EDGE), Circle((0, 0), 0.18, facecolor="none", edgecolor=_COIN_EDGE, linewidth=0.6)]
+def _ring(radius: float, **style: Any) -> tuple[Shape, dict[str, Any]]:
+    return Shape.circle((0, 0), radius), {"edgecolor": _COIN_EDGE} | style
 
 
-def _taken() -> list[Patch]:
-    return [Circle((0, 0), 0.29, facecolor=PAPER, edgecolor=_COIN_EDGE, linestyle=(0, (2.2, 1.4)))]
-
-
-_SYMBOLS: dict[str, Callable[[], list[Patch]]] = {
-    "start": lambda: _tile("S", BLUE),
-    "exit": lambda: _tile("E", GREEN),
-    "lever": lambda: _tile("L", "#9c4a7c"),
-    "gold": _gold,
-    "taken": _taken,
-    "hazard": _hazard,
-    "block": _block,
+_SYMBOLS: dict[str, list[tuple[Shape, dict[str, Any]]]] = {
+    "start": _tile("S", BLUE),
+    "exit": _tile("E", GREEN),
+    "lever": _tile("L", "#9c4a7c"),
+    "gold": [_ring(0.29, facecolor=_COIN), _ring(0.18, facecolor="none", linewidth=0.6)],
+    "taken": [_ring(0.29, facecolor=PAPER, linestyle=(0, (2.2, 1.4)))],
+    "hazard": [_polygon(ORANGE, (0, 0.4), (0.43, -0.34), (-0.43, -0.34)), _glyph("!", height=0.44, middle=-0.06)],
+    "block": [_polygon("#56616d", (-0.48, -0.48), (-0.48, 0.48), (0.48, 0.48), (0.48, -0.48))],
 }
 
 
 class _SymbolHandler(HandlerBase):
-    """Draws a grid symbol in a legend."""
+    """Draws a symbol of the grid in a legend."""
 
-    def create_artists(  # type: ignore[override]
-        self,
-        legend: Legend,
-        orig_handle: Artist,
-        xdescent: float,
-        ydescent: float,
-        width: float,
-        height: float,
-        fontsize: float,
-        trans: Transform,
-    ) -> list[Artist]:
+    def create_artists(self, *given: Any) -> list[Any]:
         """See :class:`matplotlib.legend_handler.HandlerBase`."""
-        kind = str(orig_handle.get_label())
-        middle = (width / 2 - xdescent, height / 2 - ydescent)
-        patches = _route_sample(middle, width) if kind == "route" else _symbol(kind, *middle, up=1, scale=(1.1 if kind == "block" else 1.7) * fontsize)
+        _, handle, left, bottom, width, height, size, transform = given
+        kind, middle = handle.get_label(), (width / 2 - left, height / 2 - bottom)
+        place = Affine2D().scale((1.1 if kind == "block" else 1.7) * size).translate(*middle)
+        patches = _shaded_line(middle, width) if kind == "route" else _symbol(kind, place)
         for patch in patches:
-            patch.set_transform(trans)
+            patch.set_transform(transform)
         return list(patches)
 
 
-def _route_sample(middle: tuple[float, float], width: float, *, parts: int = 24) -> list[Patch]:
-    left, step = middle[0] - width / 2, width / parts
-    return [
-        Rectangle((left + part * step, middle[1] - 1.2), step * 1.1, 2.4, facecolor=_TIME(part / (parts - 1)), edgecolor="none")
-        for part in range(parts)
-    ]
+def _shaded_line(middle: tuple[float, float], width: float, *, parts: int = 24) -> list[Rectangle]:
+    shares = np.linspace(0, 1, parts, endpoint=False)
+    left, bottom, step = middle[0] - width / 2, middle[1] - 1.2, 1.1 * width / parts
+    return [Rectangle((left + share * width, bottom), step, 2.4, facecolor=_TIME(share)) for share in shares]
 
 
-def _legend(figure: Figure, kinds: Sequence[str]) -> None:
-    handles = [Patch(label=kind) for kind in kinds]
-    columns = len(kinds) if figure.get_figwidth() > 6 else math.ceil(len(kinds) / 2)
+def _draw_legend(figure: Figure, kinds: set[str]) -> None:
+    shown = [kind for kind in _LEGEND if kind in kinds]
     figure.legend(
-        handles,
-        [_KINDS[kind] for kind in kinds],
+        [Patch(label=kind) for kind in shown],
+        [_NAMES.get(kind, kind) for kind in shown],
         handler_map={Patch: _SymbolHandler()},
         loc="outside lower center",
-        ncols=columns,
+        ncols=len(shown) if figure.get_figwidth() > 6 else math.ceil(len(shown) / 2),
         frameon=False,
         fontsize=8,
         labelcolor=INK,

@@ -73,7 +73,9 @@ class RayExecutor:
         """Cores of the cluster."""
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
-    def map(self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()) -> Iterator[Outcome]:
+    def map(
+        self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()
+    ) -> Iterator[Outcome]:
         """See :class:`lever_ray.executor.Executor`; ``shared`` is put into the object store once."""
         references = [ray.put(value) for value in shared]
         queue = enumerate(items)
@@ -104,7 +106,7 @@ ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, schedu
 
 
 class ShardedLibrary(LibraryReader):
-    """A library whose shards are held by Ray actors; it answers as :class:`~lever_ray.library.store.PolicyLibrary` does.
+    """A library whose shards are held by Ray actors; it answers as ``PolicyLibrary`` does.
 
     It can be sent to tasks, which then ask the same actors.
     """
@@ -134,7 +136,7 @@ class ShardedLibrary(LibraryReader):
 
     def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
         try:
-            return ray.get([getattr(actor, method).remote(*args, **kwargs) for actor in self._actors])  # type: ignore[no-any-return]
+            return ray.get([getattr(actor, method).remote(*args, **kwargs) for actor in self._actors])
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
 

@@ -1,4 +1,4 @@
-"""MLflow: the only module that writes runs. Only the driver has a tracker, and it creates the store before anything else."""
+"""MLflow: the only module that writes runs. Only the driver has a tracker; it creates the store before all else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 def tracking_uri(settings: TrackingSettings) -> str:
-    """Where runs go: the settings, else ``MLFLOW_TRACKING_URI``, else a SQLite file (:func:`lever_ray.config.default_store`).
+    """Where runs go: the settings, else ``MLFLOW_TRACKING_URI``, else :func:`lever_ray.config.default_store`.
 
     Raises:
         SettingsError: the URI is a relative path, which would mean another place in every working directory.
@@ -43,7 +43,9 @@ def tracking_uri(settings: TrackingSettings) -> str:
     uri = settings.uri or os.environ.get(URI_VARIABLE, "") or f"sqlite:///{default_store()}"
     relative_file = uri.startswith("sqlite:///") and not uri.startswith("sqlite:////")
     if relative_file or "://" not in uri:
-        raise SettingsError(f"tracking URI {uri!r} is relative or has no scheme; use e.g. sqlite:////absolute/mlflow.db or http://127.0.0.1:5000")
+        raise SettingsError(
+            f"tracking URI {uri!r} is relative or has no scheme; use e.g. sqlite:////absolute/mlflow.db or http://127.0.0.1:5000"
+        )
     return uri
 
 
@@ -77,7 +79,9 @@ class Tracker:
         try:
             self.experiment_id = self._experiment(settings.experiment)
         except (MlflowException, OSError) as error:
-            raise SettingsError(f"MLflow store {self.uri} cannot be used ({error}); check tracking.uri or {URI_VARIABLE}") from error
+            raise SettingsError(
+                f"MLflow store {self.uri} cannot be used ({error}); check tracking.uri or {URI_VARIABLE}"
+            ) from error
 
     def _experiment(self, name: str) -> str:
         file = _sqlite_file(self.uri)
@@ -103,7 +107,7 @@ class Tracker:
         os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "2")
         with mlflow.start_run(experiment_id=self.experiment_id, run_name=name, log_system_metrics=True) as run:
             tracked = TrackedRun(self._client, self.experiment_id, run.info.run_id)
-            tracked.write(tags=tags | {"commit": _commit()}, parameters=parameters)
+            tracked.write(tags={**tags, "commit": _commit()}, parameters=parameters)
             yield tracked
 
 
@@ -142,7 +146,14 @@ class TrackedRun:
         """Log a file."""
         self._client.log_artifact(self.id, str(path))
 
-    def child(self, name: str, *, tags: Mapping[str, str], parameters: Mapping[str, Any], metrics: Sequence[tuple[str, float, int]]) -> None:
+    def child(
+        self,
+        name: str,
+        *,
+        tags: Mapping[str, str],
+        parameters: Mapping[str, Any],
+        metrics: Sequence[tuple[str, float, int]],
+    ) -> None:
         """Log a finished run below this one."""
         nested = {"mlflow.parentRunId": self.id, **tags}
         created = self._client.create_run(self._experiment_id, run_name=name, tags=nested)
@@ -157,8 +168,23 @@ def ui_command(tracker: Tracker, *, port: int) -> list[str]:
         SettingsError: the store is a tracking server, which has a UI of its own.
     """
     if tracker.uri.startswith("http"):
-        raise SettingsError(f"runs are kept by the tracking server {tracker.uri}; open it in a browser: {tracker.link()}")
-    return [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracker.uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        raise SettingsError(
+            f"runs are kept by the tracking server {tracker.uri}; open it in a browser: {tracker.link()}"
+        )
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        tracker.uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
 
 
 def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, tags: Mapping[str, str]) -> None:
@@ -188,7 +214,11 @@ def _per_layout(cells: Sequence[Row]) -> list[tuple[str, float, int]]:
 
 def _summarised(line: Row) -> list[tuple[str, float, int]]:
     suffixes = ("mean", "ci_low", "ci_high")
-    values = {f"{name}/{suffix}": line[name if suffix == "mean" else f"{name}/{suffix}"] for name in (*METRICS, *RATIOS) for suffix in suffixes}
+    values = {
+        f"{name}/{suffix}": line[name if suffix == "mean" else f"{name}/{suffix}"]
+        for name in (*METRICS, *RATIOS)
+        for suffix in suffixes
+    }
     return [(name, value, 0) for name, value in values.items()]
 
 
@@ -216,5 +246,7 @@ def _commit() -> str:
     if given := os.environ.get(COMMIT_VARIABLE):
         return given
     here = Path(__file__).resolve().parent
-    found = subprocess.run(["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() or "unknown"

@@ -90,7 +90,7 @@ def open_study(settings: TuningSettings, journal: Path) -> optuna.Study:
             study_name=settings.study,
             storage=JournalStorage(JournalFileBackend(str(journal))),
             sampler=SAMPLERS[settings.sampler](settings.seed),
-            directions=list(DIRECTIONS),
+            directions=["maximize", "minimize"],
             load_if_exists=True,
         )
     _check_same_question(study, settings)
@@ -103,14 +103,20 @@ def open_study(settings: TuningSettings, journal: Path) -> optuna.Study:
 def _check_same_question(study: optuna.Study, settings: TuningSettings) -> None:
     found = tuple(direction.name.lower() for direction in study.directions)
     if found != DIRECTIONS:
-        raise SettingsError(f"study {settings.study!r} exists with directions {found} instead of {DIRECTIONS}; choose another tuning.study")
+        raise SettingsError(
+            f"study {settings.study!r} exists with directions {found} instead of {DIRECTIONS}; "
+            "choose another tuning.study"
+        )
     space = {name: getattr(settings, name) for name in ("strategies", "operators", "rankers", "k_max", "gamma")}
     known = study.user_attrs.get(_SPACE)
     if known is None:
         study.set_user_attr(_SPACE, space)
     elif known != space:
         changed = sorted(name for name in space if known.get(name) != space[name])
-        raise SettingsError(f"study {settings.study!r} was begun with another search space (changed: {', '.join(changed)}); choose another tuning.study")
+        raise SettingsError(
+            f"study {settings.study!r} was begun with another search space (changed: {', '.join(changed)}); "
+            "choose another tuning.study"
+        )
 
 
 def suggest(trial: optuna.Trial, settings: TuningSettings) -> Choice:
@@ -175,7 +181,9 @@ def _read(trial: FrozenTrial, front: frozenset[int]) -> TunedTrial:
 def front_of(trials: Sequence[TunedTrial]) -> list[TunedTrial]:
     """The distinct choices on the front, cheapest first."""
     best: dict[str, TunedTrial] = {}
-    for trial in sorted((trial for trial in trials if trial.on_front), key=lambda trial: (trial.candidates, trial.number)):
+    for trial in sorted(
+        (trial for trial in trials if trial.on_front), key=lambda trial: (trial.candidates, trial.number)
+    ):
         best.setdefault(trial.label, trial)
     return list(best.values())
 

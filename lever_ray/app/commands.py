@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan
@@ -23,6 +25,9 @@ from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.vocabulary import describe
 from lever_ray.query.warm import warm_up
 from lever_ray.tuning import TunedTrial, as_rows, finished_trials, open_study, tune
+
+if TYPE_CHECKING:
+    from lever_ray.tracking import TrackedRun
 
 
 def build(parts: Session) -> BuildReport:
@@ -59,22 +64,50 @@ def experiment(parts: Session) -> ExperimentReport:
     names = _environments_of(library, settings)
     digest = plan_digest(plan, names, _library_digest(settings))
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
-    with progress(parts.console, f"Experiment {settings.experiment.name}", len(names)) as advance:
-        rows = run_experiment(
-            plan, library, names, executor=parts.executor, folder=folder, resume=settings.experiment.resume, watch=advance
-        )
+    with _tracked_run(
+        parts, settings.experiment.name, _tags(settings) | {"config": digest}, ("experiment", "library")
+    ) as run:
+        with progress(parts.console, f"Experiment {settings.experiment.name}", len(names)) as advance:
+            resume = settings.experiment.resume
+            rows = run_experiment(
+                plan, library, names, executor=parts.executor, folder=folder, resume=resume, watch=advance
+            )
+        _tell_what_was_odd(parts, rows)
+        summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
+        report = ExperimentReport(rows, summary, folder)
+        if summary:
+            write_rows(folder / "summary.parquet", summary)
+            if run is not None:
+                with parts.console.status("Logging to MLflow"):
+                    _log_experiment(run, report, _tags(settings) | {"config": digest})
+    return report
+
+
+def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
     if rows.resumed:
         parts.console.print(f"{rows.resumed} environments were finished by an earlier, interrupted run and were kept")
     for failure in rows.failures:
-        parts.console.print(f"[red]failed[/red] {failure.environment}: {failure.error}")
-    summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
-    if summary:
-        write_rows(folder / "summary.parquet", summary)
-    report = ExperimentReport(rows, summary, folder)
-    if parts.tracker is not None and summary:
-        with parts.console.status("Logging to MLflow"):
-            _track_experiment(parts, report, digest)
-    return report
+        parts.console.print(f"[red]failed[/red] {failure.environment}: {failure.error}", soft_wrap=True)
+
+
+@contextmanager
+def _tracked_run(parts: Session, name: str, tags: dict[str, str], groups: Sequence[str]) -> Iterator[TrackedRun | None]:
+    """A parent run with the settings of some groups as parameters; None where nothing is tracked."""
+    if parts.tracker is None:
+        yield None
+        return
+    everything = asdict(parts.settings)
+    parameters = _flat({group: everything[group] for group in groups})
+    with parts.tracker.run(name, tags=tags, parameters=parameters) as run:
+        yield run
+
+
+def _tags(settings: Settings) -> dict[str, str]:
+    return {
+        "experiment": settings.experiment.name,
+        "family": settings.library.family,
+        "budget": settings.library.budget,
+    }
 
 
 def _environments_of(library: LibraryReader, settings: Settings) -> list[str]:
@@ -89,21 +122,17 @@ def _library_digest(settings: Settings) -> str:
     return hashlib.sha256("".join(sorted(file.sha256 for file in manifest.files)).encode()).hexdigest()
 
 
-def _track_experiment(parts: Session, report: ExperimentReport, digest: str) -> None:
+def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, str]) -> None:
     from lever_ray.experiment import figures
     from lever_ray.tracking import log_cells
 
-    settings = parts.settings
-    tags = {"experiment": settings.experiment.name, "family": settings.library.family, "budget": settings.library.budget, "config": digest}
-    parameters = _flat({"experiment": asdict(settings.experiment), "library": asdict(settings.library)})
-    with parts.tracker.run(settings.experiment.name, tags=tags, parameters=parameters) as run:
-        log_cells(run, report.rows.rows, report.summary, tags=tags)
-        run.table("summary", report.summary)
-        run.file(report.folder / "rows.parquet")
-        run.file(report.folder / "summary.parquet")
-        run.figure("quality_versus_speedup", figures.quality_versus_speedup(report.summary))
-        run.figure("controls", figures.controls(report.summary))
-        run.figure("time_by_stage", figures.time_by_stage(report.summary))
+    log_cells(run, report.rows.rows, report.summary, tags=tags)
+    run.table("summary", report.summary)
+    run.file(report.folder / "rows.parquet")
+    run.file(report.folder / "summary.parquet")
+    run.figure("quality_versus_speedup", figures.quality_versus_speedup(report.summary))
+    run.figure("controls", figures.controls(report.summary))
+    run.figure("time_by_stage", figures.time_by_stage(report.summary))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -120,31 +149,43 @@ def tune_budget(parts: Session) -> list[TunedTrial]:
     """Run or go on with the tuning study of the settings and log it; every finished trial."""
     settings = parts.settings.tuning
     library = parts.open_library()
-    names = _environments_of(library, parts.settings)
-    setup = Setup.of(settings.setup.mode, settings.setup.objective)
-    episodes = training_budget(parts.settings.library.budget).episodes
-    problem = Problem(setup, settings.gamma, episodes, tuple(names))
+    problem = _tuning_problem(parts.settings, _environments_of(library, parts.settings))
     study = open_study(settings, home() / "studies" / f"{settings.study}.journal")
     before = len(finished_trials(study))
     if before:
         parts.console.print(f"Study {settings.study} goes on after {before} finished trials")
-    with progress(parts.console, f"Tuning {settings.study}", max(0, settings.trials - before)) as advance:
-        trials = tune(
-            study, settings, library=library, problem=problem, executor=parts.executor, watch=lambda trial: advance(trial.label)
-        )
-    if parts.tracker is not None:
-        with parts.console.status("Logging to MLflow"):
-            _track_study(parts, trials)
+    tags = _tags(parts.settings) | {
+        "study": settings.study,
+        "setup": settings.setup.objective,
+        "mode": settings.setup.mode,
+    }
+    with _tracked_run(parts, f"tune {settings.study}", tags, ("tuning", "library")) as run:
+        with progress(parts.console, f"Tuning {settings.study}", max(0, settings.trials - before)) as advance:
+            trials = tune(
+                study,
+                settings,
+                library=library,
+                problem=problem,
+                executor=parts.executor,
+                watch=lambda trial: advance(trial.label),
+            )
+        if run is not None:
+            _log_study(run, trials)
     return trials
 
 
-def _track_study(parts: Session, trials: list[TunedTrial]) -> None:
+def _tuning_problem(settings: Settings, environments: Sequence[str]) -> Problem:
+    setup = Setup.of(settings.tuning.setup.mode, settings.tuning.setup.objective)
+    episodes = training_budget(settings.library.budget).episodes
+    return Problem(setup, settings.tuning.gamma, episodes, tuple(environments))
+
+
+def _log_study(run: TrackedRun, trials: Sequence[TunedTrial]) -> None:
     from lever_ray.experiment import figures
 
-    settings, rows = parts.settings.tuning, as_rows(trials)
-    tags = {"study": settings.study, "family": parts.settings.library.family, "setup": settings.setup.objective, "mode": settings.setup.mode}
-    metrics = [(name, row[name], row["number"]) for row in rows for name in ("quality", "candidates", "seconds")]
-    with parts.tracker.run(f"tune {settings.study}", tags=tags, parameters=_flat({"tuning": asdict(settings)})) as run:
-        run.write(metrics=metrics)
-        run.table("trials", rows)
-        run.figure("front", figures.front(rows))
+    rows = as_rows(trials)
+    run.write(
+        metrics=[(name, row[name], row["number"]) for row in rows for name in ("quality", "candidates", "seconds")]
+    )
+    run.table("trials", rows)
+    run.figure("front", figures.front(rows))

@@ -39,7 +39,7 @@ def _examine(part: str, check: Callable[[Settings], str], settings: Settings) ->
         return Finding(part, False, f"{error}")
 
 
-def _home(settings: Settings) -> str:
+def _home(_: Settings) -> str:
     place = home()
     place.mkdir(parents=True, exist_ok=True)
     probe = place / ".doctor"
@@ -48,7 +48,7 @@ def _home(settings: Settings) -> str:
     return f"results go to {place}"
 
 
-def _kernels(settings: Settings) -> str:
+def _kernels(_: Settings) -> str:
     return f"compiled or loaded in {warm_up():.1f} s"
 
 

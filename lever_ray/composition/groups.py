@@ -67,7 +67,10 @@ class CandidateSpace:
         if len(factors) != len(groups):
             raise InvalidValue(f"{len(factors)} weights for {len(groups)} groups; give one per group")
         check_weights(factors, what="group weights")
-        scaled = [group.q if factor == 1.0 else group.q * np.float32(factor) for group, factor in zip(groups, factors, strict=True)]
+        scaled = [
+            group.q if factor == 1.0 else group.q * np.float32(factor)
+            for group, factor in zip(groups, factors, strict=True)
+        ]
         sizes = tuple(len(group) for group in groups)
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
         pool = make_pool(np.concatenate(scaled), np.concatenate([group.support for group in groups]))
@@ -92,15 +95,20 @@ def _check_groups(groups: Sequence[PolicyGroup]) -> None:
         raise InvalidValue("no groups to compose; give at least one")
     for group in groups:
         if not len(group):
-            raise InvalidValue(f"group {group.objective!r} has no policies; train some for that objective or choose other groups")
+            raise InvalidValue(
+                f"group {group.objective!r} has no policies; train some for that objective or choose other groups"
+            )
         if group.q.shape[1:] != groups[0].q.shape[1:]:
             raise InvalidValue(
-                f"group {group.objective!r} has tables {group.q.shape[1:]}, group {groups[0].objective!r} {groups[0].q.shape[1:]}; "
-                "a composition takes policies of one environment"
+                f"group {group.objective!r} has tables {group.q.shape[1:]}, group {groups[0].objective!r} "
+                f"{groups[0].q.shape[1:]}; a composition takes policies of one environment"
             )
         if not np.isfinite(group.q).all():
             broken = [group.ids[index] for index in np.flatnonzero(~np.isfinite(group.q).all(axis=(1, 2)))]
-            raise InvalidValue(f"policies {broken[:3]} of group {group.objective!r} hold NaN or infinite values; leave them out or retrain them")
+            raise InvalidValue(
+                f"policies {broken[:3]} of group {group.objective!r} hold NaN or infinite values; "
+                "leave them out or retrain them"
+            )
 
 
 def cover(objective: Objective, available: Iterable[str]) -> tuple[str, ...]:
@@ -123,7 +131,7 @@ def cover(objective: Objective, available: Iterable[str]) -> tuple[str, ...]:
     for size in range(1, len(wanted) + 1):
         covers = [chosen for chosen in combinations(parts, size) if _is_partition(chosen, wanted)]
         if covers:
-            best = min(covers, key=lambda chosen: (sorted((-_terms(name) for name in chosen)), chosen))
+            best = min(covers, key=lambda chosen: (sorted(-_terms(name) for name in chosen), chosen))
             return tuple(sorted(best, key=lambda name: TERMS.index(name.split("-")[0])))
     raise UncoveredObjective(_uncovered_message(objective, parts))
 
@@ -160,5 +168,11 @@ def _uncovered_message(objective: Objective, parts: Sequence[str]) -> str:
     missing = [term for term in objective.terms if term not in reached]
     held = ", ".join(parts) or "none"
     if missing:
-        return f"no policy covers {', '.join(missing)} of objective {objective.name!r} (usable sub-objectives held: {held}); train policies for what is missing"
-    return f"objective {objective.name!r} has no exact cover by {held}: every combination repeats a term; train policies for a single term"
+        return (
+            f"no policy covers {', '.join(missing)} of objective {objective.name!r} "
+            f"(usable sub-objectives held: {held}); train policies for what is missing"
+        )
+    return (
+        f"objective {objective.name!r} has no exact cover by {held}: every combination repeats a term; "
+        "train policies for a single term"
+    )

@@ -1,4 +1,4 @@
-"""The best return that an environment allows: exact by dynamic programming where it fits, else best known by beam search."""
+"""The best return that an environment allows: exact by dynamic programming where that fits, else by beam search."""
 
 from __future__ import annotations
 
@@ -105,4 +105,4 @@ def _by_dynamic_programming(layout: Layout, task: Task) -> tuple[float, np.ndarr
     bits = len(layout.golds)
     target, rewards = _transitions(task, layout.states, bits)
     start = task.rules.start * 2 * (1 << bits) + int(task.rules.all_golds)
-    return _solve(target, rewards, start, task.rules.horizon)  # type: ignore[no-any-return]
+    return _solve(target, rewards, start, task.rules.horizon)

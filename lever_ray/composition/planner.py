@@ -32,10 +32,18 @@ def beam_search(task, support, width, gold_value, lever_value):
     horizon, table_size = rules.horizon, 1
     while table_size < 8 * width:
         table_size *= 2
-    states, golds, levers = np.empty((2, ACTIONS * width), np.int32), np.empty((2, ACTIONS * width), np.uint64), np.empty((2, ACTIONS * width), np.uint8)
+    states, golds, levers = (
+        np.empty((2, ACTIONS * width), np.int32),
+        np.empty((2, ACTIONS * width), np.uint64),
+        np.empty((2, ACTIONS * width), np.uint8),
+    )
     nearest, totals = np.empty((2, ACTIONS * width), np.int32), np.empty((2, ACTIONS * width))
     parents, taken = np.empty((horizon, width), np.int32), np.empty((horizon, width), np.int8)
-    origin, action_of, scores = np.empty(ACTIONS * width, np.int32), np.empty(ACTIONS * width, np.int8), np.empty(ACTIONS * width)
+    origin, action_of, scores = (
+        np.empty(ACTIONS * width, np.int32),
+        np.empty(ACTIONS * width, np.int8),
+        np.empty(ACTIONS * width),
+    )
     owner, stamp = np.empty(table_size, np.int32), np.full(table_size, -1, np.int32)
     states[0, 0], golds[0, 0], levers[0, 0], totals[0, 0] = rules.start, rules.all_golds, 0, 0.0
     nearest[0, 0] = nearest_gold(near, rules.start, rules.all_golds)
@@ -56,7 +64,9 @@ def beam_search(task, support, width, gold_value, lever_value):
                         best, best_time, best_parent, best_action = total, time, index, action
                     if event & TERMINAL:
                         continue
-                spread = (left * np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(2 * state + lever) * np.uint64(0xC2B2AE3D27D4EB4F))
+                spread = (left * np.uint64(0x9E3779B97F4A7C15)) ^ (
+                    np.uint64(2 * state + lever) * np.uint64(0xC2B2AE3D27D4EB4F)
+                )
                 slot = np.int64((spread ^ (spread >> np.uint64(29))) & np.uint64(table_size - 1))
                 place = -1
                 while stamp[slot] == time:

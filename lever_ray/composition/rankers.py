@@ -49,7 +49,7 @@ class Ranker(Protocol):
 
     @property
     def tier(self) -> str:
-        """Information used: ``I0`` Q-tables, ``I1`` successors, ``I2`` mean rewards, ``I3`` layout and reward function."""
+        """Information used: ``I0`` Q-tables, ``I1`` successors, ``I2`` mean rewards, ``I3`` reward function."""
         ...
 
     def score(self, pool: Pool, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:

@@ -84,10 +84,14 @@ def search(strategy: Strategy, space: CandidateSpace, evaluate: Evaluate) -> Sea
     """
     shortlists = _shortlists(strategy, space, evaluate)
     blocks = list(product_blocks([len(shortlist) for shortlist in shortlists]))
-    chosen = [np.stack([shortlist[block[:, axis]] for axis, shortlist in enumerate(shortlists)], axis=1) for block in blocks]
+    chosen = [
+        np.stack([shortlist[block[:, axis]] for axis, shortlist in enumerate(shortlists)], axis=1) for block in blocks
+    ]
     parts = list(evaluate(space.mixtures(block) for block in chosen))
     candidates = np.concatenate(chosen)
-    scores = Scores(np.concatenate([part.values for part in parts]), np.concatenate([part.left_support for part in parts]))
+    scores = Scores(
+        np.concatenate([part.values for part in parts]), np.concatenate([part.left_support for part in parts])
+    )
     best = scores.best()
     return SearchResult(
         candidate=tuple(int(index) for index in candidates[best]),

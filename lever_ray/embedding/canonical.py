@@ -36,7 +36,7 @@ class CanonicalStates:
 
 
 @njit(cache=True)
-def _walk(moves, events, all_golds, start, successors, rng, walks, cells, golds, levers):
+def _walk(events, all_golds, start, successors, rng, walks, cells, golds, levers):
     """Uniformly random walks over recorded transitions; returns how many states were written."""
     filled = 0
     for _ in range(walks):
@@ -89,9 +89,13 @@ def canonical_states(
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(layout.digest.encode()).digest()[:8], "little"))
     room = _WALKS * layout.states
     cells, golds, levers = np.empty(room, np.int32), np.empty(room, np.uint64), np.empty(room, np.uint8)
-    filled = _walk(terrain.moves, events, terrain.all_golds, terrain.start, successors, rng, _WALKS, cells, golds, levers)
+    filled = _walk(
+        terrain.moves, events, terrain.all_golds, terrain.start, successors, rng, _WALKS, cells, golds, levers
+    )
     met = np.unique(np.rec.fromarrays([cells[:filled], golds[:filled], levers[:filled]]))
-    start = np.rec.fromarrays([np.int32([terrain.start]), np.uint64([terrain.all_golds]), np.uint8([0])])
+    start = np.rec.fromarrays(
+        [np.array([terrain.start], np.int32), np.array([terrain.all_golds], np.uint64), np.zeros(1, np.uint8)]
+    )
     others = met[met != start[0]] if filled else met
     drawn = rng.choice(len(others), size=min(count - 1, len(others)), replace=False)
     chosen = np.concatenate([start, others[np.sort(drawn)]])

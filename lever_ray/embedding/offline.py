@@ -38,14 +38,16 @@ class Pool(NamedTuple):
 
 def make_pool(q: np.ndarray, support: np.ndarray) -> Pool:
     """A pool of arrays of any origin; read-only ones are copied, since kernels are compiled for writable arrays."""
-    needs = ["C_CONTIGUOUS", "WRITEABLE"]
-    return Pool(np.require(q, np.float32, needs), np.require(support, np.uint8, needs))
+    return Pool(
+        np.require(q, np.float32, ["C_CONTIGUOUS", "WRITEABLE"]),
+        np.require(support, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"]),
+    )
 
 
 def support_bits(visits: np.ndarray) -> np.ndarray:
     """uint8[..., S] with bit ``a`` set where ``visits[..., S, a]`` is positive."""
     bits = (visits > 0) << np.arange(ACTIONS, dtype=np.uint8)
-    return bits.sum(axis=-1, dtype=np.uint8)  # type: ignore[no-any-return]
+    return bits.sum(axis=-1, dtype=np.uint8)
 
 
 @njit(cache=True)
@@ -84,10 +86,11 @@ def greedy(q, support, members, operator, masked, state):
             two = max(two, np.float64(q[member, state, 2]))
             three = max(three, np.float64(q[member, state, 3]))
     if masked and supported != 0:
-        zero = zero if supported & 1 else -np.inf
-        one = one if supported & 2 else -np.inf
-        two = two if supported & 4 else -np.inf
-        three = three if supported & 8 else -np.inf
+        never = np.float64(-np.inf)
+        zero = zero if supported & 1 else never
+        one = one if supported & 2 else never
+        two = two if supported & 4 else never
+        three = three if supported & 8 else never
     low, low_value = (0, zero) if zero >= one else (1, one)
     high, high_value = (2, two) if two >= three else (3, three)
     action = low if low_value >= high_value else high
@@ -95,7 +98,9 @@ def greedy(q, support, members, operator, masked, state):
 
 
 @njit(cache=True)
-def offline_return(moves, events, tabulated, near, rules, q, support, members, operator, masked, recorded, first_visit, lap):
+def offline_return(
+    moves, events, tabulated, near, rules, q, support, members, operator, masked, recorded, first_visit, lap
+):
     """Undiscounted return of one mixture, cut at N^2 steps; cycles are closed exactly.
 
     Args:
@@ -171,7 +176,19 @@ def offline_returns(task, pool, mixtures, operator, masked, recorded):
     first_visit, lap = np.full(len(events), -1, np.int32), np.empty(len(events) + 1)
     for index in range(len(mixtures)):
         total, end, _ = offline_return(
-            moves, events, tabulated, near, rules, q, support, mixtures[index], operator, masked, recorded, first_visit, lap
+            moves,
+            events,
+            tabulated,
+            near,
+            rules,
+            q,
+            support,
+            mixtures[index],
+            operator,
+            masked,
+            recorded,
+            first_visit,
+            lap,
         )
         first_visit[:] = -1
         totals[index], ends[index] = total, end
@@ -193,6 +210,6 @@ def mixture_table(q, support, members, operator, masked):
                 other = np.float64(q[member, state, action])
                 value = value + other if operator == SUM else max(value, other)
             if masked and supported != 0 and not (supported >> action) & 1:
-                value = -np.inf
+                value = np.float64(-np.inf)
             table[state, action] = value
     return table

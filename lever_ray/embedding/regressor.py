@@ -13,7 +13,7 @@ from lever_ray.errors import InvalidValue, UnknownName
 MODELS: tuple[str, ...] = ("ridge", "hist-gradient-boosting")
 """``ridge`` is the default; ``hist-gradient-boosting`` has the published settings."""
 TARGETS: tuple[str, ...] = ("composite", "own")
-"""``composite``: policies relabelled offline with the new objective; ``own``: each policy's own return, as published."""
+"""``composite``: policies relabelled offline with the new objective; ``own``: their own returns, as published."""
 
 
 class Predictor(Protocol):
@@ -57,7 +57,9 @@ class FittedRegressor:
     rows: int
 
 
-def fit_regressor(x: np.ndarray, y: np.ndarray, *, model: str = "ridge", target: str = "composite", kind: str = "psi") -> FittedRegressor:
+def fit_regressor(
+    x: np.ndarray, y: np.ndarray, *, model: str = "ridge", target: str = "composite", kind: str = "psi"
+) -> FittedRegressor:
     """Fit a return regressor.
 
     Args:
@@ -75,8 +77,8 @@ def fit_regressor(x: np.ndarray, y: np.ndarray, *, model: str = "ridge", target:
         raise UnknownName("regressor model", model, MODELS)
     if len(x) < 2:
         raise InvalidValue(
-            f"a return regressor needs at least 2 policies of other environments at the same gamma, and the library has {len(x)}; "
-            "add environments to it, or choose ranker 'offline-return'"
+            f"a return regressor needs at least 2 policies of other environments at the same gamma, and the library "
+            f"has {len(x)}; add environments to it, or choose ranker 'offline-return'"
         )
     fitter = _ridge if model == "ridge" else _hist_gradient_boosting
     estimators = _estimators()
@@ -101,5 +103,11 @@ def _ridge(estimators: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
 
 
 def _hist_gradient_boosting(estimators: Any, x: np.ndarray, y: np.ndarray) -> Any:
-    settings = {"max_iter": 300, "learning_rate": 0.05, "max_depth": 3, "min_samples_leaf": 10, "l2_regularization": 1.0}
+    settings = {
+        "max_iter": 300,
+        "learning_rate": 0.05,
+        "max_depth": 3,
+        "min_samples_leaf": 10,
+        "l2_regularization": 1.0,
+    }
     return estimators["hist-gradient-boosting"](**settings, random_state=0).fit(x, y)

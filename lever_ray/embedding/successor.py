@@ -19,7 +19,6 @@ from lever_ray.gridworld.features import (
     FEATURES,
     FIRST_GOLD_SLOT,
     GOLD_SLOTS,
-    GOLD_SLOTS,
     GOLDS_LEFT,
     LEVER_ON,
     LEVER_VECTOR,
@@ -66,13 +65,15 @@ class Embedder(NamedTuple):
 
 
 def make_embedder(layout: Layout, states: CanonicalStates) -> Embedder:
-    """Collect the arrays that :func:`embed` reads; the states are copied, since those of a shared store are read-only."""
+    """Collect the arrays that :func:`embed` reads; states are copied, since those of a shared store are read-only."""
     task = make_task(layout, "path")
     cells, golds, levers = states.cells.copy(), states.golds.copy(), states.levers.copy()
     return Embedder(task.moves, task.events, feature_tables(layout), cells, golds, levers, task.rules.all_golds)
 
 
-def embed(embedder: Embedder, pool: Pool, mixtures: np.ndarray, *, operator: int = SUM, masked: bool = True, kind: str = "psi") -> np.ndarray:
+def embed(
+    embedder: Embedder, pool: Pool, mixtures: np.ndarray, *, operator: int = SUM, masked: bool = True, kind: str = "psi"
+) -> np.ndarray:
     """Embeddings of mixtures.
 
     Args:
@@ -92,7 +93,7 @@ def embed(embedder: Embedder, pool: Pool, mixtures: np.ndarray, *, operator: int
     if kind not in KINDS:
         raise UnknownName("embedding", kind, KINDS)
     if kind == "psi":
-        return psi_exact(embedder, pool, mixtures, operator, masked)  # type: ignore[no-any-return]
+        return psi_exact(embedder, pool, mixtures, operator, masked)
     return _psi_static(embedder, pool, mixtures, operator, masked)
 
 

@@ -34,7 +34,9 @@ def run_environment(environment: str, library: LibraryReader, plan: ExperimentPl
     warm_up()
     layout = library.environment(environment).layout
     fetched = FetchedEnvironment(library, environment)
-    controls = {name: measure_controls(layout, name, plan) for name in dict.fromkeys(setup.objective for setup in plan.setups)}
+    controls = {
+        name: measure_controls(layout, name, plan) for name in dict.fromkeys(setup.objective for setup in plan.setups)
+    }
     rows = []
     for gamma in plan.gammas:
         held = _groups(fetched, environment, gamma, plan)
@@ -90,7 +92,11 @@ class Cell:
 
     def _rows_of(self, name: str) -> list[Row]:
         key = GroupKey(self.environment, self.setup.groups[0], self.gamma, self.plan.episodes)
-        regressor = fit(self.library, self.environment, self.objective, key, self.plan.regressor) if name == "regressor" else None
+        regressor = (
+            fit(self.library, self.environment, self.objective, key, self.plan.regressor)
+            if name == "regressor"
+            else None
+        )
         ranker = make_ranker(self.library.environment(self.environment), self.objective, regressor)
         fit_seconds = 0.0 if regressor is None else regressor.seconds
         return [self._row(strategy, ranker, fit_seconds) for strategy in self.plan.strategies]

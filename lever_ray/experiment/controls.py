@@ -64,10 +64,12 @@ class Controls:
         """Scratch at the gamma that is best for this very layout: a stronger control than one gamma for all."""
         return max(self.scratch.values(), key=lambda scratch: scratch.final)
 
-    def real_returns(self, space: CandidateSpace, candidates: np.ndarray, *, operator: Operator, masked: bool) -> np.ndarray:
+    def real_returns(
+        self, space: CandidateSpace, candidates: np.ndarray, *, operator: Operator, masked: bool
+    ) -> np.ndarray:
         """float64[K]: returns in the real environment of index tuples int[K, m] (measured afterwards; tier I4)."""
         totals, _ = offline_returns(self.task, space.pool, space.mixtures(candidates), operator.code, masked, False)
-        return totals  # type: ignore[no-any-return]
+        return totals
 
 
 def measure_controls(layout: Layout, objective: str, plan: ExperimentPlan) -> Controls:
@@ -136,13 +138,19 @@ def random_groups(groups: Sequence[PolicyGroup], *, seed: int) -> list[PolicyGro
     rng = np.random.default_rng(seed)
     return [
         PolicyGroup(
-            group.objective, group.ids, rng.standard_normal(group.q.shape, dtype=np.float32), group.support, group.totals
+            group.objective,
+            group.ids,
+            rng.standard_normal(group.q.shape, dtype=np.float32),
+            group.support,
+            group.totals,
         )
         for group in groups
     ]
 
 
-def random_q_return(composer: Composer, groups: Sequence[PolicyGroup], layout: Layout, controls: Controls, *, objective: str, seed: int) -> float:
+def random_q_return(
+    composer: Composer, groups: Sequence[PolicyGroup], layout: Layout, controls: Controls, *, objective: str, seed: int
+) -> float:
     """Return of the composition that the same search finds among random Q-tables."""
     made_up = random_groups(groups, seed=seed)
     answer = composer.compose(made_up, layout=layout, environment="random", objective=Objective.of(objective))
@@ -150,4 +158,3 @@ def random_q_return(composer: Composer, groups: Sequence[PolicyGroup], layout: L
     chosen = np.array([answer.search.candidate])
     masked = composer.support == "mask"
     return float(controls.real_returns(space, chosen, operator=composer.operator, masked=masked)[0])
-

@@ -88,12 +88,16 @@ class ExperimentPlan:
         return len(self.gammas) * len(self.setups) * len(self.strategies) * len(self.rankers)
 
 
-def make_plan(experiment: ExperimentSettings, library: LibrarySettings, strategy: StrategySettings, *, episodes: int) -> ExperimentPlan:
+def make_plan(
+    experiment: ExperimentSettings, library: LibrarySettings, strategy: StrategySettings, *, episodes: int
+) -> ExperimentPlan:
     """Check settings and expand them.
 
     Raises:
-        UnknownName: a mode, objective term, strategy, ranker, operator, support rule, regressor or embedding is not known.
-        InvalidValue: an empty list, a number outside its domain, or a setup that needs an objective which the library lacks.
+        UnknownName: a mode, objective term, strategy, ranker, operator, support rule, regressor or embedding is
+            not known.
+        InvalidValue: an empty list, a number outside its domain, or a setup that needs an objective which the
+            library lacks.
         UncoveredObjective: a setup's pool has no exact cover.
     """
     for name in ("setups", "strategies", "rankers"):
@@ -112,7 +116,9 @@ def make_plan(experiment: ExperimentSettings, library: LibrarySettings, strategy
     for setup in setups:
         missing = [name for name in setup.groups if name not in held]
         if missing:
-            raise InvalidValue(f"setup {setup.mode}/{setup.objective} needs policies for {missing}; add them to library.objectives")
+            raise InvalidValue(
+                f"setup {setup.mode}/{setup.objective} needs policies for {missing}; add them to library.objectives"
+            )
     chosen = experiment.strategies if strategy.name == "all" else [strategy.name]
     return ExperimentPlan(
         family=library.family,

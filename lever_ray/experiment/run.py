@@ -74,7 +74,9 @@ def run_experiment(
     if not resume:
         shutil.rmtree(finished, ignore_errors=True)
     finished.mkdir(parents=True, exist_ok=True)
-    kept = {name: _read(finished / f"{name}.parquet") for name in environments if (finished / f"{name}.parquet").exists()}
+    kept = {
+        name: _read(finished / f"{name}.parquet") for name in environments if (finished / f"{name}.parquet").exists()
+    }
     missing = [name for name in environments if name not in kept]
     rows, failures = [row for part in kept.values() for row in part], []
     _open_for_ranking(library, plan)
@@ -117,8 +119,5 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     temporary.replace(path)
 
 
-
-
-
 def _read(path: Path) -> list[Row]:
-    return pq.read_table(path).to_pylist()  # type: ignore[no-any-return]
+    return pq.read_table(path).to_pylist()

@@ -64,7 +64,7 @@ class Interval:
 
 
 def resamples(layouts: int, *, count: int, seed: int = 0) -> np.ndarray:
-    """int64[count, layouts]: indices of layouts drawn with replacement; shared by every cell so that cells stay paired."""
+    """int64[count, layouts]: indices drawn with replacement; shared by every cell so that cells stay paired."""
     return np.random.default_rng(seed).integers(0, layouts, size=(count, layouts))
 
 
@@ -77,7 +77,12 @@ def interval(values: np.ndarray, draws: np.ndarray) -> Interval:
     """
     drawn = values[draws]
     known = ~np.isnan(drawn)
-    means = np.divide(np.where(known, drawn, 0).sum(axis=1), known.sum(axis=1), out=np.full(len(drawn), np.nan), where=known.any(axis=1))
+    means = np.divide(
+        np.where(known, drawn, 0).sum(axis=1),
+        known.sum(axis=1),
+        out=np.full(len(drawn), np.nan),
+        where=known.any(axis=1),
+    )
     return _percentiles(_mean(values), means)
 
 
@@ -129,7 +134,12 @@ def _summary_line(line: Sequence[Row], environments: Sequence[str], draws: np.nd
     first, by_environment = line[0], {row["environment"]: row for row in line}
 
     def column(name: str) -> np.ndarray:
-        return np.array([float(by_environment[name_of][name]) if name_of in by_environment else math.nan for name_of in environments])
+        return np.array(
+            [
+                float(by_environment[name_of][name]) if name_of in by_environment else math.nan
+                for name_of in environments
+            ]
+        )
 
     summary: Row = {name: first[name] for name in (*CELL_COLUMNS, *CARRIED_COLUMNS)}
     summary["layouts"] = len(line)
@@ -152,4 +162,7 @@ def _put(summary: Row, name: str, estimate: Interval) -> None:
 
 def order_rows(rows: Iterable[Row]) -> list[Row]:
     """Rows in the order of their cells, so that completion order never shows."""
-    return sorted(rows, key=lambda row: (row["layout_seed"], row["gamma"], row["mode"], row["setup"], row["ranker"], row["strategy"]))
+    return sorted(
+        rows,
+        key=lambda row: (row["layout_seed"], row["gamma"], row["mode"], row["setup"], row["ranker"], row["strategy"]),
+    )

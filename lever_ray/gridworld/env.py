@@ -50,8 +50,8 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         self.layout = layout if isinstance(layout, Layout) else Layout.from_dict(layout)
         self.objective = Objective.of(objective)
         self.render_mode = render_mode
-        self.observation_space = gymnasium.spaces.Discrete(self.layout.states)  # type: ignore[assignment]
-        self.action_space = gymnasium.spaces.Discrete(ACTIONS)  # type: ignore[assignment]
+        self.observation_space = gymnasium.spaces.Discrete(self.layout.states)
+        self.action_space = gymnasium.spaces.Discrete(ACTIONS)
         self._task = make_task(self.layout, self.objective, shaping=shaping)
         self._begin()
 
@@ -61,7 +61,9 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         self._nearest = int(nearest_gold(self._task.near, self._state, self._golds))
         self._steps, self._over = 0, False
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.int64, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.int64, dict[str, Any]]:
         """Begin an episode at the start; the environment itself is deterministic."""
         super().reset(seed=seed, options=options)
         self._begin()
@@ -89,7 +91,7 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         """float32[70]: phi of the present state; see :mod:`lever_ray.gridworld.features`."""
         return features(self.layout, state=self._state, golds=int(self._golds), lever=bool(self._lever))
 
-    def render(self) -> str | np.ndarray | None:  # type: ignore[override]
+    def render(self) -> str | np.ndarray | None:
         """Text or picture of the grid and the agent, as ``render_mode`` says."""
         if self.render_mode is None:
             return None

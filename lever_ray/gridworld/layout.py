@@ -108,7 +108,9 @@ class Layout:
     def _check_cell(self, kind: str, cell: Cell) -> None:
         if not all(0 <= coordinate < self.size for coordinate in cell):
             limit = self.size - 1
-            raise InvalidLayout(f"{kind} at {cell} lies outside the {self.size} x {self.size} grid; use rows and columns 0 to {limit}")
+            raise InvalidLayout(
+                f"{kind} at {cell} lies outside the {self.size} x {self.size} grid; use rows and columns 0 to {limit}"
+            )
 
     @property
     def states(self) -> int:
@@ -200,8 +202,9 @@ class Layout:
             if layout.solvable:
                 return layout
         raise InvalidLayout(
-            f"no solvable layout in {MAX_REJECTIONS} draws of {chosen.name} ({chosen.golds} golds, {chosen.blocks} blocks, "
-            f"{chosen.hazards} hazards on {chosen.size} x {chosen.size}); use fewer blocks and hazards"
+            f"no solvable layout in {MAX_REJECTIONS} draws of {chosen.name} "
+            f"({chosen.golds} golds, {chosen.blocks} blocks, {chosen.hazards} hazards on {chosen.size} x "
+            f"{chosen.size}); use fewer blocks and hazards"
         )
 
     @property
@@ -219,7 +222,9 @@ class Layout:
 def _draw(family: LayoutFamily, rng: np.random.Generator, *, name: str) -> Layout:
     needed = 3 + family.hazards + family.golds + family.blocks
     if needed > family.size**2:
-        raise InvalidLayout(f"{family.name} places {needed} things on {family.size**2} cells; use fewer golds, blocks or hazards")
+        raise InvalidLayout(
+            f"{family.name} places {needed} things on {family.size**2} cells; use fewer golds, blocks or hazards"
+        )
     drawn = rng.choice(family.size**2, size=needed, replace=False)
     cells = [divmod(int(state), family.size) for state in drawn]
     bounds = np.cumsum([2, family.hazards, family.golds, family.blocks])

@@ -62,10 +62,12 @@ class Objective:
         if isinstance(value, Objective) and weights is None:
             return value
         terms = _normalised_terms(value)
-        given = {term: 1.0 for term in terms} | {term: float(weight) for term, weight in (weights or {}).items()}
+        given = dict.fromkeys(terms, 1.0) | {term: float(weight) for term, weight in (weights or {}).items()}
         for term in given:
             if term not in terms:
-                raise InvalidValue(f"weight given for term {term!r}, which objective {'-'.join(terms)!r} lacks; drop it or add the term")
+                raise InvalidValue(
+                    f"weight for term {term!r}, which objective {'-'.join(terms)!r} lacks; drop it or add the term"
+                )
         values = tuple(given[term] for term in terms)
         check_weights(values, what=f"weights of objective {'-'.join(terms)!r}")
         return cls(terms, values)
@@ -90,7 +92,9 @@ def _normalised_terms(value: str | Objective | Iterable[str]) -> tuple[str, ...]
     for name in sorted(names):
         if name not in TERMS:
             shown = value if isinstance(value, str) else "-".join(parts)
-            raise UnknownName("objective term", name, TERMS, hint=f"Asked for objective {shown!r}; join terms with hyphens.")
+            raise UnknownName(
+                "objective term", name, TERMS, hint=f"Asked for objective {shown!r}; join terms with hyphens."
+            )
     if not names:
         raise InvalidValue("an objective needs at least one term; choose from " + ", ".join(TERMS))
     return tuple(term for term in TERMS if term in names)

@@ -6,12 +6,21 @@ from collections.abc import Iterable
 
 from lever_ray.gridworld.layout import Cell, Layout
 
-SYMBOLS = {"start": "S", "exit": "E", "gold": "$", "block": "#", "hazard": "x", "lever": "L", "route": "*", "agent": "@"}
+SYMBOLS = {
+    "start": "S",
+    "exit": "E",
+    "gold": "$",
+    "block": "#",
+    "hazard": "x",
+    "lever": "L",
+    "route": "*",
+    "agent": "@",
+}
 LEGEND = "S start  E exit  $ gold  # block  x hazard  L lever  * route  @ agent"
 
 
 def as_text(layout: Layout, *, path: Iterable[Cell] = (), agent: Cell | None = None, taken: Iterable[Cell] = ()) -> str:
-    """Draw the grid, one character a cell: ``S E $ # x L`` and ``.``; ``*`` on empty cells of ``path``; ``@`` the agent.
+    """Draw the grid, one character a cell: ``S E $ # x L`` and ``.``; ``*`` on empty cells of ``path``; ``@`` agent.
 
     Args:
         layout: the grid.

@@ -153,17 +153,21 @@ def _read_q(layout: Layout, q: np.ndarray) -> np.ndarray:
         raise InvalidValue(f"q has shape {table.shape}; this layout needs ({layout.states}, {ACTIONS})")
     if np.isnan(table).any():
         raise InvalidValue("q holds NaN; its greedy action is undefined")
-    return greedy_actions(table)  # type: ignore[no-any-return]
+    return greedy_actions(table)
 
 
 def _read_actions(actions: np.ndarray | None) -> np.ndarray:
     plan = np.asarray(actions)
     if plan.ndim != 1 or (plan.size and not np.isin(plan, range(ACTIONS)).all()):
-        raise InvalidValue(f"actions has shape {plan.shape} and values {np.unique(plan)[:6]}; use a list of 0, 1, 2 and 3")
+        raise InvalidValue(
+            f"actions has shape {plan.shape} and values {np.unique(plan)[:6]}; use a list of 0, 1, 2 and 3"
+        )
     return plan.astype(np.int8)
 
 
-def random_return(layout: Layout, objective: Objective | str, *, episodes: int = 100, seed: int = 0, shaping: float = 1.0) -> float:
+def random_return(
+    layout: Layout, objective: Objective | str, *, episodes: int = 100, seed: int = 0, shaping: float = 1.0
+) -> float:
     """J_rand: mean undiscounted return of ``episodes`` rollouts of the uniformly random policy.
 
     Raises:

@@ -90,9 +90,13 @@ def make_task(layout: Layout, objective: Objective | str, *, shaping: float = 1.
 @lru_cache(maxsize=512)
 def _make_task(layout: Layout, objective: Objective, shaping: float) -> Task:
     if "gold" in objective and not layout.golds:
-        raise InvalidLayout(f"objective {objective.name!r} asks for gold, but the layout has none; drop the term or add golds")
+        raise InvalidLayout(
+            f"objective {objective.name!r} asks for gold, but the layout has none; drop the term or add golds"
+        )
     if "lever" in objective and layout.lever is None:
-        raise InvalidLayout(f"objective {objective.name!r} asks for the lever, but the layout has none; drop the term or add a lever")
+        raise InvalidLayout(
+            f"objective {objective.name!r} asks for the lever, but the layout has none; drop the term or add a lever"
+        )
     weight = objective.weight("gold")
     return Task(
         moves=layout.terrain.moves.ravel(),

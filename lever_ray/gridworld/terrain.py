@@ -98,7 +98,9 @@ def build_terrain(layout: Layout) -> Terrain:
         exit_distance=_target_distance(layout.index(layout.exit), size, event),
         lever_distance=_target_distance(None if layout.lever is None else layout.index(layout.lever), size, event),
         gold_distance=gold_distance,
-        gold_order=np.argsort(np.where(gold_distance < 0, states, gold_distance), axis=1, kind="stable").astype(np.int32),
+        gold_order=np.argsort(np.where(gold_distance < 0, states, gold_distance), axis=1, kind="stable").astype(
+            np.int32
+        ),
         neighbour_hazards=_neighbour_hazards(size, event),
     )
 

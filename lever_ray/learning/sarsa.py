@@ -125,7 +125,9 @@ class TrainingRun:
         chosen: dict[str, Snapshot] = {}
         for label, level in levels.items():
             free = [snapshot for snapshot in self.snapshots if snapshot not in chosen.values()]
-            chosen[label] = min(free or self.snapshots, key=lambda snapshot: (abs(snapshot.total - level), snapshot.episode))
+            chosen[label] = min(
+                free or self.snapshots, key=lambda snapshot: (abs(snapshot.total - level), snapshot.episode)
+            )
         return chosen
 
 

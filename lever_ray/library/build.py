@@ -117,7 +117,8 @@ def build_library(
     library = PolicyLibrary.open(path) if (path / MANIFEST).exists() else PolicyLibrary.create(path)
     seeds = list(range(settings.first_layout, settings.first_layout + settings.layouts))
     missing = [seed for seed in seeds if not _complete(library, settings, seed)]
-    policies, runs = 0, {}
+    policies = 0
+    runs: dict[tuple[str, str, float, int], tuple[int, float]] = {}
     for records in _trained(missing, settings, executor, describe):
         policies += library.add(records)
         runs |= {_run_of(record): (record.environment_steps, record.seconds) for record in records}
@@ -148,7 +149,9 @@ def _complete(library: PolicyLibrary, settings: LibrarySettings, seed: int) -> b
     if name not in library.environments:
         return False
     if library.environment(name).layout != Layout.sample(settings.family, seed=seed):
-        raise LibraryError(f"library {library.path} holds environment {name!r} with another layout; choose another library.name")
+        raise LibraryError(
+            f"library {library.path} holds environment {name!r} with another layout; choose another library.name"
+        )
     episodes = training_budget(settings.budget).episodes
     wanted = {
         GroupKey(name, Objective.of(objective).name, gamma, episodes)

@@ -43,7 +43,9 @@ class LibraryReader(ABC):
         if name not in self._known_environments:
             found = self._ask("environment", name)[0]
             if found is None:
-                raise UnknownName("environment", name, self.environments, hint="Train policies for it with `lever-ray build`.")
+                raise UnknownName(
+                    "environment", name, self.environments, hint="Train policies for it with `lever-ray build`."
+                )
             self._known_environments[name] = found
         return self._known_environments[name]
 
@@ -82,8 +84,8 @@ class LibraryReader(ABC):
     def _no_members(self, key: GroupKey) -> str:
         held = sorted({other.objective for other in self.keys(key.environment)})
         return (
-            f"environment {key.environment!r} has no policy for {key.objective!r} at gamma {key.gamma:g} and {key.episodes} episodes; "
-            f"objectives held: {', '.join(held) or 'none'}"
+            f"environment {key.environment!r} has no policy for {key.objective!r} at gamma {key.gamma:g} "
+            f"and {key.episodes} episodes; objectives held: {', '.join(held) or 'none'}"
         )
 
     def select(
@@ -103,7 +105,9 @@ class LibraryReader(ABC):
             if name in (None, key.objective) and gamma in (None, key.gamma) and episodes in (None, key.episodes)
         ]
         records = [record for key in wanted for part in self._ask("records", key) for record in part]
-        records.sort(key=lambda record: (record.environment, record.objective.name, record.gamma, record.episodes, record.id))
+        records.sort(
+            key=lambda record: (record.environment, record.objective.name, record.gamma, record.episodes, record.id)
+        )
         return [record for record in records if label in (None, record.label)]
 
     def ranking_rows(

@@ -85,20 +85,36 @@ class PolicyRecord:
     def _adopt(self, name: str, dtype: type) -> None:
         given = np.asarray(getattr(self, name))
         if given.shape != (self.layout.states, ACTIONS):
-            raise InvalidValue(f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS})")
+            raise InvalidValue(
+                f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS})"
+            )
         object.__setattr__(self, name, np.ascontiguousarray(given, dtype))
 
     def _check_successors(self) -> None:
         seen = self.successors >= 0
         if (seen & (self.successors != self.layout.terrain.moves)).any() or (self.successors < -1).any():
-            raise InvalidValue(f"{self._who()}: recorded successors contradict its layout; was it trained on another grid?")
+            raise InvalidValue(
+                f"{self._who()}: recorded successors contradict its layout; was it trained on another grid?"
+            )
         if (seen != (self.visits > 0)).any():
-            raise InvalidValue(f"{self._who()}: visits and successors disagree on which actions were taken; visits must be 0 exactly where successors are -1")
+            raise InvalidValue(
+                f"{self._who()}: visits and successors disagree on which actions were taken; "
+                "visits must be 0 exactly where successors are -1"
+            )
 
     @cached_property
     def id(self) -> str:
         """Hash of environment, objective, weights, Q and training settings: adding the same policy twice is a no-op."""
-        settings = [self.environment, self.layout.digest, self.objective.id, self.gamma, self.algorithm, self.episodes, self.snapshot, self.seed]
+        settings = [
+            self.environment,
+            self.layout.digest,
+            self.objective.id,
+            self.gamma,
+            self.algorithm,
+            self.episodes,
+            self.snapshot,
+            self.seed,
+        ]
         return hashlib.sha256(json.dumps(settings).encode() + self.q.tobytes()).hexdigest()[:20]
 
     @property

@@ -42,7 +42,7 @@ POLICY_SCHEMA = pa.schema(
         "mean_rewards": pa.list_(pa.float32()),
     }
 )
-"""One row per policy, sorted by environment, gamma, episodes, objective and id; arrays are row-major [S, A] (support [S])."""
+"""A row per policy, by environment, gamma, episodes, objective and id; arrays are row-major [S, A] (support [S])."""
 
 ENVIRONMENT_SCHEMA = pa.schema(
     {
@@ -109,7 +109,9 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(version, int) or content.get("format") != _FORMAT:
         raise LibraryError(f"{file} is not the manifest of a lever-ray policy library; check the path")
     if version > SCHEMA_VERSION:
-        raise LibraryError(f"library {path} has schema version {version}, and this code reads up to {SCHEMA_VERSION}; upgrade lever-ray")
+        raise LibraryError(
+            f"library {path} has schema version {version}; this code reads up to {SCHEMA_VERSION}: upgrade lever-ray"
+        )
     if content.get("checksum") != _checksum(files):
         raise LibraryError(f"{damaged} (its checksum does not match); {remedy}")
     return Manifest(tuple(_read_entry(path, entry) for entry in files))
@@ -121,7 +123,9 @@ def _read_entry(path: Path, entry: Any) -> DataFile:
     except TypeError as error:
         raise LibraryError(f"manifest of {path} has a malformed entry {entry!r}; restore it from a copy") from error
     if Path(file.name).name != file.name or file.kind not in SCHEMAS:
-        raise LibraryError(f"manifest of {path} names file {file.name!r} of kind {file.kind!r}; such a library is not opened")
+        raise LibraryError(
+            f"manifest of {path} names file {file.name!r} of kind {file.kind!r}; such a library is not opened"
+        )
     return file
 
 
@@ -173,14 +177,21 @@ def read_table(path: Path, file: DataFile) -> pa.Table:
         raise LibraryError(f"library {path} lacks its file {file.name}; {remedy}")
     size = location.stat().st_size
     if size != file.bytes:
-        raise LibraryError(f"{location} has {size} bytes instead of {file.bytes}: it is truncated or overwritten; {remedy}")
+        raise LibraryError(
+            f"{location} has {size} bytes instead of {file.bytes}: it is truncated or overwritten; {remedy}"
+        )
     with location.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     if digest != file.sha256:
-        raise LibraryError(f"{location} is damaged: its checksum is {digest[:12]} instead of {file.sha256[:12]}; {remedy}")
+        raise LibraryError(
+            f"{location} is damaged: its checksum is {digest[:12]} instead of {file.sha256[:12]}; {remedy}"
+        )
     table = pa.ipc.open_file(pa.memory_map(str(location))).read_all()
     if table.schema != SCHEMAS[file.kind] or table.num_rows != file.rows:
-        raise LibraryError(f"{location} does not have the columns of schema version {SCHEMA_VERSION} or the rows that the manifest says; {remedy}")
+        raise LibraryError(
+            f"{location} does not have the columns of schema version {SCHEMA_VERSION} or the rows that the manifest "
+            f"says; {remedy}"
+        )
     return table
 
 

@@ -71,7 +71,9 @@ class LibraryShard:
         environment_files: all environment files of the library, oldest first.
     """
 
-    def __init__(self, path: str | Path, policy_files: Sequence[DataFile], environment_files: Sequence[DataFile]) -> None:
+    def __init__(
+        self, path: str | Path, policy_files: Sequence[DataFile], environment_files: Sequence[DataFile]
+    ) -> None:
         self._path = Path(path)
         self._policy_files = tuple(policy_files)
         self._environment_files = tuple(environment_files)
@@ -102,7 +104,7 @@ class LibraryShard:
 
     def ids(self) -> list[str]:
         """Ids of the shard's policies."""
-        return self._table["id"].to_pylist()  # type: ignore[no-any-return]
+        return self._table["id"].to_pylist()
 
     def environments(self) -> list[str]:
         """Names of all environments of the library."""
@@ -148,7 +150,9 @@ class LibraryShard:
             self._embeddings[key, kind] = embed(embedder, make_pool(group.q, group.support), _singles(group), kind=kind)
         return self._embeddings[key, kind]
 
-    def ranking_rows(self, objective: Objective | None, *, gamma: float, episodes: int | None, kind: str) -> RankingRows | None:
+    def ranking_rows(
+        self, objective: Objective | None, *, gamma: float, episodes: int | None, kind: str
+    ) -> RankingRows | None:
         """Every policy at one gamma as a regressor learns from it; None where there is none.
 
         Args:
@@ -177,7 +181,7 @@ class LibraryShard:
             values = self._table[column].slice(rows[0], len(rows)).combine_chunks()
         else:
             values = self._table[column].take(rows).combine_chunks()
-        return values.flatten().to_numpy().reshape(len(rows), *shape)  # type: ignore[no-any-return]
+        return values.flatten().to_numpy().reshape(len(rows), *shape)
 
 
 def _singles(group: PolicyGroup) -> np.ndarray:
@@ -189,7 +193,10 @@ def _checked_policies(path: Path, file: DataFile) -> pa.Table:
     values = table["q"].combine_chunks().flatten().to_numpy()
     if not np.isfinite(values).all():
         bad = [row["id"] for row in table.select(["id", "q"]).to_pylist() if not np.isfinite(row["q"]).all()]
-        raise LibraryError(f"policies {bad[:3]} in {path / file.name} hold NaN or infinite Q-values; delete those policies or build the library again")
+        raise LibraryError(
+            f"policies {bad[:3]} in {path / file.name} hold NaN or infinite Q-values; "
+            "delete those policies or build the library again"
+        )
     return table
 
 
@@ -197,7 +204,9 @@ def _read_environment(row: dict[str, Any]) -> EnvironmentRecord:
     try:
         layout = Layout.from_dict(json.loads(row["layout"]))
     except (ValueError, LeverError) as error:
-        raise LibraryError(f"environment {row['name']!r} has a layout that cannot be read ({error}); build the library again") from error
+        raise LibraryError(
+            f"environment {row['name']!r} has a layout that cannot be read ({error}); build the library again"
+        ) from error
     canonical = CanonicalStates(
         np.array(row["canonical_cells"], np.int32),
         np.array(row["canonical_golds"], np.uint64),
@@ -221,6 +230,18 @@ def _read_policy(row: dict[str, Any], environment: EnvironmentRecord) -> PolicyR
         mean_rewards=None if rewards is None else np.array(rewards, np.float32).reshape(shape),
         **{
             name: row[name]
-            for name in ("environment", "description", "label", "gamma", "algorithm", "episodes", "snapshot", "seed", "environment_steps", "seconds", "total")
+            for name in (
+                "environment",
+                "description",
+                "label",
+                "gamma",
+                "algorithm",
+                "episodes",
+                "snapshot",
+                "seed",
+                "environment_steps",
+                "seconds",
+                "total",
+            )
         },
     )

@@ -46,7 +46,9 @@ class PolicyLibrary(LibraryReader):
         """
         folder = Path(path)
         if (folder / MANIFEST).exists():
-            raise LibraryError(f"{folder} holds a policy library already; open it to add to it, or choose another folder")
+            raise LibraryError(
+                f"{folder} holds a policy library already; open it to add to it, or choose another folder"
+            )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise LibraryError(f"{folder} exists and is not an empty folder; choose another one")
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,15 +143,35 @@ def _environment_updates(library: PolicyLibrary, records: Sequence[PolicyRecord]
 
 
 def _policy_table(records: Sequence[PolicyRecord]) -> pa.Table:
-    ordered = sorted(records, key=lambda record: (record.environment, record.gamma, record.episodes, record.objective.name, record.id))
-    plain = ("id", "environment", "description", "label", "gamma", "algorithm", "episodes", "snapshot", "seed", "environment_steps", "seconds", "total")
+    ordered = sorted(
+        records,
+        key=lambda record: (record.environment, record.gamma, record.episodes, record.objective.name, record.id),
+    )
+    plain = (
+        "id",
+        "environment",
+        "description",
+        "label",
+        "gamma",
+        "algorithm",
+        "episodes",
+        "snapshot",
+        "seed",
+        "environment_steps",
+        "seconds",
+        "total",
+    )
     columns: dict[str, Any] = {name: [getattr(record, name) for record in ordered] for name in plain}
     columns["objective"] = [record.objective.name for record in ordered]
     columns["weights"] = [list(record.objective.weights) for record in ordered]
     for name in ("q", "support", "visits"):
         columns[name] = [getattr(record, name).ravel() for record in ordered]
-    columns["mean_rewards"] = [None if record.mean_rewards is None else record.mean_rewards.ravel() for record in ordered]
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in POLICY_SCHEMA}, schema=POLICY_SCHEMA)
+    columns["mean_rewards"] = [
+        None if record.mean_rewards is None else record.mean_rewards.ravel() for record in ordered
+    ]
+    return pa.table(
+        {field.name: pa.array(columns[field.name], field.type) for field in POLICY_SCHEMA}, schema=POLICY_SCHEMA
+    )
 
 
 def _environment_table(environments: Sequence[EnvironmentRecord]) -> pa.Table:

@@ -41,12 +41,10 @@ _VERB_CUE = _any_of(
     if effect is not Effect.EMBRACE and words[-1] not in _DENIALS
 )
 _LEADING = rf"(?: (?!{_any_of(vocabulary.CONNECTORS)})\w[\w']*){{0,3}}?"
-_NAME = (
-    rf"(?!{_any_of(vocabulary.FUNCTION_WORDS | vocabulary.CONNECTORS | vocabulary.DETERMINERS)})"
-    rf"(?!{_any_of(vocabulary.ACTIONS | vocabulary.IMPERATIVES)})\w[\w']*"
-)
-_THE_THING = rf"{_any_of(vocabulary.DETERMINERS)} {_NAME}(?: {_NAME}){{0,2}}"
-_THING = rf"(?:{_THE_THING}|{_NAME})"
+_NAME = rf"(?!{_any_of(vocabulary.FUNCTION_WORDS | vocabulary.CONNECTORS | vocabulary.DETERMINERS)})\w[\w']*"
+_BARE_NAME = rf"(?!{_any_of(vocabulary.ACTIONS | vocabulary.IMPERATIVES)}){_NAME}"
+_THE_THING = rf"{_any_of(vocabulary.DETERMINERS)} {_NAME}(?: {_BARE_NAME}){{0,2}}"
+_THING = rf"(?:{_THE_THING}|{_BARE_NAME})"
 
 
 def _listing(thing: str, conjunction: str) -> str:
@@ -127,10 +125,7 @@ class Span:
 
 def spans(text: str) -> list[Span]:
     """The clauses of ``text``, in its order; none if it has no words but fillers."""
-    clauses = (
-        tuple(token for token in tokens if token not in vocabulary.FILLERS)
-        for tokens in _split(_tokens(text))
-    )
+    clauses = (tuple(token for token in tokens if token not in vocabulary.FILLERS) for tokens in _split(_tokens(text)))
     return [Span(number, words, tuple(_cues(words))) for number, words in enumerate(filter(None, clauses))]
 
 

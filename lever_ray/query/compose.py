@@ -100,9 +100,7 @@ def compose(
     warm_up()
     composer = Composer(chosen, combine, scorer, support, executor)
     factors = None if weights is None else _group_weights(keys, weights)
-    answer = composer.compose(
-        members, layout=held.layout, environment=environment, objective=wanted, weights=factors
-    )
+    answer = composer.compose(members, layout=held.layout, environment=environment, objective=wanted, weights=factors)
     stages = {"parse": parsed - begun, "retrieve": retrieved - parsed + answer.timings["retrieve"]}
     timings = {**stages, "rank": answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "fit": 0.0 if fitted is None else fitted.seconds}
@@ -115,9 +113,7 @@ def _objective(query: str | None, objective: Objective | str | None) -> Objectiv
     return Objective.of(parse_query(query).objective if query is not None else objective)  # type: ignore[arg-type]
 
 
-def make_ranker(
-    environment: EnvironmentRecord, objective: Objective, regressor: FittedRegressor | None
-) -> Ranker:
+def make_ranker(environment: EnvironmentRecord, objective: Objective, regressor: FittedRegressor | None) -> Ranker:
     """The ranker ``regressor`` where one is given, else ``offline-return``."""
     if regressor is None:
         return OfflineReturnRanker(make_task(environment.layout, objective))
@@ -135,9 +131,7 @@ def fit(
         episodes=key.episodes,
         kind=settings.embedding,
     ).without(environment)
-    return fit_regressor(
-        rows.x, rows.y, model=settings.model, target=settings.target, kind=settings.embedding
-    )
+    return fit_regressor(rows.x, rows.y, model=settings.model, target=settings.target, kind=settings.embedding)
 
 
 def _group_keys(
@@ -155,7 +149,8 @@ def _group_keys(
     if not usable:
         pairs = sorted({(key.gamma, key.episodes) for key in held})
         raise LibraryError(
-            f"environment {environment!r} has no policies at gamma {gamma} and {episodes} episodes; it has (gamma, episodes) {pairs}"
+            f"environment {environment!r} has no policies at gamma {gamma} and {episodes} episodes; "
+            f"it has (gamma, episodes) {pairs}"
         )
     if groups is None:
         names: Sequence[str] = cover(objective, {key.objective for key in usable})
@@ -176,7 +171,5 @@ def _group_weights(keys: Sequence[GroupKey], weights: Mapping[str, float]) -> li
     given = {Objective.of(name).name: weight for name, weight in weights.items()}
     for name in given:
         if name not in {key.objective for key in keys}:
-            raise UnknownName(
-                "group", name, [key.objective for key in keys], hint="Weights are given per group."
-            )
+            raise UnknownName("group", name, [key.objective for key in keys], hint="Weights are given per group.")
     return [given.get(key.objective, 1.0) for key in keys]

@@ -75,9 +75,7 @@ class ParsedQuery:
     relevance: float
 
 
-def parse_query(
-    text: str, *, encoder: TextEncoder | None = None, threshold: float = DEFAULT_THRESHOLD
-) -> ParsedQuery:
+def parse_query(text: str, *, encoder: TextEncoder | None = None, threshold: float = DEFAULT_THRESHOLD) -> ParsedQuery:
     """Read the objective that ``text`` asks for.
 
     The text is split into clauses. In each, every run of up to four words is compared with the phrases of
@@ -100,9 +98,7 @@ def parse_query(
     if not 0.0 < threshold <= 1.0:
         raise InvalidValue(f"threshold is {threshold}; it must be in (0, 1], e.g. {DEFAULT_THRESHOLD}")
     if len(text) > _LONGEST_QUERY:
-        raise InvalidValue(
-            f"query {_shown(text)} has {len(text)} characters; at most {_LONGEST_QUERY} are read"
-        )
+        raise InvalidValue(f"query {_shown(text)} has {len(text)} characters; at most {_LONGEST_QUERY} are read")
     matches, relevance = _read(text, encoder or WordLlamaEncoder(), threshold)
     if not matches:
         raise UnmatchedQuery(f"query {_shown(text)} holds no words to go by; {_REMEDY}")
@@ -247,9 +243,7 @@ def _matches(clauses: Sequence[Span], runs: _Runs) -> Iterator[_Match]:
             row = rows[rank[rows, number].argmax()]
             _, start, stop = runs.places[row].tolist()
             phrase = _PHRASES[runs.nearest[row, number]]
-            yield _Match(
-                span, start, stop, term, phrase, float(clarity[row, number]), float(leads[row, number])
-            )
+            yield _Match(span, start, stop, term, phrase, float(clarity[row, number]), float(leads[row, number]))
 
 
 def _relevance(runs: _Runs, clear: Sequence[_Match]) -> float:

@@ -181,6 +181,7 @@ def _warnings(found: SearchResult, coverage: Coverage) -> tuple[str, ...]:
         )
     if coverage.leaves_at is not None:
         warnings.append(
-            f"the composed route leaves the recorded transitions at cell {coverage.leaves_at}; what follows is not predicted"
+            f"the composed route leaves the recorded transitions at cell {coverage.leaves_at}; "
+            "what follows is not predicted"
         )
     return tuple(warnings)

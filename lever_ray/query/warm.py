@@ -11,7 +11,7 @@ from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.optimum import optimum
 from lever_ray.composition.planner import plan
-from lever_ray.composition.rankers import OfflineReturnRanker, RegressorRanker
+from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RegressorRanker
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import EMBEDDING, KINDS, make_embedder
@@ -44,7 +44,7 @@ def warm_up() -> float:
     embedder = make_embedder(_LAYOUT, record.canonical)
     group = PolicyGroup("path-gold", ("a",), run.q[None], np.full((1, _LAYOUT.states), 15, np.uint8), np.zeros(1))
     predictor = LinearPredictor(np.zeros(EMBEDDING), 0.0)
-    rankers = [
+    rankers: list[Ranker] = [
         OfflineReturnRanker(make_task(_LAYOUT, objective)),
         *(RegressorRanker(embedder, FittedRegressor("ridge", "own", kind, predictor, 0.0, 0)) for kind in KINDS),
     ]

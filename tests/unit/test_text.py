@@ -107,9 +107,7 @@ print(WordLlamaEncoder().encode(["gold"]).shape, logging.getLogger().level, logg
 
 
 def test_importing_the_parser_loads_no_model() -> None:
-    script = (
-        "import sys, lever_ray.query.parse; print('wordllama' in sys.modules, 'tokenizers' in sys.modules)"
-    )
+    script = "import sys, lever_ray.query.parse; print('wordllama' in sys.modules, 'tokenizers' in sys.modules)"
     assert run_python(script) == "False False"
 
 
@@ -254,11 +252,76 @@ def test_a_hazard_is_asked_for_by_naming_what_to_fear(text: str) -> None:
         ("jump into the lava", "hazard"),
         ("take your time", "path"),
         ("no gold, no lever", "gold, lever"),
+        ("ignore the gold, the lever and the hazards", "gold, hazard, lever"),
+        ("gold no", "gold"),
     ],
 )
 def test_a_query_that_only_leaves_out_is_refused(text: str, term: str) -> None:
     with pytest.raises(UnmatchedQuery, match=rf"only says what to leave out \({term}\); .*objective="):
         parse_query(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "objective"),
+    [
+        ("escape, but ignore the gold, the lever and the hazards", "path"),
+        ("ignore gold, lever, and hazards; find the exit", "path"),
+        ("ignore the gold, the exit and the lever: just stay safe", "hazard"),
+        ("do not touch the gold, the lever and the coins, only escape", "path"),
+        ("don't collect gold, coins or treasure, get out fast", "path"),
+        ("find the exit fast, no gold, lever or anything", "path"),
+        ("avoid the lava, the spikes and the gold, pull the lever", "hazard-lever"),
+        ("avoid lava, spikes and pits, then grab the gold", "gold-hazard"),
+        ("don't forget the gold, the lever and the exit", "path-gold-lever"),
+        ("leave the gold, the lever and the treasure alone, escape", "path"),
+    ],
+)
+def test_a_negation_reaches_every_thing_of_a_list(text: str, objective: str) -> None:
+    assert parse_query(text).objective == objective
+
+
+@pytest.mark.parametrize(
+    ("text", "objective"),
+    [
+        ("don't die, gold and lever", "gold-hazard-lever"),
+        ("no lava, gold and lever", "gold-hazard-lever"),
+        ("without wasting time, get the gold and the lever", "path-gold-lever"),
+        ("ignore the gold, pull the lever and exit", "path-lever"),
+        ("ignore the gold, then the lever and the exit", "path-lever"),
+        ("skip the gold, the exit is all that matters", "path"),
+        ("the gold is not important, the lever and the exit are", "path-lever"),
+        ("gold, lever and exit, no hazards", "path-gold-hazard-lever"),
+    ],
+)
+def test_a_comma_that_is_not_of_a_list_ends_the_reach_of_a_negation(text: str, objective: str) -> None:
+    assert parse_query(text).objective == objective
+
+
+def test_a_list_under_a_negation_is_one_clause() -> None:
+    parsed = parse_query("exit, ignore the gold, the lever and the hazards")
+    left_out = [clause for clause in parsed.clauses if clause.negated]
+    assert [clause.term for clause in left_out] == ["gold", "hazard", "lever"]
+    assert {clause.text for clause in left_out} == {"ignore gold or lever or hazards"}
+
+
+@pytest.mark.parametrize(
+    ("text", "objective"),
+    [
+        ("lever yes, gold no", "lever"),
+        ("gold no and lever yes", "lever"),
+        ("lever yes gold no", "lever"),
+        ("lever: yes, gold: no", "lever"),
+        ("lever - yes, gold - no", "lever"),
+        ("Gold? No. Lever? Yes.", "lever"),
+        ("hazards no, exit yes, gold not", "path-hazard"),
+        ("yes, grab the gold", "gold"),
+        ("no, grab the gold", "gold"),
+        ("take the gold, no?", "gold"),
+        ("say no to gold and find the exit", "path"),
+    ],
+)
+def test_yes_and_no_answer_the_thing_before_them(text: str, objective: str) -> None:
+    assert parse_query(text).objective == objective
 
 
 def test_what_is_left_out_is_marked() -> None:
