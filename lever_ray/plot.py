@@ -52,7 +52,7 @@ _NAMES = {"taken": "gold, taken", "route": "route, light to dark"}
 
 @dataclass(frozen=True)
 class _Route:
-    """Cells visited, the start first; return; ``exit``, ``hazard`` or ``truncated``; name of the objective or nothing."""
+    """Cells visited, the start first; return; ``exit``, ``hazard`` or ``truncated``; the objective or nothing."""
 
     cells: tuple[Cell, ...]
     total: float
@@ -121,7 +121,8 @@ def routes(layout: Layout, panels: Iterable[tuple[str, Any]], *, objective: Obje
         raise InvalidValue("no routes to draw; give at least one pair of a title and a result")
     across = min(3, len(named))
     down = math.ceil(len(named) / across)
-    figure = canvas(max(4.6, WIDTH / 3 * across), 0.5 + down * (0.6 + max(4.6, WIDTH / 3 * across) / across))
+    width = max(4.6, WIDTH / 3 * across)
+    figure = canvas(width, 0.5 + down * (0.5 + width / across))
     grid = figure.subplots(down, across, squeeze=False).flat
     for axes, (title, route) in zip(grid, named, strict=False):
         _draw_panel(axes, layout, route, title, separator="\n")
@@ -186,7 +187,7 @@ def _route_of(layout: Layout, result: Any, objective: Objective | str | None) ->
         result = _played(layout, result, rewarded)
     cells = tuple((int(row), int(column)) for row, column in result.path)
     if cells[:1] != (layout.start,) or any(not 0 <= part < layout.size for cell in cells for part in cell):
-        raise InvalidValue(f"route {cells[:3]}... is not of this layout, which starts at {layout.start}; draw it over its own")
+        raise InvalidValue(f"route {cells[:3]}... is of another layout; this one starts at {layout.start}")
     end = "exit" if cells[-1] == layout.exit else "hazard" if cells[-1] in layout.hazards else "truncated"
     return _Route(cells, float(result.total), end, "" if rewarded is None else Objective.of(rewarded).id)
 
@@ -220,7 +221,8 @@ def _draw_panel(axes: Axes, layout: Layout, route: _Route, title: str, *, separa
     if moves:
         _draw_moves(axes, moves, width=24 / layout.size)
     if route.end == "truncated":
-        axes.add_patch(Circle(route.cells[-1][::-1], 0.17, facecolor=_TIME(1.0), edgecolor=PAPER, zorder=6, gid="end"))
+        for radius, filled in ((0.17, True), (0.42, False)):
+            axes.add_patch(Circle(route.cells[-1][::-1], radius, fill=filled, color=_TIME(1.0), zorder=5.5, gid="end"))
     headline(axes, title, _outcome(layout, route, separator=separator))
 
 

@@ -1,7 +1,64 @@
-"""Hypothesis settings of the whole suite: the same examples in every run, and no clock."""
+"""Fixtures shared by all suites: small libraries, and one local Ray cluster where a test asks for it."""
 
-from hypothesis import settings
+from __future__ import annotations
 
-settings.register_profile("lever-ray", deadline=None, derandomize=True)
-settings.register_profile("search", deadline=None, max_examples=2_000)
-settings.load_profile("lever-ray")
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lever_ray.config import LibrarySettings
+from lever_ray.executor import SerialExecutor
+from lever_ray.library.build import build_library
+from lever_ray.query.vocabulary import describe
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settings that Ray reads when it is imported: a token of our own, loopback sockets, no cluster of somebody else."""
+    folder = Path(tempfile.mkdtemp(prefix="lever-ray-tests-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "LEVER_RAY_HOME": str(folder / "home"),
+    }
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
+        os.environ.pop(name, None)
+
+
+SMALL_LIBRARY = LibrarySettings(
+    name="small",
+    family="grid8",
+    layouts=3,
+    training_seeds=1,
+    gammas=[0.0, 0.99],
+    budget="X1",
+    objectives=["path", "gold", "hazard", "lever", "path-gold", "hazard-lever"],
+)
+
+
+@pytest.fixture(scope="session")
+def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a library of 3 grid8 environments; read only."""
+    path = tmp_path_factory.mktemp("libraries") / "small"
+    build_library(path, SMALL_LIBRARY, executor=SerialExecutor(), describe=describe)
+    return path
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray cluster of two cores in this process, with token authentication, for the whole session."""
+    from lever_ray.ray_execution import connect, disconnect
+
+    connect("local", num_cpus=2, include_dashboard=False, _temp_dir=str(tmp_path_factory.mktemp("ray")))
+    yield
+    disconnect()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lever_ray.embedding.offline import make_pool, support_bits
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.library.record import PolicyRecord
 
 RIGHT, DOWN, LEFT, UP = range(4)
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))
@@ -311,9 +312,7 @@ def layouts(draw, *, largest=5, golds=4, blocks=4, hazards=3):
 def objectives(draw, layout):
     """Objectives that the layout admits, with weights."""
     admitted = [
-        term
-        for term in TERMS
-        if (term != "gold" or layout.golds) and (term != "lever" or layout.lever is not None)
+        term for term in TERMS if (term != "gold" or layout.golds) and (term != "lever" or layout.lever is not None)
     ]
     terms = draw(st.lists(st.sampled_from(admitted), min_size=1, unique=True))
     weights = {term: draw(st.sampled_from([1.0, 1.0, 0.0, 0.25, 3.5])) for term in terms}
@@ -331,3 +330,11 @@ def random_tables(layout, *, seed, members, tried=0.7):
     shape = (members, layout.states, 4)
     q = (rng.integers(-3, 4, shape) / 4).astype(np.float32)
     return q, (rng.random(shape) < tried).astype(np.uint32)
+
+
+def made_up_record(environment, layout, *, objective="path", seed=0, tried=0.7, **settings):
+    """A policy for a library with a made-up Q-table and history."""
+    q, visits = random_tables(layout, seed=seed, members=1, tried=tried)
+    history = {"visits": visits[0], "successors": np.where(visits[0] > 0, layout.terrain.moves, -1)}
+    plain = {"description": f"number {seed}", "q": q[0], "seed": seed, "total": float(seed)}
+    return PolicyRecord(environment, layout, objective, **(plain | history | settings))

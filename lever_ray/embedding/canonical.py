@@ -89,9 +89,7 @@ def canonical_states(
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(layout.digest.encode()).digest()[:8], "little"))
     room = _WALKS * layout.states
     cells, golds, levers = np.empty(room, np.int32), np.empty(room, np.uint64), np.empty(room, np.uint8)
-    filled = _walk(
-        terrain.moves, events, terrain.all_golds, terrain.start, successors, rng, _WALKS, cells, golds, levers
-    )
+    filled = _walk(events, terrain.all_golds, terrain.start, successors, rng, _WALKS, cells, golds, levers)
     met = np.unique(np.rec.fromarrays([cells[:filled], golds[:filled], levers[:filled]]))
     start = np.rec.fromarrays(
         [np.array([terrain.start], np.int32), np.array([terrain.all_golds], np.uint64), np.zeros(1, np.uint8)]

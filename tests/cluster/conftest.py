@@ -1,0 +1,1 @@
+"""Clusters of this machine alone; started on demand, never automatically."""

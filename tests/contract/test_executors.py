@@ -1,0 +1,161 @@
+"""One suite over every executor and every way of holding a library: which one it is never shows in the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.executor import Executor, SerialExecutor, in_order
+from lever_ray.experiment.plan import make_plan
+from lever_ray.experiment.run import run_experiment
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.shard import GroupKey
+from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.compose import compose
+from tests.conftest import SMALL_LIBRARY
+
+TIMED = ("seconds/", "speedup/")
+
+
+@pytest.fixture(params=["serial", "ray"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "serial":
+        return SerialExecutor()
+    request.getfixturevalue("local_ray")
+    from lever_ray.ray_execution import RayExecutor
+
+    return RayExecutor()
+
+
+@pytest.fixture(params=["one process", "three actors"])
+def library(request: pytest.FixtureRequest, small_library: Path) -> Iterator[LibraryReader]:
+    if request.param == "one process":
+        yield PolicyLibrary.open(small_library)
+        return
+    request.getfixturevalue("local_ray")
+    from lever_ray.ray_execution import ShardedLibrary
+
+    sharded = ShardedLibrary.open(small_library, actors=3)
+    yield sharded
+    sharded.close()
+
+
+def _power(base: int, exponent: int) -> int:
+    return base**exponent
+
+
+def _refuse(number: int) -> int:
+    if number == 2:
+        raise InvalidValue(f"number is {number}")
+    return number
+
+
+class TestExecutor:
+    def test_gives_every_value_under_its_index(self, executor: Executor) -> None:
+        assert in_order(executor.map(_power, range(20), shared=(2,))) == [number**2 for number in range(20)]
+
+    def test_a_failed_item_is_data_and_the_others_survive(self, executor: Executor) -> None:
+        outcomes = {outcome.index: outcome for outcome in executor.map(_refuse, range(4))}
+        assert [outcomes[index].value for index in (0, 1, 3)] == [0, 1, 3]
+        assert isinstance(outcomes[2].error, InvalidValue)
+        assert str(outcomes[2].error) == "number is 2"
+
+    def test_in_order_raises_what_the_first_failed_item_raised(self, executor: Executor) -> None:
+        with pytest.raises(InvalidValue, match="number is 2"):
+            in_order(executor.map(_refuse, range(4)))
+
+    def test_errors_keep_their_message_on_the_way(self, executor: Executor) -> None:
+        with pytest.raises(UnknownName, match=r"unknown thing 'god'. Did you mean 'gold'\?"):
+            in_order(executor.map(_refuse_name, ["god"]))
+
+    def test_no_items_give_nothing(self, executor: Executor) -> None:
+        assert list(executor.map(_power, [], shared=(2,))) == []
+
+
+def _refuse_name(name: str) -> None:
+    raise UnknownName("thing", name, ["gold", "path"])
+
+
+class TestLibrary:
+    def test_holds_what_the_files_hold(self, library: LibraryReader, small_library: Path) -> None:
+        reference = PolicyLibrary.open(small_library)
+        assert len(library) == len(reference) == 3 * 6 * 2 * 3
+        assert library.environments == reference.environments == ("grid8-0", "grid8-1", "grid8-2")
+        assert library.keys() == reference.keys()
+        for mine, its in zip(library.groups(library.keys()), reference.groups(reference.keys()), strict=True):
+            assert mine.ids == its.ids == tuple(sorted(mine.ids))
+            for name in ("q", "support", "totals"):
+                assert np.array_equal(getattr(mine, name), getattr(its, name))
+
+    def test_select_gives_full_records(self, library: LibraryReader) -> None:
+        records = library.select(environment="grid8-1", objective="gold-path", gamma=0.0)
+        assert {record.label for record in records} == {"worst", "median", "best"}
+        assert all(record.environment == "grid8-1" and record.objective.name == "path-gold" for record in records)
+        assert library.select(environment="grid8-1", objective="path", gamma=0.5) == []
+
+    def test_ranking_rows_do_not_depend_on_who_holds_the_shards(
+        self, library: LibraryReader, small_library: Path
+    ) -> None:
+        question: dict[str, Any] = {"target": "composite", "objective": "path-gold-hazard", "gamma": 0.0}
+        mine, its = library.ranking_rows(**question), PolicyLibrary.open(small_library).ranking_rows(**question)
+        for name in ("environments", "x", "y"):
+            assert np.array_equal(getattr(mine, name), getattr(its, name))
+
+    @pytest.mark.parametrize("ranker", ["regressor", "offline-return"])
+    def test_compose_accepts_either(self, library: LibraryReader, small_library: Path, ranker: str) -> None:
+        asked: dict[str, Any] = {
+            "environment": "grid8-2",
+            "objective": "path-gold-hazard",
+            "gamma": 0.99,
+            "ranker": ranker,
+        }
+        mine, its = compose(library, **asked), compose(PolicyLibrary.open(small_library), **asked)
+        assert mine.policy_ids == its.policy_ids
+        assert mine.predicted_return == its.predicted_return
+        assert np.array_equal(mine.q, its.q)  # type: ignore[arg-type]
+
+    def test_unknown_environment_names_the_known_ones(self, library: LibraryReader) -> None:
+        with pytest.raises(UnknownName, match=r"'grid8-7'.*Known: grid8-0, grid8-1, grid8-2"):
+            library.environment("grid8-7")
+
+    def test_a_group_without_members_says_what_is_held(self, library: LibraryReader) -> None:
+        with pytest.raises(
+            LibraryError, match=r"no policy for 'gold-hazard'.*objectives held: gold, hazard, hazard-lever"
+        ):
+            library.groups([GroupKey("grid8-0", "gold-hazard", 0.0, 10_000)])
+
+
+def _untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: repr(value) for name, value in row.items() if not name.startswith(TIMED)} for row in rows]
+
+
+PLAN = make_plan(
+    ExperimentSettings(
+        setups=[SetupSettings("trivial", "path-gold"), SetupSettings("double", "path-gold-hazard-lever")],
+        random_rollouts=20,
+    ),
+    SMALL_LIBRARY,
+    StrategySettings(),
+    episodes=10_000,
+)
+
+
+@pytest.fixture(scope="module")
+def reference_rows(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    library, folder = PolicyLibrary.open(small_library), tmp_path_factory.mktemp("reference")
+    return run_experiment(PLAN, library, library.environments, executor=SerialExecutor(), folder=folder).rows
+
+
+def test_rows_are_identical_on_every_executor_and_library(
+    executor: Executor, library: LibraryReader, reference_rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    given = run_experiment(PLAN, library, library.environments, executor=executor, folder=tmp_path)
+    assert given.failures == []
+    assert len(given.rows) == 3 * PLAN.cells_per_environment
+    assert _untimed(given.rows) == _untimed(reference_rows)

@@ -1,0 +1,327 @@
+"""The library: appending, reading back, groups, selection, ranking rows, records."""
+
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from lever_ray.embedding.offline import SUM, make_pool, offline_returns, support_bits
+from lever_ray.embedding.successor import KINDS, embed, make_embedder
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.task import make_task
+from lever_ray.learning.sarsa import train
+from lever_ray.library import store
+from lever_ray.library.record import PolicyRecord, records_of
+from lever_ray.library.shard import GroupKey
+from lever_ray.library.store import PolicyLibrary
+from tests.twin import made_up_record
+
+ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
+HALL = Layout(3, (0, 0), (2, 2), ((0, 2),), lever=(2, 0))
+
+
+def record(environment="room", layout=ROOM, **settings):
+    return made_up_record(environment, layout, **{"episodes": 10, **settings})
+
+
+RECORDS = [
+    *(record(objective=name, seed=seed) for name in ("path", "gold") for seed in range(4)),
+    *(record("hall", HALL, objective=name, seed=seed) for name in ("path", "gold") for seed in (1, 2)),
+    record(seed=9, gamma=0.99),
+    record(seed=10, episodes=20),
+]
+PATHS = GroupKey("room", "path", 0.0, 10)
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Three appends, so that groups span files and an environment has two rows."""
+    made = PolicyLibrary.create(tmp_path / "library")
+    for first in range(3):
+        made.add(RECORDS[first::3])
+    return PolicyLibrary.open(made.path)
+
+
+def on_disk(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def same(one, other):
+    """Whether two records are equal in every field, to the last bit."""
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(PolicyRecord)]
+    return all(
+        (a.dtype, a.tobytes()) == (b.dtype, b.tobytes()) if isinstance(a, np.ndarray) else a == b or (a != a and b != b)
+        for a, b in pairs
+    )
+
+
+# Appending and reading back.
+
+
+def test_a_new_library_is_empty_and_can_be_opened(tmp_path):
+    made = PolicyLibrary.create(tmp_path / "deep" / "library")
+    assert (len(made), made.environments, made.keys(), made.select(), made.bytes) == (0, (), (), [], 0)
+    assert len(PolicyLibrary.open(str(made.path))) == 0
+
+
+def test_a_library_counts_and_lists_what_was_added(library):
+    assert (len(library), library.environments) == (len(RECORDS), ("hall", "room"))
+    assert library.keys("room") == (
+        GroupKey("room", "gold", 0.0, 10),
+        PATHS,
+        PATHS._replace(episodes=20),
+        PATHS._replace(gamma=0.99),
+    )
+    assert library.keys() == (
+        GroupKey("hall", "gold", 0.0, 10),
+        GroupKey("hall", "path", 0.0, 10),
+        *library.keys("room"),
+    )
+    assert library.bytes == sum(len(data) for name, data in on_disk(library.path).items() if name.endswith(".arrow"))
+    library.verify()
+
+
+def test_records_come_back_exactly_as_they_went_in(tmp_path):
+    weighted = Objective.of("path-gold", weights={"gold": 0.1})
+    rewards = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    given = [
+        record(objective=weighted, mean_rewards=rewards, label="best", gamma=0.99, total=math.nan),
+        record(seed=2**40, algorithm="q-learning", episodes=7, snapshot=3, environment_steps=2**40, seconds=0.1),
+    ]
+    made = PolicyLibrary.create(tmp_path / "library")
+    made.add(given)
+    for one, other in zip(sorted(given, key=lambda one: one.objective.name), made.select(), strict=True):
+        assert same(one, other)
+        assert one.id == other.id
+
+
+def test_adding_policies_again_changes_nothing_on_disk(library):
+    before = on_disk(library.path)
+    assert library.add(RECORDS[:3] * 2) == 0
+    assert library.add(library.select()) == 0
+    assert library.add([]) == 0
+    assert on_disk(library.path) == before
+
+
+@pytest.mark.xfail(strict=True, reason="bug: the id of a policy differs between gamma 0 and gamma 0.0")
+def test_a_whole_number_as_gamma_makes_no_other_policy(tmp_path):
+    made = PolicyLibrary.create(tmp_path / "library")
+    made.add([record(gamma=0)])
+    assert made.add(made.select()) == 0
+
+
+def test_policies_given_twice_in_one_call_are_added_once(tmp_path):
+    made = PolicyLibrary.create(tmp_path / "library")
+    assert made.add(one for one in [*RECORDS[:2], *RECORDS[:2]]) == 2
+    assert len(made) == len(made.select()) == 2
+
+
+def test_an_environments_name_taken_by_another_layout_is_refused_and_nothing_changes(library):
+    before = on_disk(library.path)
+    for clash in (
+        [record("room", HALL)],
+        [record("new"), record("new", HALL), record(seed=77)],
+    ):
+        with pytest.raises(LibraryError, match="taken by another layout; give this one another name"):
+            library.add(clash)
+    assert on_disk(library.path) == before
+
+
+def test_a_crash_before_the_manifest_is_swapped_loses_nothing(library, monkeypatch):
+    def crash(path, manifest):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "write_manifest", crash)
+        with pytest.raises(OSError, match="no space left"):
+            library.add([record(seed=50)])
+    assert len(PolicyLibrary.open(library.path)) == len(library) == len(RECORDS)
+    assert library.add([record(seed=50)]) == 1
+    PolicyLibrary.open(library.path).verify()
+
+
+def test_what_one_object_adds_another_sees_when_it_opens_or_appends(library):
+    other = PolicyLibrary.open(library.path)
+    assert len(other.select()) == len(RECORDS)
+    library.add([record(seed=60)])
+    other.add([record(seed=61)])
+    assert len(other) == len(other.select()) == len(RECORDS) + 2
+    assert len(other.groups([PATHS])[0]) == 6
+
+
+# Groups, environments, selection, ranking rows.
+
+
+def test_groups_hold_every_member_in_the_order_of_ids(library):
+    keys = library.keys()
+    for key, group in zip(keys, library.groups(keys), strict=True):
+        members = sorted(
+            (one for one in RECORDS if GroupKey(one.environment, one.objective.name, one.gamma, one.episodes) == key),
+            key=lambda one: one.id,
+        )
+        assert group.objective == key.objective
+        assert group.ids == tuple(one.id for one in members)
+        assert np.array_equal(group.q, [one.q for one in members])
+        assert np.array_equal(group.support, [support_bits(one.visits) for one in members])
+        assert list(group.totals) == [one.total for one in members]
+        assert (group.q.dtype, group.support.dtype, group.totals.dtype) == ("float32", "uint8", "float64")
+
+
+def test_a_group_without_members_is_refused_and_the_message_says_what_there_is(library):
+    with pytest.raises(
+        LibraryError, match="no policy for 'lever' at gamma 0 and 10 episodes; objectives held: gold, path"
+    ):
+        library.groups([PATHS, PATHS._replace(objective="lever")])
+
+
+def test_an_environment_holds_the_union_of_what_its_policies_recorded(library):
+    held = library.environment("room")
+    union = np.max([one.successors for one in RECORDS if one.environment == "room"], axis=0)
+    assert (held.name, held.layout) == ("room", ROOM)
+    assert np.array_equal(held.successors, union)
+    with pytest.raises(UnknownName, match=r"unknown environment 'rooom'.*Did you mean 'room'"):
+        library.environment("rooom")
+
+
+def test_canonical_states_stay_once_they_are_drawn(tmp_path):
+    made = PolicyLibrary.create(tmp_path / "library")
+    made.add([record(tried=0.3)])
+    before = made.environment("room")
+    made.add([record(seed=1, tried=1.0)])
+    after = made.environment("room")
+    assert (before.successors >= 0).sum() < (after.successors >= 0).sum() == 64
+    for name in ("cells", "golds", "levers"):
+        assert np.array_equal(getattr(before.canonical, name), getattr(after.canonical, name))
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"environment": "hall"},
+        {"objective": "gold"},
+        {"gamma": 0.99},
+        {"episodes": 20},
+        {"environment": "room", "objective": Objective.of("path"), "gamma": 0.0, "episodes": 10},
+        {"label": "best"},
+        {"environment": "nowhere"},
+    ],
+)
+def test_selection_gives_the_records_that_match_in_a_fixed_order(library, filters):
+    library.add([record(seed=30, label="best")])
+    wanted = {name: value.name if isinstance(value, Objective) else value for name, value in filters.items()}
+
+    def matches(one):
+        return all(
+            (one.objective.name if name == "objective" else getattr(one, name)) == value
+            for name, value in wanted.items()
+        )
+
+    def place(one):
+        return (one.environment, one.objective.name, one.gamma, one.episodes, one.id)
+
+    expected = sorted(filter(matches, [*RECORDS, record(seed=30, label="best")]), key=place)
+    found = library.select(**filters)
+    assert [one.id for one in found] == [one.id for one in expected]
+    assert all(map(same, found, expected))
+
+
+def expected_rows(library, key, kind, objective):
+    """Embeddings and returns of a group's members, one by one."""
+    held, (group,) = library.environment(key.environment), library.groups([key])
+    pool, singles = make_pool(group.q, group.support), np.arange(len(group), dtype=np.int32)[:, None]
+    x = embed(make_embedder(held.layout, held.canonical), pool, singles, kind=kind)
+    if objective is None:
+        return x, group.totals
+    return x, offline_returns(make_task(held.layout, objective), pool, singles, SUM, True, True)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("target", "relabel"), [("own", None), ("composite", "path-gold")])
+def test_ranking_rows_are_the_embeddings_and_returns_of_all_policies_at_a_gamma(library, kind, target, relabel):
+    rows = library.ranking_rows(target=target, objective="path-gold", gamma=0.0, episodes=10, kind=kind)
+    keys = [*library.keys("hall"), *library.keys("room")[:2]]
+    parts = [expected_rows(library, key, kind, relabel) for key in keys]
+    assert np.array_equal(rows.x, np.concatenate([x for x, _ in parts]))
+    assert np.array_equal(rows.y, np.concatenate([y for _, y in parts]))
+    assert list(rows.environments) == ["hall"] * 4 + ["room"] * 8
+    kept = rows.without("room")
+    assert (list(kept.environments), len(kept.x), len(kept.y)) == (["hall"] * 4, 4, 4)
+
+
+def test_ranking_rows_leave_out_unknown_returns_and_notice_new_policies(library):
+    asked = {"target": "own", "objective": "path", "gamma": 0.99}
+    assert list(library.ranking_rows(**asked).y) == [9.0]
+    library.add([record(seed=70, gamma=0.99, total=math.nan), record(seed=71, gamma=0.99)])
+    assert sorted(library.ranking_rows(**asked).y) == [9.0, 71.0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        (
+            {"target": "composit"},
+            UnknownName,
+            r"unknown regressor target 'composit'.*Did you mean 'composite'",
+        ),
+        ({"kind": "psy"}, UnknownName, r"unknown embedding 'psy'.*Did you mean 'psi'"),
+        ({"objective": "glod"}, UnknownName, "Did you mean 'gold'"),
+        ({"gamma": 0.5}, LibraryError, r"no policy at gamma 0.5; it has \[0.0, 0.99\]"),
+    ],
+)
+def test_ranking_rows_that_cannot_be_had_are_refused(library, changed, error, message):
+    with pytest.raises(error, match=message):
+        library.ranking_rows(**{"target": "composite", "objective": "path", "gamma": 0.0, **changed})
+
+
+# Records.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"q": np.zeros((9, 4))}, r"q has shape \(9, 4\); its layout needs \(16, 4\)"),
+        ({"visits": np.zeros(64)}, r"visits has shape \(64,\)"),
+        ({"successors": np.zeros((16, 3))}, "successors has shape"),
+        ({"mean_rewards": np.zeros((4, 4))}, "mean_rewards has shape"),
+        ({"q": np.full((16, 4), np.nan)}, "q holds NaN"),
+        ({"q": np.full((16, 4), -np.inf)}, "q holds NaN or infinite"),
+        ({"gamma": 1.5}, "gamma is 1.5"),
+        ({"gamma": math.nan}, "gamma is nan"),
+        ({"visits": np.zeros((16, 4))}, "visits and successors disagree"),
+        ({"successors": np.full((16, 4), 5)}, "contradict its layout"),
+        ({"successors": np.full((16, 4), -2)}, "contradict its layout"),
+    ],
+)
+def test_an_unsound_record_is_refused_and_the_message_names_it(changes, message):
+    with pytest.raises(InvalidValue, match=rf"policy 'mine' for path in environment 'room'.*{message}"):
+        record(label="mine", **changes)
+
+
+def test_the_id_depends_on_what_was_trained_and_not_on_what_it_is_called():
+    others = [{"seed": 1}, {"gamma": 0.5}, {"episodes": 3}, {"snapshot": 3}, {"algorithm": "q"}, {"environment": "x"}]
+    weighted = Objective.of("path", weights={"path": 2})
+    others += [{"q": record().q + 1}, {"objective": "gold"}, {"objective": weighted}]
+    assert len({record().id, *(replace(record(), **other).id for other in others)}) == len(others) + 1
+    assert replace(record(), label="best", description="words", seconds=1.0, total=2.0).id == record().id
+
+
+def test_a_training_run_gives_its_worst_median_and_best_snapshot():
+    run = train(HALL, objective="path-gold", episodes=40, snapshot_every=10, gamma=0.5, seed=3)
+    records = {one.label: one for one in records_of(run, environment="hall", description="gold, then out")}
+    for label, snapshot in run.labelled().items():
+        kept = records.pop(label)
+        assert (kept.snapshot, kept.total, kept.q.tobytes()) == (snapshot.episode, snapshot.total, snapshot.q.tobytes())
+        assert (kept.gamma, kept.seed, kept.episodes, kept.environment_steps) == (0.5, 3, 40, run.environment_steps)
+        assert np.array_equal(kept.support, support_bits(snapshot.visits))
+    assert not records
+
+
+@pytest.mark.xfail(strict=True, reason="bug: one snapshot under three labels is kept as the median alone")
+def test_the_only_snapshot_of_a_short_run_can_be_found_as_the_best(tmp_path):
+    made = PolicyLibrary.create(tmp_path / "library")
+    made.add(records_of(train(HALL, objective="path", episodes=5), environment="hall", description="out"))
+    assert len(made.select(label="best")) == 1
