@@ -170,14 +170,10 @@ def main(halves: Sequence[str] = HALVES) -> None:
 
 def _table(half: str) -> Table:
     results = {name: outcomes(reader, half) for name, reader in READERS.items()}
-    table = Table(
-        "kind", "queries", "similarity", "exact words", "keywords", title=f"Text queries, {half} half"
-    )
+    table = Table("kind", "queries", "similarity", "exact words", "keywords", title=f"Text queries, {half} half")
     kinds = dict.fromkeys(outcome.query.kind for outcome in results["text.accuracy"])
     for kind in [*kinds, "all"]:
-        of_kind = [
-            [outcome for outcome in each if kind in (outcome.query.kind, "all")] for each in results.values()
-        ]
+        of_kind = [[outcome for outcome in each if kind in (outcome.query.kind, "all")] for each in results.values()]
         table.add_row(kind, str(len(of_kind[0])), *(f"{accuracy(each):.1%}" for each in of_kind))
     return table
 

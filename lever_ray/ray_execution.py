@@ -81,15 +81,17 @@ class RayExecutor:
         queue = enumerate(items)
         running: dict[ray.ObjectRef, int] = {}
 
-        def submit(count: int) -> None:
-            for index, item in islice(queue, count):
+        def fill_window() -> None:
+            """Top up the tasks in flight; the cluster may have grown since the last time."""
+            room = self._window * self.workers - len(running)
+            for index, item in islice(queue, max(0, room)):
                 running[_remote_call.remote(function, item, *references)] = index
 
-        submit(self._window * self.workers)
+        fill_window()
         while running:
             (done,), _ = ray.wait(list(running), num_returns=1)
             index = running.pop(done)
-            submit(1)
+            fill_window()
             yield _outcome(index, done)
 
 

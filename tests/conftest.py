@@ -18,7 +18,7 @@ from lever_ray.query.vocabulary import describe
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settings that Ray reads when it is imported: a token of our own, loopback sockets, no cluster of somebody else."""
+    """What Ray reads when it is imported: a token of our own, loopback sockets, nobody else's cluster."""
     folder = Path(tempfile.mkdtemp(prefix="lever-ray-tests-"))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     token = folder / "token"

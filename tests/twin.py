@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from math import hypot, sqrt
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from lever_ray.embedding.offline import make_pool, support_bits
@@ -21,6 +22,11 @@ RIGHT, DOWN, LEFT, UP = range(4)
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))
 STEP_COST = {"path": 0.1, "gold": 0.01, "hazard": 0.1, "lever": 0.1}
 GAMMA_PSI = 0.99
+
+settings.register_profile("lever-ray", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=2_000)
+if settings.get_current_profile_name() != "search":
+    settings.load_profile("lever-ray")
 
 
 def neighbours(cell):

@@ -78,9 +78,7 @@ def test_on_full_support_the_offline_return_is_that_of_the_real_environment(layo
     assert OFFLINE_ENDS[ends[0]] == route.end
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: the composed table is rounded to float32, the ranked policy is not"
-)
+@pytest.mark.xfail(strict=True, reason="bug: the composed table is rounded to float32, the ranked policy is not")
 def test_a_composed_table_breaks_near_ties_as_the_ranked_policy_does():
     layout = Layout(2, (0, 0), (1, 0))
     q, visits = np.zeros((2, 4, 4), np.float32), np.ones((2, 4, 4), np.uint32)
@@ -168,9 +166,7 @@ def scorer(values, *, seen=None, left=()):
             rows = [tuple(NAMES[row] for row in mixture) for mixture in block]
             if seen is not None:
                 seen.extend(rows)
-            yield Scores(
-                np.array([values(row) for row in rows], float), np.array([row in left for row in rows])
-            )
+            yield Scores(np.array([values(row) for row in rows], float), np.array([row in left for row in rows]))
 
     return evaluate
 
@@ -393,7 +389,5 @@ def test_where_the_optimum_is_too_large_to_prove_a_beams_route_stands_in():
     golds = tuple((row, col) for row in range(1, 5) for col in range(5))[:19]
     best = optimum(Layout(5, (0, 0), (4, 4), golds), objective="gold")
     assert not best.exact
-    assert (
-        best.total == rollout(Layout(5, (0, 0), (4, 4), golds), objective="gold", actions=best.actions).total
-    )
+    assert best.total == rollout(Layout(5, (0, 0), (4, 4), golds), objective="gold", actions=best.actions).total
     assert best.total > 19 * 5
