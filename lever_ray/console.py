@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -58,16 +59,27 @@ def summary_table(summary: Sequence[Row]) -> Table:
     rankers = list(dict.fromkeys(line["ranker"] for line in summary))
     layouts = max(line["layouts"] for line in summary)
     table = Table(
-        title=f"Mean return over {layouts} layouts", caption=_CAPTION, caption_justify="left", header_style="bold"
+        title=f"Mean return over {layouts} layouts",
+        caption=_CAPTION,
+        caption_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     for name in ("gamma", "mode", "objective", "strategy"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for ranker in rankers:
-        table.add_column(ranker, justify="right", style="bold")
-    for name in ("scratch", "scratch*", "single", "random Q", "optimum"):
+        table.add_column(_stacked("composed", ranker), justify="right", style="bold")
+    for name in (
+        "scratch\nsame gamma",
+        "scratch\nbest gamma",
+        "best single\npolicy",
+        "random Q\nsearched",
+        "optimum\n",
+    ):
         table.add_column(name, justify="right")
     for ranker in rankers:
-        table.add_column(f"speed-up {ranker}", justify="right")
+        table.add_column(_stacked("speed-up", ranker), justify="right")
     table.add_column("evaluated", justify="right")
     previous = None
     for lines in _by_strategy(summary):
@@ -81,11 +93,15 @@ def summary_table(summary: Sequence[Row]) -> Table:
     return table
 
 
+def _stacked(first: str, second: str) -> str:
+    """A column's title on narrow lines."""
+    return f"{first}\n" + second.replace("-", "-\n")
+
+
 _CAPTION = (
-    "Returns: regressor and offline-return are compositions; scratch is trained at the same gamma, scratch* at each\n"
-    "layout's best gamma; single is the best single library policy (oracle); random Q runs the same search over\n"
-    "random tables (best ranker). "
-    "Speed-up is over scratch at the same gamma; below 1 the search takes longer than training."
+    "Scratch is trained on the composite objective, best gamma chosen for each layout; best single policy by oracle;\n"
+    "random Q: the same search over random tables (better ranker). Speed-up over scratch at the same gamma; below 1x\n"
+    "the search takes longer than training. Composition itself makes no environment step."
 )
 
 

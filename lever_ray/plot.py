@@ -39,6 +39,8 @@ WIDTH = 9.0
 INK, MUTED, RULE, PAPER = "#1f2933", "#66727f", "#d5dae0", "#ffffff"
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY = PALETTE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 """Colours that colour-blind people tell apart (Okabe and Ito)."""
+LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK}
+"""How legends look."""
 
 _GROUND, _COIN, _COIN_EDGE = "#f4f6f8", "#f2b632", "#a8740c"
 _TIME = LinearSegmentedColormap.from_list("time", ["#8fbfe0", "#2f7fbf", "#0b2f66"])
@@ -69,7 +71,7 @@ def layout(layout: Layout) -> Figure:
     Returns:
         A figure with one axes; x is the column and y the row, the first row on top.
     """
-    figure = canvas(4.6, 5.3)
+    figure = canvas(4.6, 5.4)
     axes = figure.subplots()
     _draw_grid(axes, layout)
     headline(axes, _name(layout))
@@ -165,6 +167,8 @@ def plain_axes(axes: Axes, *, rules: str = "y") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(RULE)
     axes.tick_params(which="both", labelcolor=MUTED, labelsize=8, length=2.5, color=RULE)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(fontsize=8.5, color=INK)
     axes.grid(axis=rules, color=RULE, linewidth=0.5)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
 
@@ -175,6 +179,11 @@ def headline(axes: Axes, title: str, subtitle: str = "") -> None:
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=5 + 11.5 * lines)
     place: dict[str, Any] = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
     axes.annotate(subtitle, **place, fontsize=8, color=MUTED, va="bottom")
+
+
+def counted(number: int, name: str) -> str:
+    """A number with its noun, e.g. ``1 layout`` or ``20 layouts``."""
+    return f"{number:,} {name}{'s' * (number != 1)}"
 
 
 # Routes.
@@ -205,9 +214,9 @@ def _played(layout: Layout, result: Any, objective: Objective | str | None) -> A
 
 def _outcome(layout: Layout, route: _Route, *, separator: str) -> str:
     """What came of a route: return and end, then what was picked up on the way."""
-    steps = len(route.cells) - 1
+    steps = counted(len(route.cells) - 1, "step")
     ends = {"exit": "exit after", "hazard": "hazard after", "truncated": "no end within"}
-    parts = [f"return {route.total:.1f} · {ends[route.end]} {steps} step{'s' * (steps != 1)}"]
+    parts = [f"return {route.total:.1f} · {ends[route.end]} {steps}"]
     if layout.golds:
         parts.append(f"{len(set(layout.golds) & set(route.cells))} of {len(layout.golds)} golds")
     if layout.lever is not None:
@@ -373,9 +382,7 @@ def _draw_legend(figure: Figure, kinds: set[str]) -> None:
         handler_map={Patch: _SymbolHandler()},
         loc="outside lower center",
         ncols=len(shown) if figure.get_figwidth() > 6 else math.ceil(len(shown) / 2),
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
+        **LEGEND,
         handlelength=2.0,
         handleheight=1.9,
         handletextpad=0.5,

@@ -25,12 +25,13 @@ def connect(address: str = "", **options: Any) -> None:
     """Join or start a Ray cluster, unless this process has one already.
 
     Args:
-        address: of a cluster; ``RAY_ADDRESS``, else a local one, if empty.
+        address: of a cluster; ``RAY_ADDRESS``, else ``local`` (a cluster of this process's own), if empty.
         options: further arguments of ``ray.init``.
     """
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR, **options)
+        place = address or os.environ.get("RAY_ADDRESS") or "local"
+        ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
 def disconnect() -> None:

@@ -20,6 +20,7 @@ import mlflow
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home
 from lever_ray.errors import SettingsError
@@ -28,6 +29,8 @@ from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, METRI
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 COMMIT_VARIABLE = "LEVER_RAY_COMMIT"
 UI_PORT = 5000
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets the UI open with its pages on runs and metrics instead of those on language-model traces."""
 _BLOCK = 1_000
 """Metrics per request."""
 
@@ -78,9 +81,10 @@ class Tracker:
         self._client = MlflowClient(self.uri)
         try:
             self.experiment_id = self._experiment(settings.experiment)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = str(error).splitlines()[0]
             raise SettingsError(
-                f"MLflow store {self.uri} cannot be used ({error}); check tracking.uri or {URI_VARIABLE}"
+                f"MLflow store {self.uri} cannot be used ({reason}); check tracking.uri or {URI_VARIABLE}"
             ) from error
 
     def _experiment(self, name: str) -> str:
@@ -91,7 +95,7 @@ class Tracker:
         if found is not None:
             return str(found.experiment_id)
         location = None if file is None else (home() / "artifacts" / name).as_uri()
-        created = self._client.create_experiment(name, artifact_location=location)
+        created = self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
         if file is not None:
             _write_ahead_log(file)
         return str(created)
@@ -187,6 +191,43 @@ def ui_command(tracker: Tracker, *, port: int) -> list[str]:
     ]
 
 
+HEADLINES: tuple[str, ...] = (
+    *CELL_COLUMNS,
+    "return/composed",
+    "return/composed/ci_low",
+    "return/composed/ci_high",
+    "return/scratch",
+    "return/scratch_best_gamma",
+    "return/best_single",
+    "return/best_single_oracle",
+    "return/random_q",
+    "return/random",
+    "return/optimum",
+    "quality/normalised",
+    "quality/ratio",
+    "regret",
+    "rank_correlation",
+    "coverage/on_policy",
+    "candidates/evaluated",
+    "seconds/query",
+    "seconds/scratch",
+    "speedup/seconds",
+    "layouts",
+    "tier",
+)
+"""Columns of the summary table in the UI; the Parquet file has all."""
+_PARENT_CURVES = {"quality": "quality/normalised", "speedup": "speedup/seconds", "regret": "regret"}
+
+
+def headline_rows(summary: Sequence[Row]) -> list[Row]:
+    """The summary's most telling columns, rounded to what a table can show."""
+    return [{name: _rounded(line[name]) for name in HEADLINES} for line in summary]
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, tags: Mapping[str, str]) -> None:
     """Log a child run per line of the summary: metrics per layout (step = layout seed), then means and intervals.
 
@@ -225,8 +266,9 @@ def _summarised(line: Row) -> list[tuple[str, float, int]]:
 def _parent_curves(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
     sums: dict[tuple[str, int], list[float]] = {}
     for row in rows:
-        for metric in ("quality/normalised", "speedup/seconds", "regret"):
-            sums.setdefault((f"{metric}/{row['strategy']}/{row['ranker']}", row["layout_seed"]), []).append(row[metric])
+        for short, metric in _PARENT_CURVES.items():
+            name = f"{short}/{row['strategy']}/{row['ranker']}"
+            sums.setdefault((name, row["layout_seed"]), []).append(row[metric])
     return [(name, sum(values) / len(values), step) for (name, step), values in sums.items()]
 
 

@@ -179,12 +179,11 @@ def _read(trial: FrozenTrial, front: frozenset[int]) -> TunedTrial:
 
 
 def front_of(trials: Sequence[TunedTrial]) -> list[TunedTrial]:
-    """The distinct choices on the front, cheapest first."""
-    best: dict[str, TunedTrial] = {}
-    for trial in sorted(
-        (trial for trial in trials if trial.on_front), key=lambda trial: (trial.candidates, trial.number)
-    ):
-        best.setdefault(trial.label, trial)
+    """The front, cheapest first; of choices that are equally good at equal cost the fastest stands for all."""
+    best: dict[tuple[float, float], TunedTrial] = {}
+    for trial in sorted(trials, key=lambda trial: (trial.candidates, trial.seconds, trial.number)):
+        if trial.on_front:
+            best.setdefault((trial.candidates, trial.quality), trial)
     return list(best.values())
 
 

@@ -124,10 +124,10 @@ def _library_digest(settings: Settings) -> str:
 
 def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, str]) -> None:
     from lever_ray.experiment import figures
-    from lever_ray.tracking import log_cells
+    from lever_ray.tracking import headline_rows, log_cells
 
     log_cells(run, report.rows.rows, report.summary, tags=tags)
-    run.table("summary", report.summary)
+    run.table("summary", headline_rows(report.summary))
     run.file(report.folder / "rows.parquet")
     run.file(report.folder / "summary.parquet")
     run.figure("quality_versus_speedup", figures.quality_versus_speedup(report.summary))

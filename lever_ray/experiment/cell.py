@@ -177,12 +177,13 @@ class Cell:
 
     def _quality(self, answer: CompositionResult, route: Rollout) -> Row:
         controls, scale = self.controls, self.controls.scale
+        chosen = float(self._real_returns(np.array([answer.search.candidate]))[0])
         strongest = max(self.singles.oracle, controls.best_scratch.final)
         return {
             "quality/ratio": _ratio(route.total, controls.scratch[self.gamma].final),
             "quality/normalised": (route.total - controls.random) / scale,
             "quality/over_controls": (route.total - strongest) / scale,
-            "regret": (self.best_candidate - route.total) / scale,
+            "regret": (self.best_candidate - chosen) / scale,
             "rank_correlation": self._rank_correlation(answer),
             "coverage/library": answer.coverage.library,
             "coverage/on_policy": answer.coverage.on_policy,

@@ -391,3 +391,9 @@ def test_where_the_optimum_is_too_large_to_prove_a_beams_route_stands_in():
     assert not best.exact
     assert best.total == rollout(Layout(5, (0, 0), (4, 4), golds), objective="gold", actions=best.actions).total
     assert best.total > 19 * 5
+
+
+@pytest.mark.xfail(strict=True, reason="bug: the remembered optimum is handed out writable")
+def test_what_a_caller_does_to_an_optimum_does_not_change_the_next_answer():
+    optimum(ROOM, objective="path").actions[:] = 2
+    assert rollout(ROOM, objective="path", actions=optimum(ROOM, objective="path").actions).end == "exit"

@@ -246,7 +246,7 @@ def test_weights_show_in_the_id_and_override_those_of_an_objective():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"gold": 1.0}, "weight given for term 'gold', which objective 'path-lever' lacks"),
+        ({"gold": 1.0}, "for term 'gold', which objective 'path-lever' lacks"),
         ({"path": -1.0}, r"are \[-1.0, 1.0\]; they must be finite"),
         ({"path": math.nan}, "finite"),
         ({"lever": math.inf}, "finite"),

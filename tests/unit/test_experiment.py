@@ -1,0 +1,150 @@
+"""Experiments: plans, rows with every control beside them, failures as data, resuming."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
+from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
+from lever_ray.executor import SerialExecutor
+from lever_ray.experiment.cell import run_environment
+from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id, make_plan
+from lever_ray.experiment.run import plan_digest, run_experiment
+from lever_ray.library.store import PolicyLibrary
+from tests.conftest import SMALL_LIBRARY
+
+
+def _plan(**changes: Any) -> ExperimentPlan:
+    setups = changes.pop("setups", [SetupSettings("double", "path-gold-hazard-lever")])
+    experiment = ExperimentSettings(setups=setups, random_rollouts=10, **changes)
+    return make_plan(experiment, SMALL_LIBRARY, StrategySettings(), episodes=10_000)
+
+
+@pytest.fixture(scope="module")
+def rows(small_library: Path) -> list[dict[str, Any]]:
+    return run_environment("grid8-1", PolicyLibrary.open(small_library), _plan())
+
+
+def test_modes_take_their_groups_from_their_pools() -> None:
+    composite = "path-gold-hazard-lever"
+    assert Setup.of("trivial", composite).groups == ("path", "gold", "hazard", "lever")
+    assert Setup.of("double", composite).groups == ("path-gold", "hazard-lever")
+    assert Setup.of("triple", composite).groups == ("path-gold-hazard", "lever")
+    assert Setup.of("double", "hazard-path-gold").groups == ("path-gold", "hazard")
+
+
+def test_the_composite_objective_itself_is_never_in_the_pool() -> None:
+    setup = Setup.of("double", "path-gold")
+    assert "path-gold" not in setup.pool
+    assert setup.groups == ("path", "gold")
+    with pytest.raises(UncoveredObjective, match="path"):
+        Setup.of("trivial", "path")
+
+
+def test_cell_ids_are_readable() -> None:
+    setup = Setup.of("triple", "path-gold-hazard-lever")
+    assert cell_id(_plan(), setup, 0.0, "grid8-7") == "grid8/g0/X1/triple/path-gold-hazard-lever/seed-0007"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"strategies": []}, InvalidValue),
+        ({"rankers": ["guess"]}, UnknownName),
+        ({"regressor_model": "forest"}, UnknownName),
+        ({"embedding": "phi"}, UnknownName),
+        ({"setups": [SetupSettings("double", "path")]}, UncoveredObjective),
+        ({"setups": [SetupSettings("triple", "path-gold-hazard-lever")]}, InvalidValue),
+    ],
+)
+def test_bad_plans_are_refused(changes: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        _plan(**changes)
+
+
+def test_every_row_carries_its_controls(rows: list[dict[str, Any]]) -> None:
+    assert len(rows) == 2 * 3 * 2
+    for row in rows:
+        for control in ("scratch", "scratch_best_gamma", "best_single", "best_single_oracle", "random_q", "random"):
+            assert math.isfinite(row[f"return/{control}"])
+        assert row["optimum_exact"]
+        assert row["return/optimum"] >= max(value for name, value in row.items() if name in REAL_RETURNS) - 1e-9
+        assert row["return/best_single_oracle"] >= row["return/best_single"]
+        assert row["return/scratch_best_gamma"] >= row["return/scratch"]
+        assert row["return/best_candidate"] >= row["return/composed"] - 1e-9
+        assert row["regret"] >= 0
+        assert row["quality/normalised"] <= 1 + 1e-9
+        assert sum(row[f"ends/{end}"] for end in ("exit", "hazard", "truncated")) == 1
+        assert row["seconds/query"] > 0
+
+
+REAL_RETURNS = (
+    "return/composed",
+    "return/scratch",
+    "return/best_single_oracle",
+    "return/random_q",
+    "return/best_candidate",
+)
+
+
+def test_strategies_evaluate_what_they_say(rows: list[dict[str, Any]]) -> None:
+    assert {row["strategy"]: row["candidates/evaluated"] for row in rows} == {
+        "targeted": 1,
+        "hybrid-3": 9,
+        "exhaustive": 9,
+    }
+
+
+def test_exact_offline_return_predicts_the_real_return_on_full_support(rows: list[dict[str, Any]]) -> None:
+    exact = [row for row in rows if row["ranker"] == "offline-return" and row["coverage/on_policy"] == 1.0]
+    assert exact
+    assert all(row["return/predicted"] == pytest.approx(row["return/composed"], abs=1e-9) for row in exact)
+    assert all(row["regret"] < 1e-12 for row in exact if row["strategy"] == "exhaustive")
+
+
+def test_what_differs_between_regimes_is_said(rows: list[dict[str, Any]]) -> None:
+    assert {row["regime"] for row in rows} == {"support-limited"}
+    assert {row["tier"] for row in rows} == {"I3"}
+
+
+class FailsOn(SerialExecutor):
+    """An executor whose work on one environment fails, as a lost node's would."""
+
+    def __init__(self, environment: str) -> None:
+        self._environment = environment
+
+    def map(self, function: Any, items: Any, *, shared: tuple[Any, ...] = ()) -> Any:
+        def guarded(item: Any, *rest: Any) -> Any:
+            if item == self._environment:
+                raise RuntimeError("the node went away")
+            return function(item, *rest)
+
+        return super().map(guarded, items, shared=shared)
+
+
+def test_a_failed_environment_is_data_and_the_next_run_goes_on_from_the_others(
+    small_library: Path, tmp_path: Path
+) -> None:
+    library, plan = PolicyLibrary.open(small_library), _plan(rankers=["offline-return"], strategies=["targeted"])
+    names = list(library.environments)
+    broken = run_experiment(plan, library, names, executor=FailsOn("grid8-1"), folder=tmp_path)
+    assert [(failure.environment, failure.error) for failure in broken.failures] == [
+        ("grid8-1", "RuntimeError: the node went away")
+    ]
+    assert {row["environment"] for row in broken.rows} == {"grid8-0", "grid8-2"}
+    mended = run_experiment(plan, library, names, executor=SerialExecutor(), folder=tmp_path)
+    assert (mended.resumed, mended.failures) == (2, [])
+    assert [row["environment"] for row in mended.rows] == [name for name in names for _ in plan.gammas]
+    again = run_experiment(plan, library, names, executor=SerialExecutor(), folder=tmp_path)
+    assert again.resumed == 0
+
+
+def test_the_digest_changes_with_whatever_decides_the_rows() -> None:
+    plan, names = _plan(), ["grid8-0"]
+    digest = plan_digest(plan, names, "abc")
+    assert digest == plan_digest(_plan(), names, "abc")
+    assert len({digest, plan_digest(_plan(support="ignore"), names, "abc"), plan_digest(plan, names, "abd")}) == 3

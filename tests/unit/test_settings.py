@@ -1,0 +1,92 @@
+"""Settings: conf/ and overrides become typed objects, or one clear line; nothing on disk changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lever_ray.app.settings import conf_folder, load_settings
+from lever_ray.cli import main
+from lever_ray.config import home
+from lever_ray.errors import LeverError, SettingsError
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "home"
+    monkeypatch.setenv("LEVER_RAY_HOME", str(place))
+    return place
+
+
+def test_defaults_are_the_demo() -> None:
+    settings = load_settings()
+    assert settings.experiment.strategies == ["targeted", "hybrid", "exhaustive"]
+    assert [setup.mode for setup in settings.experiment.setups].count("trivial") == 3
+    assert settings.library.gammas == [0.0, 0.99]
+    assert settings.tuning.trials == 20
+
+
+def test_overrides_reach_nested_keys_and_groups() -> None:
+    settings = load_settings(["library=grid16", "strategy=hybrid", "strategy.k=5", "seeds=7", "tuning.trials=3"])
+    assert (settings.library.family, settings.library.layouts) == ("grid16", 7)
+    assert (settings.strategy.name, settings.strategy.k, settings.tuning.trials) == ("hybrid", 5, 3)
+
+
+def test_every_option_of_every_group_loads() -> None:
+    for group in (folder for folder in conf_folder().iterdir() if folder.is_dir()):
+        for option in group.glob("*.yaml"):
+            load_settings([f"{group.name}={option.stem}"])
+
+
+WRONG = {
+    "library=gird8": "Did you mean 'grid8'",
+    "experiment.strategis=[targeted]": "Did you mean 'experiment.strategies'",
+    "+experiment.new_key=1": "unknown configuration key 'experiment.new_key'",
+    "+anything=1": "unknown configuration key 'anything'",
+    "library.layouts=many": "library.layouts: Value 'many'",
+    "library.layouts=0": "library.layouts is 0",
+    "library.gammas=[1.5]": "gamma must lie in [0, 1]",
+    "library.family=grid9": "unknown layout family 'grid9'",
+    "library.budget=X2": "unknown training budget 'X2'",
+    "library.objectives=[path,god]": "unknown objective term 'god'. Did you mean 'gold'",
+    "library.objectives=[path]": "needs policies for",
+    "library.name=../elsewhere": "use a plain folder name",
+    "experiment.setups=[{mode:tripel,objective:path-gold}]": "unknown mode 'tripel'. Did you mean 'triple'",
+    "experiment.operator=summ": "unknown operator 'summ'. Did you mean 'sum'",
+    "experiment.rankers=[offline]": "Did you mean 'offline-return'",
+    "experiment.strategies=[]": "experiment.strategies is empty",
+    "experiment.support=masked": "Did you mean 'mask'",
+    "strategy.name=hybird": "Did you mean 'hybrid'",
+    "strategy.k=0": "k is 0",
+    "tuning.trials=0": "tuning.trials is 0",
+    "tuning.sampler=tpee": "Did you mean 'tpe'",
+    "cluster.executor=rray": "Did you mean 'ray'",
+    "seeds=-3": "seeds is -3",
+    "seeds": "has no value",
+}
+
+
+@pytest.mark.parametrize(("override", "said"), WRONG.items())
+def test_wrong_input_is_one_line_that_names_value_and_remedy(
+    override: str, said: str, empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(LeverError) as caught:
+        load_settings([override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert main(["experiment", "cluster=serial", override]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("lever-ray: ")
+    assert captured.err.count("\n") == 1
+    assert not empty_home.exists()
+
+
+def test_home_must_be_absolute_and_outside_a_ray_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LEVER_RAY_HOME", "runs")
+    with pytest.raises(SettingsError, match="absolute"):
+        home()
+    session = tmp_path / "ray" / "session_1" / "runtime_resources" / "working_dir_files" / "pkg"
+    monkeypatch.setenv("LEVER_RAY_HOME", str(session))
+    with pytest.raises(SettingsError, match="inside a Ray session folder"):
+        home()

@@ -1,0 +1,76 @@
+"""Summary statistics: intervals, ratios of sums, and that every unit is a layout."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lever_ray.experiment.statistics import (
+    CARRIED_COLUMNS,
+    METRICS,
+    interquartile_mean,
+    interval,
+    order_rows,
+    ratio_interval,
+    resamples,
+    summarise,
+)
+
+
+def _row(seed: int, **values: Any) -> dict[str, Any]:
+    identity = {"gamma": 0.0, "mode": "double", "setup": "path-gold", "strategy": "targeted", "ranker": "regressor"}
+    carried = dict.fromkeys(CARRIED_COLUMNS, "x")
+    place = {"environment": f"grid8-{seed}", "layout_seed": seed, "trivial_layout": seed == 0}
+    return identity | carried | place | dict.fromkeys(METRICS, 0.0) | values
+
+
+def test_interval_holds_the_mean_and_covers_it_about_as_often_as_it_says() -> None:
+    rng, hits = np.random.default_rng(0), 0
+    draws = resamples(40, count=500)
+    for _ in range(200):
+        found = interval(rng.normal(3.0, 1.0, 40), draws)
+        assert found.low <= found.value <= found.high
+        hits += found.low <= 3.0 <= found.high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_intervals_leave_undefined_values_out() -> None:
+    draws = resamples(4, count=200)
+    assert interval(np.array([1.0, 1.0, math.nan, 1.0]), draws).value == 1.0
+    nothing = interval(np.full(4, math.nan), draws)
+    assert all(math.isnan(value) for value in (nothing.value, nothing.low, nothing.high))
+
+
+def test_ratios_are_ratios_of_sums_not_means_of_ratios() -> None:
+    found = ratio_interval(np.array([1.0, 100.0]), np.array([10.0, 100.0]), resamples(2, count=200))
+    assert found.value == pytest.approx(101 / 110)
+    assert math.isnan(ratio_interval(np.array([1.0]), np.array([-5.0]), resamples(1, count=10)).value)
+
+
+def test_interquartile_mean_ignores_the_outer_halves() -> None:
+    assert interquartile_mean(np.array([-1e9, 1.0, 3.0, 1e9])) == 2.0
+
+
+def test_resamples_are_shared_by_cells_and_equal_for_equal_seeds() -> None:
+    assert np.array_equal(resamples(5, count=7, seed=1), resamples(5, count=7, seed=1))
+    assert not np.array_equal(resamples(5, count=7, seed=1), resamples(5, count=7, seed=2))
+
+
+def test_summary_has_a_line_per_cell_with_intervals_and_counts() -> None:
+    rows = [_row(seed, **{"return/composed": 10.0 * seed, "return/scratch": 20.0}) for seed in range(4)]
+    rows += [row | {"strategy": "exhaustive", "rank_correlation": math.nan} for row in rows]
+    targeted, exhaustive = summarise(rows, bootstrap=100)
+    assert targeted["return/composed"] == 15.0
+    assert targeted["return/composed/ci_low"] < 15.0 < targeted["return/composed/ci_high"]
+    assert targeted["quality/ratio"] == pytest.approx(60 / 80)
+    assert (targeted["layouts"], targeted["layouts/trivial"]) == (4, 1)
+    assert (targeted["rank_correlation/undefined"], exhaustive["rank_correlation/undefined"]) == (0.0, 1.0)
+
+
+def test_summary_does_not_depend_on_the_order_of_rows() -> None:
+    rows = [_row(seed, **{"return/composed": float(seed**2)}) for seed in range(6)]
+    assert repr(summarise(rows, bootstrap=50)) == repr(summarise(rows[::-1], bootstrap=50))
+    assert order_rows(rows[::-1]) == rows
