@@ -1,4 +1,4 @@
-"""Figures of speed: ``make bench`` or ``python -m benchmarks [name ...]``; also written to benchmarks/results/latest.json."""
+"""``make bench`` or ``python -m benchmarks [suite ...]``: figures as tables and in benchmarks/results/latest.json."""
 
 from __future__ import annotations
 

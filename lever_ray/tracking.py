@@ -78,8 +78,8 @@ class Tracker:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(self.uri)
-        self._client = MlflowClient(self.uri)
         try:
+            self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(settings.experiment)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             reason = str(error).splitlines()[0]

@@ -13,7 +13,7 @@ from lever_ray.errors import InvalidValue, UncoveredObjective
 from lever_ray.gridworld.objective import TERMS, Objective, check_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolicyGroup:
     """The policies of one environment that share a sub-objective, ordered by id.
 
@@ -35,7 +35,7 @@ class PolicyGroup:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CandidateSpace:
     """The product of m groups; a candidate is an index tuple, one member of each group.
 
@@ -118,7 +118,7 @@ def cover(objective: Objective, available: Iterable[str]) -> tuple[str, ...]:
 
     Args:
         objective: the composite objective.
-        available: names of the objectives that policies exist for.
+        available: ids of the objectives that policies exist for; weighted ones (``path[5]``) are no part of a cover.
 
     Returns:
         Names of the parts, in the order in which their first terms stand in the objective.
@@ -127,7 +127,7 @@ def cover(objective: Objective, available: Iterable[str]) -> tuple[str, ...]:
         UncoveredObjective: no exact cover exists; the message names the uncovered terms.
     """
     wanted = frozenset(objective.terms)
-    parts = sorted({name for name in available if frozenset(name.split("-")) <= wanted})
+    parts = sorted({name for name in available if "[" not in name and frozenset(name.split("-")) <= wanted})
     for size in range(1, len(wanted) + 1):
         covers = [chosen for chosen in combinations(parts, size) if _is_partition(chosen, wanted)]
         if covers:

@@ -20,7 +20,7 @@ EXACT_LIMIT = 1 << 24
 BEST_KNOWN_WIDTH = 2_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optimum:
     """The best known return of a layout under an objective.
 
@@ -98,6 +98,7 @@ def _optimum(layout: Layout, objective: Objective, shaping: float) -> Optimum:
     exact = layout.states * 2 * 2 ** len(layout.golds) * task.rules.horizon <= EXACT_LIMIT
     _, actions = _by_dynamic_programming(layout, task) if exact else plan(task, width=BEST_KNOWN_WIDTH)
     route = rollout(layout, objective=objective, actions=actions, shaping=shaping)
+    route.actions.setflags(write=False)
     return Optimum(route.total, exact, route.path, route.actions)
 
 

@@ -17,7 +17,7 @@ RANKERS: tuple[str, ...] = ("regressor", "offline-return")
 """``regressor`` predicts from the embedding; ``offline-return`` simulates on recorded transitions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """Predicted returns of K mixtures.
 

@@ -39,8 +39,8 @@ class Strategy:
     def __post_init__(self) -> None:
         if self.name not in STRATEGIES:
             raise UnknownName("strategy", self.name, STRATEGIES)
-        if self.k < 1:
-            raise InvalidValue(f"k is {self.k}; at least 1 member per group is needed")
+        if not isinstance(self.k, int | np.integer) or self.k < 1:
+            raise InvalidValue(f"k is {self.k}; a whole number of members per group, at least 1, is needed")
 
     @property
     def id(self) -> str:
@@ -53,7 +53,7 @@ class Strategy:
         return self.name != "exhaustive"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchResult:
     """What a search found.
 

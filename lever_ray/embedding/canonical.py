@@ -17,7 +17,7 @@ CANONICAL_STATES = 64
 _WALKS = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CanonicalStates:
     """Full states sigma = (x, M, l) of one environment; the first is the start.
 

@@ -91,8 +91,10 @@ def greedy(q, support, members, operator, masked, state):
         one = one if supported & 2 else never
         two = two if supported & 4 else never
         three = three if supported & 8 else never
-    low, low_value = (0, zero) if zero >= one else (1, one)
-    high, high_value = (2, two) if two >= three else (3, three)
+    # compared as the composed table holds them, so that the table's greedy policy is the one that was ranked
+    first, second, third, fourth = np.float32(zero), np.float32(one), np.float32(two), np.float32(three)
+    low, low_value = (0, first) if first >= second else (1, second)
+    high, high_value = (2, third) if third >= fourth else (3, fourth)
     action = low if low_value >= high_value else high
     return action, (supported >> action) & 1 == 1
 

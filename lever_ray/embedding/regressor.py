@@ -24,7 +24,7 @@ class Predictor(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearPredictor:
     """``x @ coefficients + intercept``, with coefficients float64[D]."""
 

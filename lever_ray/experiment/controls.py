@@ -38,7 +38,7 @@ class Scratch:
     environment_steps: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Controls:
     """Controls of one layout and composite objective, shared by every cell that needs them.
 
@@ -95,7 +95,7 @@ def _scratch(layout: Layout, objective: str, gamma: float, plan: ExperimentPlan)
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SinglePolicies:
     """Every policy that a mode's pool offers, run alone on the composite objective.
 

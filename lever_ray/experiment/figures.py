@@ -136,9 +136,8 @@ def controls(summary: Iterable[Line], *, strategy: str | None = None, ranker: st
 def time_by_stage(summary: Iterable[Line]) -> Figure:
     """Time of every stage of a query beside the time to train from scratch, on a log scale.
 
-    Stages are marks rather than stacked bars: they span four orders of magnitude, and parts of a bar have no meaning
-    on a log scale. What is paid before a query, fetching the environment's policies and fitting a regressor, stands
-    outside the speed-up and is shown apart.
+    Stages are marks, not stacked bars: they span four orders of magnitude, and parts of a bar mean nothing on a log
+    scale. Fetching policies and fitting a regressor, paid before a query, stand outside the speed-up and are marked.
 
     Args:
         summary: lines of :func:`lever_ray.experiment.statistics.summarise`.
@@ -247,7 +246,7 @@ def _name_groups(axes: Axes, heads: dict[tuple[str, str], float]) -> None:
     left = -4.8 * max(len(label.get_text()) for label in axes.get_yticklabels())
     for (setup, mode), top in heads.items():
         text = axes.annotate(f"{setup} ({mode})", (0, top), (left, 0), ("axes fraction", "data"), "offset points")
-        text.set(verticalalignment="center", fontsize=8, fontweight="bold", color=plot.INK, in_layout=False)
+        text.set(va="center", size=8, weight="bold", color=plot.INK, backgroundcolor=plot.PAPER, in_layout=False)
 
 
 def _draw_stairs(axes: Axes, points: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         Raises:
             InvalidValue: the action is not 0, 1, 2 or 3, or the episode is over.
         """
-        if not 0 <= int(action) < ACTIONS:
+        if action not in range(ACTIONS):
             raise InvalidValue(f"action is {action}; use 0 right, 1 down, 2 left or 3 up")
         if self._over:
             raise InvalidValue("the episode is over; call reset() before the next step()")

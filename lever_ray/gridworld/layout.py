@@ -81,6 +81,7 @@ class Layout:
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        self._normalise()
         if self.size < 2:
             raise InvalidLayout(f"layout size is {self.size}; it must be at least 2")
         if len(self.golds) > MAX_GOLDS:
@@ -91,6 +92,16 @@ class Layout:
             if cell in seen:
                 raise InvalidLayout(f"{kind} at {cell} overlaps the {seen[cell]}; every cell may hold one thing")
             seen[cell] = kind
+
+    def _normalise(self) -> None:
+        """Cells become tuples of plain integers, so that equal layouts compare and hash alike."""
+        object.__setattr__(self, "size", _whole_number("size", self.size))
+        for name in ("start", "exit"):
+            object.__setattr__(self, name, _read_cell(name, getattr(self, name)))
+        for name in ("golds", "blocks", "hazards"):
+            object.__setattr__(self, name, _read_cells(name, getattr(self, name)))
+        if self.lever is not None:
+            object.__setattr__(self, "lever", _read_cell("lever", self.lever))
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: arrays built from them are built anew where the layout arrives."""
@@ -165,20 +176,13 @@ class Layout:
         Raises:
             InvalidLayout: a key is missing, a cell is not a pair of whole numbers, or a rule of the grid is broken.
         """
+        if not isinstance(data, Mapping):
+            raise InvalidLayout(f"layout is {data!r}; it must be a mapping with size, start and exit")
         missing = [key for key in ("size", "start", "exit") if key not in data]
         if missing:
             raise InvalidLayout(f"layout lacks {', '.join(missing)}; needed are size, start and exit")
-        lever = data.get("lever")
-        return cls(
-            size=_whole_number("size", data["size"]),
-            start=_read_cell("start", data["start"]),
-            exit=_read_cell("exit", data["exit"]),
-            golds=_read_cells("golds", data.get("golds", ())),
-            blocks=_read_cells("blocks", data.get("blocks", ())),
-            hazards=_read_cells("hazards", data.get("hazards", ())),
-            lever=None if lever is None else _read_cell("lever", lever),
-            name=str(data.get("name", "")),
-        )
+        given = {part.name: data[part.name] for part in fields(cls) if part.name in data}
+        return cls(**given | {"name": str(data.get("name", ""))})
 
     @classmethod
     def sample(cls, family: str | LayoutFamily, *, seed: int) -> Layout:
@@ -247,12 +251,12 @@ def _whole_number(what: str, value: Any) -> int:
 
 
 def _read_cell(what: str, value: Any) -> Cell:
-    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+    if not isinstance(value, tuple | list | np.ndarray) or len(value) != 2:
         raise InvalidLayout(f"{what} holds {value!r}; a cell is [row, column]")
     return _whole_number(what, value[0]), _whole_number(what, value[1])
 
 
 def _read_cells(what: str, values: Any) -> tuple[Cell, ...]:
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
+    if not isinstance(values, tuple | list | np.ndarray):
         raise InvalidLayout(f"{what} is {values!r}; it must be a list of [row, column]")
     return tuple(_read_cell(what, value) for value in values)

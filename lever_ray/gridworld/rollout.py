@@ -17,7 +17,7 @@ ENDS: tuple[str, ...] = ("exit", "hazard", "truncated")
 """How an episode can end in the environment."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollout:
     """One episode.
 
@@ -148,7 +148,7 @@ def rollout(
 
 
 def _read_q(layout: Layout, q: np.ndarray) -> np.ndarray:
-    table = np.asarray(q)
+    table = np.require(q, requirements=["C_CONTIGUOUS", "WRITEABLE"])
     if table.shape != (layout.states, ACTIONS):
         raise InvalidValue(f"q has shape {table.shape}; this layout needs ({layout.states}, {ACTIONS})")
     if np.isnan(table).any():

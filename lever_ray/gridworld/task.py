@@ -69,6 +69,11 @@ class Task(NamedTuple):
     rules: Rules
 
 
+def admits(layout: Layout, objective: Objective) -> bool:
+    """Whether the layout has what the objective is about: golds for gold, a lever for lever."""
+    return ("gold" not in objective or bool(layout.golds)) and ("lever" not in objective or layout.lever is not None)
+
+
 def make_task(layout: Layout, objective: Objective | str, *, shaping: float = 1.0) -> Task:
     """Compile ``layout`` under ``objective``; cached, so asking again costs nothing.
 

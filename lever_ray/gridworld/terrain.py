@@ -19,7 +19,7 @@ EXIT, HAZARD, LEVER, GOLD, BLOCK = 1, 2, 4, 8, 16
 
 
 class Terrain(NamedTuple):
-    """Read-only arrays of one layout, in the form that compiled kernels take.
+    """Arrays of one layout, not to be written to, in the form that compiled kernels take.
 
     Attributes:
         size: N.

@@ -270,6 +270,9 @@ def _snapshot(task: Task, episode: int, q: np.ndarray, visits: np.ndarray, sums:
 
 
 def _check(*, episodes: int, gamma: float, seed: int, snapshot_every: int, epsilon_decay: float | None) -> None:
+    for name, number in (("episodes", episodes), ("seed", seed), ("snapshot_every", snapshot_every)):
+        if not isinstance(number, int | np.integer):
+            raise InvalidValue(f"{name} is {number!r}; it must be a whole number")
     if episodes < 1:
         raise InvalidValue(f"episodes is {episodes}; at least 1 is needed")
     if not 0.0 <= gamma <= 1.0:

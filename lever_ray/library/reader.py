@@ -98,7 +98,7 @@ class LibraryReader(ABC):
         label: str | None = None,
     ) -> list[PolicyRecord]:
         """Full records of the policies that match every given filter, ordered by group and id."""
-        name = None if objective is None else Objective.of(objective).name
+        name = None if objective is None else Objective.of(objective).id
         wanted = [
             key
             for key in self.keys(environment)
@@ -106,7 +106,7 @@ class LibraryReader(ABC):
         ]
         records = [record for key in wanted for part in self._ask("records", key) for record in part]
         records.sort(
-            key=lambda record: (record.environment, record.objective.name, record.gamma, record.episodes, record.id)
+            key=lambda record: (record.environment, record.objective.id, record.gamma, record.episodes, record.id)
         )
         return [record for record in records if label in (None, record.label)]
 

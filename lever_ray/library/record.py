@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +21,22 @@ from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.learning.sarsa import TrainingRun
 
 
-@dataclass(frozen=True)
+def _text(value: object) -> str:
+    text = str(value)
+    if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InvalidValue(f"{text!r} is not valid Unicode text; write it without lone surrogates")
+    return text
+
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("environment", "description", "label", "algorithm"), _text),
+    **dict.fromkeys(("gamma", "total", "seconds"), float),
+    **dict.fromkeys(("episodes", "snapshot", "seed", "environment_steps"), int),
+}
+"""Fields that are stored as text, double or integer, whatever kind of number they are given as."""
+
+
+@dataclass(frozen=True, eq=False)
 class PolicyRecord:
     """One policy: a snapshot of a training run, or a Q-table from elsewhere.
 
@@ -68,6 +84,8 @@ class PolicyRecord:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", Objective.of(self.objective))
+        for name, kind in _PLAIN.items():
+            object.__setattr__(self, name, kind(getattr(self, name)))
         self._adopt("q", np.float32)
         self._adopt("visits", np.uint32)
         self._adopt("successors", np.int32)
@@ -75,8 +93,11 @@ class PolicyRecord:
             self._adopt("mean_rewards", np.float32)
         if not 0.0 <= self.gamma <= 1.0:
             raise InvalidValue(f"{self._who()}: gamma is {self.gamma}; it must lie in [0, 1]")
-        if not np.isfinite(self.q).all():
-            raise InvalidValue(f"{self._who()}: q holds NaN or infinite values; leave the policy out or retrain it")
+        for name, values in (("q", self.q), ("mean_rewards", self.mean_rewards)):
+            if values is not None and not np.isfinite(values).all():
+                raise InvalidValue(
+                    f"{self._who()}: {name} holds NaN or infinite values; leave the policy out or retrain it"
+                )
         self._check_successors()
 
     def _who(self) -> str:
@@ -88,7 +109,9 @@ class PolicyRecord:
             raise InvalidValue(
                 f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS})"
             )
-        object.__setattr__(self, name, np.ascontiguousarray(given, dtype))
+        adopted: np.ndarray = np.array(given, dtype, order="C")
+        adopted.setflags(write=False)
+        object.__setattr__(self, name, adopted)
 
     def _check_successors(self) -> None:
         seen = self.successors >= 0
@@ -148,7 +171,7 @@ def records_of(run: TrainingRun, *, environment: str, description: str) -> list[
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EnvironmentRecord:
     """What all policies of one environment share; stored once.
 

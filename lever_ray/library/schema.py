@@ -106,15 +106,20 @@ def read_manifest(path: Path) -> Manifest:
         files = content["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise LibraryError(f"{damaged} ({type(error).__name__}: {error}); {remedy}") from error
-    if not isinstance(version, int) or content.get("format") != _FORMAT:
+    if content.get("format") != _FORMAT:
         raise LibraryError(f"{file} is not the manifest of a lever-ray policy library; check the path")
+    if isinstance(version, bool) or not isinstance(version, int) or not isinstance(files, list) or version < 1:
+        raise LibraryError(f"{damaged} (schema version {version!r}, {type(files).__name__} of files); {remedy}")
     if version > SCHEMA_VERSION:
         raise LibraryError(
             f"library {path} has schema version {version}; this code reads up to {SCHEMA_VERSION}: upgrade lever-ray"
         )
-    if content.get("checksum") != _checksum(files):
+    if content.get("checksum") != _checksum(version, files):
         raise LibraryError(f"{damaged} (its checksum does not match); {remedy}")
-    return Manifest(tuple(_read_entry(path, entry) for entry in files))
+    entries = tuple(_read_entry(path, entry) for entry in files)
+    if len({entry.name for entry in entries}) < len(entries):
+        raise LibraryError(f"{damaged} (it lists a file twice); {remedy}")
+    return Manifest(entries)
 
 
 def _read_entry(path: Path, entry: Any) -> DataFile:
@@ -122,9 +127,10 @@ def _read_entry(path: Path, entry: Any) -> DataFile:
         file = DataFile(**entry)
     except TypeError as error:
         raise LibraryError(f"manifest of {path} has a malformed entry {entry!r}; restore it from a copy") from error
-    if Path(file.name).name != file.name or file.kind not in SCHEMAS:
+    sound = isinstance(file.name, str) and isinstance(file.kind, str) and isinstance(file.rows, int)
+    if not sound or Path(file.name).name != file.name or file.kind not in SCHEMAS:
         raise LibraryError(
-            f"manifest of {path} names file {file.name!r} of kind {file.kind!r}; such a library is not opened"
+            f"manifest of {path} names file {file.name!r} of kind {file.kind!r}; restore the manifest from a copy"
         )
     return file
 
@@ -132,12 +138,17 @@ def _read_entry(path: Path, entry: Any) -> DataFile:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically and durably."""
     files = [asdict(file) for file in manifest.files]
-    content = {"format": _FORMAT, "schema_version": SCHEMA_VERSION, "checksum": _checksum(files), "files": files}
+    content = {
+        "format": _FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "checksum": _checksum(SCHEMA_VERSION, files),
+        "files": files,
+    }
     write_atomically(path / MANIFEST, json.dumps(content, indent=1).encode())
 
 
-def _checksum(files: Any) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+def _checksum(version: int, files: Any) -> str:
+    return hashlib.sha256(json.dumps([version, files], sort_keys=True).encode()).hexdigest()
 
 
 def write_atomically(file: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from lever_ray.embedding.successor import embed, make_embedder
 from lever_ray.errors import LeverError, LibraryError
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.task import make_task
+from lever_ray.gridworld.task import admits, make_task
 from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.schema import POLICY_SCHEMA, DataFile, read_table
@@ -34,32 +34,36 @@ class GroupKey(NamedTuple):
     episodes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RankingRows:
     """Policies as a return regressor learns from them.
 
     Attributes:
         environments: str[P], environment of each policy.
+        ids: str[P], its id.
         x: float32[P, D], embeddings.
         y: float64[P], returns on the target objective.
     """
 
     environments: np.ndarray
+    ids: np.ndarray
     x: np.ndarray
     y: np.ndarray
 
     def without(self, environment: str) -> RankingRows:
         """The rows of all other environments."""
         kept = self.environments != environment
-        return RankingRows(self.environments[kept], self.x[kept], self.y[kept])
+        return self._taken(kept)
 
     @classmethod
     def merge(cls, parts: Sequence[RankingRows]) -> RankingRows:
-        """Concatenate and sort by environment; rows of one environment keep their order."""
-        environments = np.concatenate([part.environments for part in parts])
-        order = np.argsort(environments, kind="stable")
-        x, y = np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
-        return cls(environments[order], x[order], y[order])
+        """Concatenate and sort by environment and id."""
+        names = [part.name for part in fields(cls)]
+        whole = cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return whole._taken(np.lexsort((whole.ids, whole.environments)))
+
+    def _taken(self, rows: np.ndarray) -> RankingRows:
+        return RankingRows(self.environments[rows], self.ids[rows], self.x[rows], self.y[rows])
 
 
 class LibraryShard:
@@ -162,8 +166,11 @@ class LibraryShard:
             kind: embedding.
         """
         keys = [key for key in self.keys() if key.gamma == gamma and episodes in (None, key.episodes)]
-        parts = [self._ranking_rows(key, objective, kind) for key in keys]
+        parts = [self._ranking_rows(key, objective, kind) for key in keys if self._admits(key.environment, objective)]
         return RankingRows.merge(parts) if parts else None
+
+    def _admits(self, environment: str, objective: Objective | None) -> bool:
+        return objective is None or admits(self._environments[environment].layout, objective)
 
     def _ranking_rows(self, key: GroupKey, objective: Objective | None, kind: str) -> RankingRows:
         group = self._group(key)
@@ -173,7 +180,8 @@ class LibraryShard:
             task = make_task(self._environments[key.environment].layout, objective)
             y, _ = offline_returns(task, make_pool(group.q, group.support), _singles(group), SUM, True, True)
         known = np.isfinite(y)
-        return RankingRows(np.array([key.environment] * len(group))[known], self.embeddings(key, kind)[known], y[known])
+        environments = np.array([key.environment] * len(group))
+        return RankingRows(environments, np.array(group.ids), self.embeddings(key, kind), y)._taken(known)
 
     def _gather(self, column: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Array [n, *shape] of some rows of a list column; a view where the rows lie together."""
@@ -219,11 +227,11 @@ def _read_environment(row: dict[str, Any]) -> EnvironmentRecord:
 def _read_policy(row: dict[str, Any], environment: EnvironmentRecord) -> PolicyRecord:
     shape = (environment.layout.states, ACTIONS)
     visits = np.array(row["visits"], np.uint32).reshape(shape)
-    terms = row["objective"].split("-")
+    terms = row["objective"].partition("[")[0].split("-")
     rewards = row["mean_rewards"]
     return PolicyRecord(
         layout=environment.layout,
-        objective=Objective.of(row["objective"], weights=dict(zip(terms, row["weights"], strict=True))),
+        objective=Objective.of(terms, weights=dict(zip(terms, row["weights"], strict=True))),
         q=np.array(row["q"], np.float32).reshape(shape),
         visits=visits,
         successors=np.where(visits > 0, environment.successors, -1),

@@ -51,8 +51,14 @@ class PolicyLibrary(LibraryReader):
             )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise LibraryError(f"{folder} exists and is not an empty folder; choose another one")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_manifest(folder, Manifest())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LibraryError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
+        with write_lock(folder):
+            if (folder / MANIFEST).exists():
+                raise LibraryError(f"{folder} was made into a library by another process just now; open it")
+            write_manifest(folder, Manifest())
         return cls(folder, Manifest())
 
     @classmethod
@@ -94,7 +100,9 @@ class PolicyLibrary(LibraryReader):
         Raises:
             LibraryError: an environment's name is taken by another layout.
         """
-        given = {record.id: record for record in records}
+        given: dict[str, PolicyRecord] = {}
+        for record in records:
+            given.setdefault(record.id, record)
         with write_lock(self.path):
             current = PolicyLibrary.open(self.path)
             known = set(current._shard.ids()) if given else set()
@@ -145,7 +153,7 @@ def _environment_updates(library: PolicyLibrary, records: Sequence[PolicyRecord]
 def _policy_table(records: Sequence[PolicyRecord]) -> pa.Table:
     ordered = sorted(
         records,
-        key=lambda record: (record.environment, record.gamma, record.episodes, record.objective.name, record.id),
+        key=lambda record: (record.environment, record.gamma, record.episodes, record.objective.id, record.id),
     )
     plain = (
         "id",
@@ -162,7 +170,7 @@ def _policy_table(records: Sequence[PolicyRecord]) -> pa.Table:
         "total",
     )
     columns: dict[str, Any] = {name: [getattr(record, name) for record in ordered] for name in plain}
-    columns["objective"] = [record.objective.name for record in ordered]
+    columns["objective"] = [record.objective.id for record in ordered]
     columns["weights"] = [list(record.objective.weights) for record in ordered]
     for name in ("q", "support", "visits"):
         columns[name] = [getattr(record, name).ravel() for record in ordered]

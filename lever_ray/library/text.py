@@ -86,9 +86,7 @@ class WordLlamaEncoder:
             raise InvalidValue(f"texts is the string {texts!r}; give a sequence of strings, e.g. [{texts!r}]")
         for position, text in enumerate(texts):
             if not text.strip():
-                raise InvalidValue(
-                    f"text {position} is blank ({text!r}); a blank text has no embedding, leave it out"
-                )
+                raise InvalidValue(f"text {position} is blank ({text!r}); a blank text has no embedding, leave it out")
         if not texts:
             return np.empty((0, self.dimension), np.float32)
         pooled = np.asarray(_wordllama().embed(list(texts)), np.float32)

@@ -131,6 +131,11 @@ def fit(
         episodes=key.episodes,
         kind=settings.embedding,
     ).without(environment)
+    if len(rows.x) < 2:
+        raise LibraryError(
+            f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
+            f"the library has {len(rows.x)} such policies; add environments to it, or use ranker='offline-return'"
+        )
     return fit_regressor(rows.x, rows.y, model=settings.model, target=settings.target, kind=settings.embedding)
 
 

@@ -21,7 +21,7 @@ from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import rollout
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompositionResult:
     """A composed policy and how it came about.
 
