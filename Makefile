@@ -64,7 +64,10 @@ cluster: $(OK)  ## a Ray cluster of this machine alone: loopback sockets, token 
 	  echo "The cluster did not start; the end of $(CLUSTER)/log:"; tail -5 $(CLUSTER)/log; exit 1
 
 cluster-stop:  ## end the cluster that make cluster started
-	@pid=$$(cat $(CLUSTER)/pid 2>/dev/null) && kill -TERM -- -$$pid && rm -f $(CLUSTER)/pid && echo "Cluster ended." || echo "No cluster of make cluster runs."
+	@pid=$$(cat $(CLUSTER)/pid 2>/dev/null) && kill -0 -- -$$pid 2>/dev/null || { echo "No cluster of make cluster runs."; exit 0; }; \
+	  kill -TERM -- -$$pid; for _ in $$(seq 10); do kill -0 -- -$$pid 2>/dev/null || break; sleep 1; done; \
+	  kill -KILL -- -$$pid 2>/dev/null; rm -f $(CLUSTER)/pid; \
+	  grep -qsx '127.0.0.1:$(RAY_PORT)' /tmp/ray/ray_current_cluster && rm -f /tmp/ray/ray_current_cluster; echo "Cluster ended."
 
 submit: $(OK)  ## submit a job: make submit JOB=run_experiment ARGS="strategy.k=5"
 	@RAY_AUTH_TOKEN_PATH=$(CLUSTER)/token ray job submit --address http://127.0.0.1:$(DASHBOARD_PORT) --working-dir . \

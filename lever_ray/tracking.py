@@ -216,6 +216,30 @@ HEADLINES: tuple[str, ...] = (
     "tier",
 )
 """Columns of the summary table in the UI; the Parquet file has all."""
+PER_LAYOUT: tuple[str, ...] = (
+    *(f"return/{name}" for name in ("composed", "scratch", "optimum", "best_single", "random", "random_q")),
+    "quality/normalised",
+    "quality/ratio",
+    "regret",
+    "rank_correlation",
+    "coverage/library",
+    "coverage/on_policy",
+    *(f"ends/{end}" for end in ("exit", "hazard", "truncated")),
+    "candidates/evaluated",
+    *(f"seconds/{stage}" for stage in ("retrieve", "rank", "compose", "scratch")),
+    "speedup/seconds",
+    "environment_steps/saved",
+)
+"""Metrics with a value per layout (step = layout seed); of the others the mean is logged."""
+INTERVALS: tuple[str, ...] = (
+    *(f"return/{name}" for name in ("composed", "scratch", "best_single", "random_q")),
+    "quality/normalised",
+    "quality/over_controls",
+    "quality/ratio",
+    "regret",
+    "speedup/seconds",
+)
+"""Metrics whose 95% bootstrap interval is logged; the Parquet summary has all."""
 _PARENT_CURVES = {"quality": "quality/normalised", "speedup": "speedup/seconds", "regret": "regret"}
 
 
@@ -249,18 +273,13 @@ def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, t
 
 
 def _per_layout(cells: Sequence[Row]) -> list[tuple[str, float, int]]:
-    names = (*METRICS, *RATIOS)
-    return [(f"{name}", cell[name], cell["layout_seed"]) for cell in cells for name in names]
+    return [(name, cell[name], cell["layout_seed"]) for cell in cells for name in PER_LAYOUT]
 
 
 def _summarised(line: Row) -> list[tuple[str, float, int]]:
-    suffixes = ("mean", "ci_low", "ci_high")
-    values = {
-        f"{name}/{suffix}": line[name if suffix == "mean" else f"{name}/{suffix}"]
-        for name in (*METRICS, *RATIOS)
-        for suffix in suffixes
-    }
-    return [(name, value, 0) for name, value in values.items()]
+    means = [(f"{name}/mean", line[name], 0) for name in (*METRICS, *RATIOS)]
+    bounds = [(f"{name}/{bound}", line[f"{name}/{bound}"], 0) for name in INTERVALS for bound in ("ci_low", "ci_high")]
+    return means + bounds
 
 
 def _parent_curves(rows: Sequence[Row]) -> list[tuple[str, float, int]]:

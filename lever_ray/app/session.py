@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,22 +54,34 @@ class Session:
 
 @contextmanager
 def session(settings: Settings, *, tracked: bool = True) -> Iterator[Session]:
-    """Create the MLflow store, then start the executor; ends a cluster that it started."""
+    """Create the MLflow store and start the executor side by side; ends a cluster that it started."""
     console = make_console()
-    tracker = None
-    if tracked and settings.tracking.enabled:
-        with console.status("Opening the MLflow store"):
-            from lever_ray.tracking import Tracker
-
-            tracker = Tracker(settings.tracking)
-    if settings.cluster.executor == "serial":
-        yield Session(settings, console, SerialExecutor(), tracker)
-        return
-    with console.status("Starting Ray"):
-        from lever_ray.ray_execution import RayExecutor, connect, disconnect
-
-        connect(settings.cluster.address)
+    wants_tracker = tracked and settings.tracking.enabled
+    with console.status("Opening the MLflow store and starting Ray"), ThreadPoolExecutor(1) as aside:
+        opening = aside.submit(_open_tracker, settings) if wants_tracker else None
+        try:
+            executor = _start_executor(settings)
+        finally:
+            tracker = None if opening is None else opening.result()
     try:
-        yield Session(settings, console, RayExecutor(window=settings.cluster.window), tracker)
+        yield Session(settings, console, executor, tracker)
     finally:
-        disconnect()
+        if settings.cluster.executor == "ray":
+            from lever_ray.ray_execution import disconnect
+
+            disconnect()
+
+
+def _open_tracker(settings: Settings) -> Tracker:
+    from lever_ray.tracking import Tracker
+
+    return Tracker(settings.tracking)
+
+
+def _start_executor(settings: Settings) -> Executor:
+    if settings.cluster.executor == "serial":
+        return SerialExecutor()
+    from lever_ray.ray_execution import RayExecutor, connect
+
+    connect(settings.cluster.address)
+    return RayExecutor(window=settings.cluster.window)

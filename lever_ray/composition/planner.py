@@ -11,6 +11,38 @@ from lever_ray.gridworld.terrain import ACTIONS
 FULL_SUPPORT = np.uint8(15)
 
 
+@njit(cache=True)
+def _threshold(scores, count, width, spare):
+    """The ``width``-th highest of the first ``count`` scores, and how many equal ones are kept (quickselect)."""
+    if count <= width:
+        return -np.inf, 0
+    for index in range(count):
+        spare[index] = scores[index]
+    low, high, place = 0, count - 1, width - 1
+    while low < high:
+        pivot = spare[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while spare[left] > pivot:
+                left += 1
+            while spare[right] < pivot:
+                right -= 1
+            if left <= right:
+                spare[left], spare[right] = spare[right], spare[left]
+                left += 1
+                right -= 1
+        if place <= right:
+            high = right
+        elif place >= left:
+            low = left
+        else:
+            break
+    threshold, above = spare[place], 0
+    for index in range(count):
+        above += scores[index] > threshold
+    return threshold, width - above
+
+
 @njit(cache=True, nogil=True)
 def beam_search(task, support, width, gold_value, lever_value):
     """Best route found within the horizon.
@@ -32,18 +64,11 @@ def beam_search(task, support, width, gold_value, lever_value):
     horizon, table_size = rules.horizon, 1
     while table_size < 8 * width:
         table_size *= 2
-    states, golds, levers = (
-        np.empty((2, ACTIONS * width), np.int32),
-        np.empty((2, ACTIONS * width), np.uint64),
-        np.empty((2, ACTIONS * width), np.uint8),
-    )
-    nearest, totals = np.empty((2, ACTIONS * width), np.int32), np.empty((2, ACTIONS * width))
+    room = ACTIONS * width
+    states, golds, levers = np.empty((2, room), np.int64), np.empty((2, room), np.uint64), np.empty((2, room), np.int64)
+    nearest, totals = np.empty((2, room), np.int64), np.empty((2, room))
     parents, taken = np.empty((horizon, width), np.int32), np.empty((horizon, width), np.int8)
-    origin, action_of, scores = (
-        np.empty(ACTIONS * width, np.int32),
-        np.empty(ACTIONS * width, np.int8),
-        np.empty(ACTIONS * width),
-    )
+    origin, action_of, scores, spare = np.empty(room, np.int32), np.empty(room, np.int8), np.empty(room), np.empty(room)
     owner, stamp = np.empty(table_size, np.int32), np.full(table_size, -1, np.int32)
     states[0, 0], golds[0, 0], levers[0, 0], totals[0, 0] = rules.start, rules.all_golds, 0, 0.0
     nearest[0, 0] = nearest_gold(near, rules.start, rules.all_golds)
@@ -87,10 +112,15 @@ def beam_search(task, support, width, gold_value, lever_value):
                 scores[place] = total - gold_value * popcount(left) + lever_value * lever
         if grown == 0:
             break
-        kept = np.argsort(-scores[:grown], kind="mergesort")[:width] if grown > width else np.arange(grown)
-        count = len(kept)
-        for rank in range(count):
-            place = kept[rank]
+        threshold, ties = _threshold(scores, grown, width, spare)
+        count = 0
+        for place in range(grown):
+            if scores[place] < threshold or (scores[place] == threshold and ties == 0):
+                continue
+            if scores[place] == threshold:
+                ties -= 1
+            rank = count
+            count += 1
             states[0, rank], golds[0, rank], levers[0, rank] = states[1, place], golds[1, place], levers[1, place]
             nearest[0, rank], totals[0, rank] = nearest[1, place], totals[1, place]
             parents[time, rank], taken[time, rank] = origin[place], action_of[place]

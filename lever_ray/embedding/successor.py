@@ -186,7 +186,7 @@ def psi_exact(embedder, pool, mixtures, operator, masked):
             owners[:] = -1
             filled = 0
         for canonical in range(len(cells)):
-            state, golds, lever = cells[canonical], starting_golds[canonical], starting_levers[canonical]
+            state, golds, lever = np.int64(cells[canonical]), starting_golds[canonical], starting_levers[canonical]
             base = canonical * states
             time, first, period, scale = 0, 0, 0, 1.0
             while True:
@@ -220,17 +220,19 @@ def psi_exact(embedder, pool, mixtures, operator, masked):
                 if target < 0:
                     ends[2] += powers[time]
                     break
-                state = target
+                state = np.int64(target)
                 time += 1
                 if events[state] & GOLD:
                     golds &= ~(np.uint64(1) << np.uint64(events[state] >> 8))
                 if events[state] & LEVER:
                     lever = 1
         _fixed_features(occupancy, lever_off, fixed, total)
-        total[NEAREST : NEAREST + _ROW_HEAD] = gold_total[:_ROW_HEAD]
-        total[FIRST_GOLD_SLOT : FIRST_GOLD_SLOT + width - _ROW_HEAD] = gold_total[_ROW_HEAD:]
-        result[index, :FEATURES] = total / len(cells)
-        result[index, FEATURES:] = ends / len(cells)
+        for column in range(width):
+            total[NEAREST + column if column < _ROW_HEAD else FIRST_GOLD_SLOT + column - _ROW_HEAD] = gold_total[column]
+        for feature in range(FEATURES):
+            result[index, feature] = total[feature] / len(cells)
+        for end in range(3):
+            result[index, FEATURES + end] = ends[end] / len(cells)
     return result
 
 
@@ -260,7 +262,7 @@ def occupancies(moves, events, pool, cells, mixtures, operator, masked):
         begins = np.empty(len(cells) + 1, np.int32)
         walks = 0
         for canonical in range(len(cells)):
-            state = cells[canonical]
+            state = int(cells[canonical])
             mass[state] += 1.0 / len(cells)
             begins[walks] = met
             while state >= 0 and walk[state] < 0:

@@ -64,8 +64,10 @@ class Interval:
 
 
 def resamples(layouts: int, *, count: int, seed: int = 0) -> np.ndarray:
-    """int64[count, layouts]: indices drawn with replacement; shared by every cell so that cells stay paired."""
-    return np.random.default_rng(seed).integers(0, layouts, size=(count, layouts))
+    """float64[count, layouts]: how often each layout is drawn; shared by every cell so that cells stay paired."""
+    drawn = np.random.default_rng(seed).integers(0, layouts, size=(count, layouts))
+    flat = drawn + layouts * np.arange(count)[:, None]
+    return np.bincount(flat.ravel(), minlength=count * layouts).reshape(count, layouts).astype(np.float64)
 
 
 def interval(values: np.ndarray, draws: np.ndarray) -> Interval:
@@ -73,23 +75,18 @@ def interval(values: np.ndarray, draws: np.ndarray) -> Interval:
 
     Args:
         values: float64[L], one per layout.
-        draws: int64[B, L], see :func:`resamples`.
+        draws: float64[B, L], see :func:`resamples`.
     """
-    drawn = values[draws]
-    known = ~np.isnan(drawn)
-    means = np.divide(
-        np.where(known, drawn, 0).sum(axis=1),
-        known.sum(axis=1),
-        out=np.full(len(drawn), np.nan),
-        where=known.any(axis=1),
-    )
+    known = ~np.isnan(values)
+    weight = draws @ known
+    means = np.divide(draws @ np.where(known, values, 0), weight, out=np.full(len(draws), np.nan), where=weight > 0)
     return _percentiles(_mean(values), means)
 
 
 def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.ndarray) -> Interval:
     """Ratio of sums over layouts and its percentile bootstrap interval; NaN where a denominator is not positive."""
-    below = denominator[draws].sum(axis=1)
-    ratios = np.divide(numerator[draws].sum(axis=1), below, out=np.full(len(below), np.nan), where=below > 0)
+    below = draws @ denominator
+    ratios = np.divide(draws @ numerator, below, out=np.full(len(below), np.nan), where=below > 0)
     total = float(denominator.sum())
     return _percentiles(float(numerator.sum()) / total if total > 0 else math.nan, ratios)
 

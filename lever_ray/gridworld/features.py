@@ -114,16 +114,19 @@ def _hazards(cells: np.ndarray, layout: Layout) -> np.ndarray:
 @njit(cache=True)
 def fill_features(tables, state, golds, lever, out):
     """Write phi(state, golds, lever) into ``out``, float[70]."""
-    out[:] = tables.fixed[state]
+    for feature in range(FEATURES):
+        out[feature] = tables.fixed[state, feature]
     if lever:
-        out[LEVER_VECTOR : LEVER_VECTOR + 3] = 0.0
+        for axis in range(3):
+            out[LEVER_VECTOR + axis] = 0.0
         out[LEVER_ON] = 1.0
     if golds == 0:
         return
     out[GOLDS_LEFT] = popcount(golds)
     for gold in tables.nearest[state]:
         if (golds >> np.uint64(gold)) & np.uint64(1):
-            out[NEAREST : NEAREST + 3] = tables.gold_vector[state, gold]
+            for axis in range(3):
+                out[NEAREST + axis] = tables.gold_vector[state, gold, axis]
             break
     slot = FIRST_GOLD_SLOT
     for gold in tables.ordered[state]:

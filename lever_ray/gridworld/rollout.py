@@ -81,7 +81,7 @@ def play(task, actions, tabular, states, rewards):
     time = 0
     states[0] = state
     while time < limit:
-        action = actions[state] if tabular else actions[time]
+        action = np.int64(actions[state] if tabular else actions[time])
         state, golds, lever, nearest, reward, event = step(
             moves, events, tabulated, near, rules, state, golds, lever, nearest, action
         )

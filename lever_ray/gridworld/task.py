@@ -184,7 +184,7 @@ def nearest_gold(near, state, golds):
     while entry >= 0 and not (golds >> np.uint64(entry & 255)) & np.uint64(1):
         position += 1
         entry = near[state, position]
-    return entry >> 8
+    return np.int64(entry) >> 8
 
 
 @njit(cache=True)
@@ -207,8 +207,8 @@ def step(moves, events, tabulated, near, rules, state, golds, lever, nearest, ac
         ``(state, golds, lever, nearest, reward, event)`` after the move; ``event & TERMINAL`` says that it ended.
     """
     move = ACTIONS * state + action
-    current = moves[move]
-    event = events[current]
+    current = np.int64(moves[move])
+    event = np.int64(events[current])
     reward = 0.0
     if event & LEVER and lever == 0:
         lever = 1

@@ -192,14 +192,3 @@ class EnvironmentRecord:
         """Draw the canonical states and put the record together."""
         events = make_task(layout, "path").events
         return cls(name, layout, successors, canonical_states(layout, successors, events))
-
-    def to_row(self) -> dict[str, Any]:
-        """One row of an environments file."""
-        return {
-            "name": self.name,
-            "layout": json.dumps(self.layout.to_dict()),
-            "successors": self.successors.ravel(),
-            "canonical_cells": self.canonical.cells,
-            "canonical_golds": self.canonical.golds,
-            "canonical_levers": self.canonical.levers,
-        }

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from lever_ray.composition.groups import PolicyGroup
-from lever_ray.embedding.canonical import CanonicalStates
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.successor import embed, make_embedder
-from lever_ray.errors import LeverError, LibraryError
-from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import admits, make_task
 from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
-from lever_ray.library.schema import POLICY_SCHEMA, DataFile, read_table
+from lever_ray.library.rows import read_environments, read_policies, read_policy
+from lever_ray.library.schema import POLICY_SCHEMA, DataFile
 
 
 class GroupKey(NamedTuple):
@@ -85,7 +82,8 @@ class LibraryShard:
 
     @cached_property
     def _table(self) -> pa.Table:
-        tables = [_checked_policies(self._path, file) for file in self._policy_files]
+        sizes = {name: record.layout.states for name, record in self._environments.items()}
+        tables = [read_policies(self._path, file, sizes) for file in self._policy_files]
         return pa.concat_tables(tables) if tables else POLICY_SCHEMA.empty_table()
 
     @cached_property
@@ -99,8 +97,7 @@ class LibraryShard:
 
     @cached_property
     def _environments(self) -> dict[str, EnvironmentRecord]:
-        rows = [row for file in self._environment_files for row in read_table(self._path, file).to_pylist()]
-        return {row["name"]: _read_environment(row) for row in rows}
+        return read_environments(self._path, self._environment_files)
 
     def count(self) -> int:
         """How many policies the shard holds."""
@@ -143,7 +140,7 @@ class LibraryShard:
         """The shard's members of one group as full records."""
         rows = self._rows.get(key, np.array([], int))
         environment = self._environments[key.environment]
-        return [_read_policy(row, environment) for row in self._table.take(rows).to_pylist()]
+        return [read_policy(row, environment) for row in self._table.take(rows).to_pylist()]
 
     def embeddings(self, key: GroupKey, kind: str) -> np.ndarray:
         """float32[n, D]: embeddings of a group's members; computed once."""
@@ -194,62 +191,3 @@ class LibraryShard:
 
 def _singles(group: PolicyGroup) -> np.ndarray:
     return np.arange(len(group), dtype=np.int32)[:, None]
-
-
-def _checked_policies(path: Path, file: DataFile) -> pa.Table:
-    table = read_table(path, file)
-    values = table["q"].combine_chunks().flatten().to_numpy()
-    if not np.isfinite(values).all():
-        bad = [row["id"] for row in table.select(["id", "q"]).to_pylist() if not np.isfinite(row["q"]).all()]
-        raise LibraryError(
-            f"policies {bad[:3]} in {path / file.name} hold NaN or infinite Q-values; "
-            "delete those policies or build the library again"
-        )
-    return table
-
-
-def _read_environment(row: dict[str, Any]) -> EnvironmentRecord:
-    try:
-        layout = Layout.from_dict(json.loads(row["layout"]))
-    except (ValueError, LeverError) as error:
-        raise LibraryError(
-            f"environment {row['name']!r} has a layout that cannot be read ({error}); build the library again"
-        ) from error
-    canonical = CanonicalStates(
-        np.array(row["canonical_cells"], np.int32),
-        np.array(row["canonical_golds"], np.uint64),
-        np.array(row["canonical_levers"], np.uint8),
-    )
-    successors = np.array(row["successors"], np.int32).reshape(layout.states, ACTIONS)
-    return EnvironmentRecord(row["name"], layout, successors, canonical)
-
-
-def _read_policy(row: dict[str, Any], environment: EnvironmentRecord) -> PolicyRecord:
-    shape = (environment.layout.states, ACTIONS)
-    visits = np.array(row["visits"], np.uint32).reshape(shape)
-    terms = row["objective"].partition("[")[0].split("-")
-    rewards = row["mean_rewards"]
-    return PolicyRecord(
-        layout=environment.layout,
-        objective=Objective.of(terms, weights=dict(zip(terms, row["weights"], strict=True))),
-        q=np.array(row["q"], np.float32).reshape(shape),
-        visits=visits,
-        successors=np.where(visits > 0, environment.successors, -1),
-        mean_rewards=None if rewards is None else np.array(rewards, np.float32).reshape(shape),
-        **{
-            name: row[name]
-            for name in (
-                "environment",
-                "description",
-                "label",
-                "gamma",
-                "algorithm",
-                "episodes",
-                "snapshot",
-                "seed",
-                "environment_steps",
-                "seconds",
-                "total",
-            )
-        },
-    )

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.rows import environment_table, policy_table
 from lever_ray.library.schema import (
-    ENVIRONMENT_SCHEMA,
     MANIFEST,
-    POLICY_SCHEMA,
     Manifest,
     read_manifest,
     read_table,
@@ -109,9 +107,9 @@ class PolicyLibrary(LibraryReader):
             new = [record for identity, record in given.items() if identity not in known]
             environments = _environment_updates(current, new)
             if new:
-                entries = [write_table(self.path, "policies", _policy_table(new))]
+                entries = [write_table(self.path, "policies", policy_table(new))]
                 if environments:
-                    entries.append(write_table(self.path, "environments", _environment_table(environments)))
+                    entries.append(write_table(self.path, "environments", environment_table(environments)))
                 current._manifest = Manifest((*current._manifest.files, *entries))
                 write_manifest(self.path, current._manifest)
         self._manifest = current._manifest
@@ -148,39 +146,3 @@ def _environment_updates(library: PolicyLibrary, records: Sequence[PolicyRecord]
         elif (union > held.successors).any():
             updates.append(EnvironmentRecord(name, layout, np.maximum(union, held.successors), held.canonical))
     return updates
-
-
-def _policy_table(records: Sequence[PolicyRecord]) -> pa.Table:
-    ordered = sorted(
-        records,
-        key=lambda record: (record.environment, record.gamma, record.episodes, record.objective.id, record.id),
-    )
-    plain = (
-        "id",
-        "environment",
-        "description",
-        "label",
-        "gamma",
-        "algorithm",
-        "episodes",
-        "snapshot",
-        "seed",
-        "environment_steps",
-        "seconds",
-        "total",
-    )
-    columns: dict[str, Any] = {name: [getattr(record, name) for record in ordered] for name in plain}
-    columns["objective"] = [record.objective.id for record in ordered]
-    columns["weights"] = [list(record.objective.weights) for record in ordered]
-    for name in ("q", "support", "visits"):
-        columns[name] = [getattr(record, name).ravel() for record in ordered]
-    columns["mean_rewards"] = [
-        None if record.mean_rewards is None else record.mean_rewards.ravel() for record in ordered
-    ]
-    return pa.table(
-        {field.name: pa.array(columns[field.name], field.type) for field in POLICY_SCHEMA}, schema=POLICY_SCHEMA
-    )
-
-
-def _environment_table(environments: Sequence[EnvironmentRecord]) -> pa.Table:
-    return pa.Table.from_pylist([environment.to_row() for environment in environments], schema=ENVIRONMENT_SCHEMA)

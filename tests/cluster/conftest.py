@@ -1,1 +1,0 @@
-"""Clusters of this machine alone; started on demand, never automatically."""
