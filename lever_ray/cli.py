@@ -105,10 +105,13 @@ def compose(arguments: argparse.Namespace) -> int:
     from lever_ray.library.store import PolicyLibrary
     from lever_ray.query.compose import compose
 
-    library = PolicyLibrary.open(library_path(load_settings(arguments.overrides).library))
+    query, overrides = arguments.query, arguments.overrides
+    if query is not None and "=" in query and " " not in query:  # an override where the query was left out
+        query, overrides = None, [query, *overrides]
+    library = PolicyLibrary.open(library_path(load_settings(overrides).library))
     result = compose(
         library,
-        arguments.query,
+        query,
         environment=arguments.environment,
         objective=arguments.objective,
         groups=arguments.groups,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class LeverError(Exception):
@@ -41,6 +44,27 @@ def _restore_unknown_name(kind: str, name: object, known: tuple[str, ...], messa
     error = UnknownName(kind, name, known)
     error.args = (message,)
     return error
+
+
+def check_known(kind: str, name: object, known: Iterable[str]) -> None:
+    """Refuse a name that is not among the known ones.
+
+    Raises:
+        UnknownName: see there.
+    """
+    names = tuple(known)
+    if name not in names:
+        raise UnknownName(kind, name, names)
+
+
+def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """What is known under a name.
+
+    Raises:
+        UnknownName: see there.
+    """
+    check_known(kind, name, known)
+    return known[name]
 
 
 class InvalidLayout(InvalidValue):

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lever_ray.composition.search import STRATEGIES, Strategy
 from lever_ray.config import TuningSettings
-from lever_ray.errors import InvalidValue, SettingsError, UnknownName
+from lever_ray.errors import InvalidValue, SettingsError, check_known
 from lever_ray.executor import Executor
 from lever_ray.experiment.trial import Choice, Problem, TrialResult, try_choice
 from lever_ray.library.reader import LibraryReader
@@ -63,14 +63,12 @@ def check_tuning(settings: TuningSettings) -> None:
         raise InvalidValue(f"tuning.trials is {settings.trials}; at least 1 is needed")
     if settings.k_max < 1:
         raise InvalidValue(f"tuning.k_max is {settings.k_max}; at least 1 is needed")
-    if settings.sampler not in SAMPLERS:
-        raise UnknownName("sampler", settings.sampler, SAMPLERS)
+    check_known("sampler", settings.sampler, SAMPLERS)
     for name in ("strategies", "operators", "rankers"):
         if not getattr(settings, name):
             raise InvalidValue(f"tuning.{name} is empty; the search space needs at least one choice")
     for strategy in settings.strategies:
-        if strategy not in STRATEGIES:
-            raise UnknownName("strategy", strategy, STRATEGIES)
+        check_known("strategy", strategy, STRATEGIES)
     for operator in settings.operators:
         for ranker in settings.rankers:
             Choice(Strategy(settings.strategies[0]), operator, ranker)

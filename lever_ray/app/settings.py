@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lever_ray.config import Settings, home
-from lever_ray.errors import InvalidValue, SettingsError, UnknownName
+from lever_ray.errors import InvalidValue, SettingsError, UnknownName, check_known
 from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import check_settings
@@ -63,8 +63,7 @@ def _check_key(override: str) -> None:
     folder = conf_folder() / key
     if folder.is_dir():
         options = sorted(file.stem for file in folder.glob("*.yaml"))
-        if value not in options:
-            raise UnknownName(f"option of {key}", value, options)
+        check_known(f"option of {key}", value, options)
     elif key not in set(_keys(Settings)) and "[" not in key:
         group = key.partition(".")[0]
         near = [name for name in _keys(Settings) if name.startswith(f"{group}.")]
@@ -100,8 +99,7 @@ def check(settings: Settings) -> None:
     """
     if settings.seeds < 0:
         raise InvalidValue(f"seeds is {settings.seeds}; at least 1 layout is needed")
-    if settings.cluster.executor not in EXECUTORS:
-        raise UnknownName("executor", settings.cluster.executor, EXECUTORS)
+    check_known("executor", settings.cluster.executor, EXECUTORS)
     check_settings(settings.library)
     check_tuning(settings.tuning)
     Setup.of(settings.tuning.setup.mode, settings.tuning.setup.objective)

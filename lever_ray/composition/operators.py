@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lever_ray.embedding.offline import MAX, SUM
-from lever_ray.errors import UnknownName
+from lever_ray.errors import check_known, look_up
 
 SUPPORT_RULES: tuple[str, ...] = ("mask", "ignore")
 """Whether actions that no member of a candidate ever took are excluded."""
@@ -44,10 +44,7 @@ def composition_operator(name: str) -> Operator:
     Raises:
         UnknownName: naming the known operators and the nearest match.
     """
-    try:
-        return OPERATORS[name]
-    except KeyError:
-        raise UnknownName("operator", name, OPERATORS) from None
+    return look_up("operator", name, OPERATORS)
 
 
 def is_masked(support: str) -> bool:
@@ -56,6 +53,5 @@ def is_masked(support: str) -> bool:
     Raises:
         UnknownName: the rule is neither ``mask`` nor ``ignore``.
     """
-    if support not in SUPPORT_RULES:
-        raise UnknownName("support rule", support, SUPPORT_RULES)
+    check_known("support rule", support, SUPPORT_RULES)
     return support == "mask"

@@ -9,7 +9,7 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.rankers import Scores
-from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.errors import InvalidValue, check_known
 
 STRATEGIES: tuple[str, ...] = ("targeted", "hybrid", "exhaustive")
 """``targeted``: the best-scored policy of every group; ``hybrid``: the product of the k best; ``exhaustive``: all."""
@@ -37,8 +37,7 @@ class Strategy:
     k: int = 3
 
     def __post_init__(self) -> None:
-        if self.name not in STRATEGIES:
-            raise UnknownName("strategy", self.name, STRATEGIES)
+        check_known("strategy", self.name, STRATEGIES)
         if not isinstance(self.k, int | np.integer) or self.k < 1:
             raise InvalidValue(f"k is {self.k}; a whole number of members per group, at least 1, is needed")
 
@@ -74,16 +73,17 @@ class SearchResult:
     scores: Scores
 
 
-def search(strategy: Strategy, space: CandidateSpace, evaluate: Evaluate) -> SearchResult:
+def search(strategy: Strategy, space: CandidateSpace, evaluate: Evaluate, *, batch: int = BATCH) -> SearchResult:
     """Evaluate the candidates that a strategy names and choose the best, the first on a tie.
 
     Args:
         strategy: which candidates.
         space: the groups.
         evaluate: scores blocks of mixtures.
+        batch: candidates per block; the result does not depend on it.
     """
     shortlists = _shortlists(strategy, space, evaluate)
-    blocks = list(product_blocks([len(shortlist) for shortlist in shortlists]))
+    blocks = list(product_blocks([len(shortlist) for shortlist in shortlists], batch=batch))
     chosen = [
         np.stack([shortlist[block[:, axis]] for axis, shortlist in enumerate(shortlists)], axis=1) for block in blocks
     ]

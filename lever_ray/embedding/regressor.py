@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.errors import InvalidValue, check_known
 
 MODELS: tuple[str, ...] = ("ridge", "hist-gradient-boosting")
 """``ridge`` is the default; ``hist-gradient-boosting`` has the published settings."""
@@ -26,14 +26,18 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LinearPredictor:
-    """``x @ coefficients + intercept``, with coefficients float64[D]."""
+    """``x @ coefficients + intercept``, with coefficients float64[D].
+
+    Summed row by row: a matrix product rounds differently with the number of rows, and predictions must not depend on
+    how candidates are batched.
+    """
 
     coefficients: np.ndarray
     intercept: float
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """See :class:`Predictor`."""
-        return np.asarray(x @ self.coefficients + self.intercept, np.float64)
+        return np.einsum("kd,d->k", x.astype(np.float64), self.coefficients) + self.intercept
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,7 @@ def fit_regressor(
         UnknownName: the model is not known.
         InvalidValue: there are fewer than two policies to learn from.
     """
-    if model not in MODELS:
-        raise UnknownName("regressor model", model, MODELS)
+    check_known("regressor model", model, MODELS)
     if len(x) < 2:
         raise InvalidValue(
             f"a return regressor needs at least 2 policies of other environments at the same gamma, and the library "

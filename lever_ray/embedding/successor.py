@@ -14,7 +14,7 @@ from numba import njit
 
 from lever_ray.embedding.canonical import CanonicalStates
 from lever_ray.embedding.offline import SUM, Pool, greedy
-from lever_ray.errors import UnknownName
+from lever_ray.errors import check_known
 from lever_ray.gridworld.features import (
     FEATURES,
     FIRST_GOLD_SLOT,
@@ -90,8 +90,7 @@ def embed(
     Raises:
         UnknownName: no embedding has that name.
     """
-    if kind not in KINDS:
-        raise UnknownName("embedding", kind, KINDS)
+    check_known("embedding", kind, KINDS)
     if kind == "psi":
         return psi_exact(embedder, pool, mixtures, operator, masked)
     return _psi_static(embedder, pool, mixtures, operator, masked)

@@ -12,7 +12,7 @@ from lever_ray.composition.search import Strategy
 from lever_ray.config import ExperimentSettings, LibrarySettings, StrategySettings
 from lever_ray.embedding.regressor import MODELS, TARGETS
 from lever_ray.embedding.successor import KINDS
-from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.errors import InvalidValue, UnknownName, check_known
 from lever_ray.gridworld.objective import TERMS, Objective
 from lever_ray.query.compose import RegressorSettings
 
@@ -48,8 +48,7 @@ class Setup:
             UnknownName: the mode or an objective term is not known.
             UncoveredObjective: the pool has no exact cover.
         """
-        if mode not in POOLS:
-            raise UnknownName("mode", mode, POOLS)
+        check_known("mode", mode, POOLS)
         wanted = Objective.of(objective)
         pool = tuple(name for name in POOLS[mode] if name != wanted.name)
         return cls(mode, wanted.name, cover(wanted, pool), pool)
@@ -105,10 +104,10 @@ def make_plan(
             raise InvalidValue(f"experiment.{name} is empty; name at least one")
     if experiment.random_rollouts < 1 or experiment.bootstrap < 1:
         raise InvalidValue("experiment.random_rollouts and experiment.bootstrap must be at least 1")
-    _check_known("ranker", experiment.rankers, RANKERS)
-    _check_known("regressor model", [experiment.regressor_model], MODELS)
-    _check_known("regressor target", [experiment.regressor_target], TARGETS)
-    _check_known("embedding", [experiment.embedding], KINDS)
+    _check_all_known("ranker", experiment.rankers, RANKERS)
+    _check_all_known("regressor model", [experiment.regressor_model], MODELS)
+    _check_all_known("regressor target", [experiment.regressor_target], TARGETS)
+    _check_all_known("embedding", [experiment.embedding], KINDS)
     composition_operator(experiment.operator)
     is_masked(experiment.support)
     setups = tuple(Setup.of(setup.mode, setup.objective) for setup in experiment.setups)
@@ -136,7 +135,7 @@ def make_plan(
     )
 
 
-def _check_known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+def _check_all_known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise UnknownName(kind, name, known)

@@ -11,7 +11,7 @@ from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.optimum import optimum
 from lever_ray.composition.rankers import RANKERS
 from lever_ray.composition.search import Strategy
-from lever_ray.errors import UnknownName
+from lever_ray.errors import check_known
 from lever_ray.experiment.plan import Setup
 from lever_ray.gridworld.rollout import random_return, rollout
 from lever_ray.library.reader import FetchedEnvironment, LibraryReader
@@ -38,8 +38,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         composition_operator(self.operator)
-        if self.ranker not in RANKERS:
-            raise UnknownName("ranker", self.ranker, RANKERS)
+        check_known("ranker", self.ranker, RANKERS)
 
     @property
     def label(self) -> str:

@@ -116,6 +116,12 @@ def _as_pixels(text: str) -> np.ndarray:
 
 
 def register() -> None:
-    """Make ``gymnasium.make("lever_ray/GridWorld-v0", layout=..., objective=...)`` work; idempotent."""
+    """Make ``gymnasium.make("lever_ray/GridWorld-v0", layout=..., objective=...)`` work.
+
+    Gymnasium calls it as a plugin of an installed package, and this module when it is imported; idempotent.
+    """
     if ENVIRONMENT_ID not in gymnasium.registry:
         gymnasium.register(id=ENVIRONMENT_ID, entry_point="lever_ray.gridworld.env:GridWorld")
+
+
+register()

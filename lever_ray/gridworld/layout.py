@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lever_ray.errors import InvalidLayout, InvalidValue, UnknownName
+from lever_ray.errors import InvalidLayout, InvalidValue, look_up
 from lever_ray.gridworld.terrain import Terrain, build_terrain
 
 Cell = tuple[int, int]
@@ -49,10 +49,7 @@ def layout_family(name: str) -> LayoutFamily:
     Raises:
         UnknownName: naming the known families and the nearest match.
     """
-    try:
-        return FAMILIES[name]
-    except KeyError:
-        raise UnknownName("layout family", name, FAMILIES) from None
+    return look_up("layout family", name, FAMILIES)
 
 
 @dataclass(frozen=True)

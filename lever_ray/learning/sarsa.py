@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 from numba import njit
 
-from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.errors import InvalidValue, look_up
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import greedy_actions, play
@@ -47,10 +47,7 @@ def training_budget(name: str) -> Budget:
     Raises:
         UnknownName: naming the known budgets.
     """
-    try:
-        return BUDGETS[name]
-    except KeyError:
-        raise UnknownName("training budget", name, BUDGETS) from None
+    return look_up("training budget", name, BUDGETS)
 
 
 @dataclass(frozen=True, eq=False)

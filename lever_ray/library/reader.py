@@ -13,7 +13,7 @@ import numpy as np
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.regressor import TARGETS
 from lever_ray.embedding.successor import KINDS
-from lever_ray.errors import LibraryError, UnknownName
+from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.shard import GroupKey, RankingRows
@@ -132,10 +132,8 @@ class LibraryReader(ABC):
             UnknownName: target or kind is not known.
             LibraryError: no policy has that gamma.
         """
-        if target not in TARGETS:
-            raise UnknownName("regressor target", target, TARGETS)
-        if kind not in KINDS:
-            raise UnknownName("embedding", kind, KINDS)
+        check_known("regressor target", target, TARGETS)
+        check_known("embedding", kind, KINDS)
         relabel = Objective.of(objective) if target == "composite" else None
         question = (relabel, gamma, episodes, kind)
         if question not in self._known_ranking_rows:

@@ -13,7 +13,7 @@ from lever_ray.composition.coverage import Coverage, route_coverage
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import Operator, is_masked
 from lever_ray.composition.rankers import Ranker, Scores
-from lever_ray.composition.search import SearchResult, Strategy, search
+from lever_ray.composition.search import BATCH, SearchResult, Strategy, search
 from lever_ray.embedding.offline import mixture_table
 from lever_ray.executor import Executor, in_order
 from lever_ray.gridworld.layout import Layout
@@ -97,6 +97,7 @@ class Composer:
         ranker: what predicts returns.
         support: ``mask`` or ``ignore``.
         executor: where blocks of candidates are scored; in this process if None.
+        batch: candidates per block; results do not depend on it.
     """
 
     strategy: Strategy
@@ -104,6 +105,7 @@ class Composer:
     ranker: Ranker
     support: str = "mask"
     executor: Executor | None = None
+    batch: int = BATCH
 
     def compose(
         self,
@@ -124,7 +126,7 @@ class Composer:
         begun = perf_counter()
         space = CandidateSpace.of(groups, weights=weights)
         retrieved = perf_counter()
-        found = search(self.strategy, space, lambda blocks: self._evaluate(space, masked, blocks))
+        found = search(self.strategy, space, lambda blocks: self._evaluate(space, masked, blocks), batch=self.batch)
         ranked = perf_counter()
         members = space.mixtures(np.array([found.candidate]))[0]
         q = mixture_table(space.pool.q, space.pool.support, members, self.operator.code, masked)

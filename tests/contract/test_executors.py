@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lever_ray.composition.operators import composition_operator
+from lever_ray.composition.search import Strategy
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import Executor, SerialExecutor, in_order
 from lever_ray.experiment.plan import make_plan
 from lever_ray.experiment.run import run_experiment
+from lever_ray.gridworld.objective import Objective
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.shard import GroupKey
 from lever_ray.library.store import PolicyLibrary
-from lever_ray.query.compose import compose
+from lever_ray.query.compose import RegressorSettings, compose, fit, make_ranker
+from lever_ray.query.result import Composer
 from tests.conftest import SMALL_LIBRARY
 
 TIMED = ("seconds/", "speedup/")
@@ -129,6 +134,24 @@ class TestLibrary:
             LibraryError, match=r"no policy for 'gold-hazard'.*objectives held: gold, hazard, hazard-lever"
         ):
             library.groups([GroupKey("grid8-0", "gold-hazard", 0.0, 10_000)])
+
+
+@pytest.mark.parametrize("ranker", ["regressor", "offline-return"])
+def test_blocks_of_candidates_fan_out_and_the_choice_stays_the_same(
+    executor: Executor, small_library: Path, ranker: str
+) -> None:
+    library, objective = PolicyLibrary.open(small_library), Objective.of("path-gold-hazard-lever")
+    record = library.environment("grid8-2")
+    keys = [GroupKey("grid8-2", name, 0.0, 10_000) for name in objective.terms]
+    regressor = fit(library, "grid8-2", objective, keys[0], RegressorSettings()) if ranker == "regressor" else None
+    scorer, groups = make_ranker(record, objective, regressor), library.groups(keys)
+    place: dict[str, Any] = {"layout": record.layout, "environment": "grid8-2", "objective": objective}
+    whole = Composer(Strategy("exhaustive"), composition_operator("sum"), scorer)
+    blocks = replace(whole, executor=executor, batch=7)
+    one, other = whole.compose(groups, **place), blocks.compose(groups, **place)
+    assert one.evaluated == other.evaluated == 81
+    assert one.policy_ids == other.policy_ids
+    assert np.array_equal(one.search.scores.values, other.search.scores.values)
 
 
 def _untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,129 @@
+"""Console commands, as a person runs them: what they print, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lever_ray.cli import main
+
+
+@pytest.fixture
+def home(small_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose library ``grid8`` is the small one."""
+    shutil.copytree(small_library, tmp_path / "libraries" / "grid8")
+    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+QUERY = ["compose", "grab the gold and keep away from hazards", "--environment", "grid8-1", "--gamma", "0"]
+
+
+def test_compose_tells_what_it_did_and_draws_the_route(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUERY, "--picture", str(home / "route.png")]) == 0
+    told = capsys.readouterr().out
+    for part in (
+        "gold-hazard",
+        "predicted return",
+        "measured afterwards",
+        "support-limited, I3",
+        "coverage",
+        "S start",
+    ):
+        assert part in told
+    assert (home / "route.png").stat().st_size > 10_000
+
+
+def test_compose_speaks_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUERY, "--json", "--ranker", "offline-return", "--strategy", "exhaustive"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["objective"], told["groups"], told["evaluated"]) == ("gold-hazard", ["gold", "hazard"], 9)
+
+
+WRONG = {
+    "what is the weather in Paris": "Closest is",
+    "": "objective=",
+}
+
+
+@pytest.mark.parametrize(("query", "said"), WRONG.items())
+def test_text_that_names_nothing_is_refused(
+    home: Path, query: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compose", query, "--environment", "grid8-1", "--gamma", "0"]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--environment", "grid8-9", "--objective", "path"], "unknown environment 'grid8-9'. Did you mean"),
+        (["--environment", "grid8-1", "--objective", "path-god"], "Did you mean 'gold'"),
+        (["--environment", "grid8-1", "--objective", "path-gold", "--strategy", "hybird"], "Did you mean 'hybrid'"),
+        (["--environment", "grid8-1", "--objective", "path-gold", "--operator", "summ"], "Did you mean 'sum'"),
+        (
+            ["--environment", "grid8-1", "--objective", "path-gold", "--ranker", "offline"],
+            "Did you mean 'offline-return'",
+        ),
+        (["--environment", "grid8-1", "--objective", "path-gold", "--k", "0"], "k is 0"),
+        (["--environment", "grid8-1", "--objective", "path-gold"], "several (gamma, episodes)"),
+        (["--environment", "grid8-1"], "give either a query in words or objective="),
+        (["--environment", "grid8-1", "--objective", "path-gold", "--gamma", "0.5"], "no policies at gamma 0.5"),
+        (
+            ["--environment", "grid8-1", "--objective", "path-gold", "--gamma", "0", "library=grid16"],
+            "no policy library at",
+        ),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(
+    home: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(path.name for path in home.rglob("*"))
+    assert main(["compose", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.startswith("lever-ray: ")
+    assert told.count("\n") == 1
+    assert sorted(path.name for path in home.rglob("*")) == before
+
+
+def test_a_damaged_library_is_named_with_a_remedy(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = next((home / "libraries" / "grid8").glob("policies-*.arrow"))
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    assert main(QUERY) == 2
+    told = capsys.readouterr().err
+    assert file.name in told
+    assert "restore" in told
+
+
+def test_inspect_lists_environments_objectives_and_coverage(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect"]) == 0
+    told = capsys.readouterr().out
+    assert "grid8-2" in told
+    assert "108 policies" in told
+
+
+def test_doctor_finds_what_is_wrong(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "cluster=serial"]) == 0
+    assert "108 policies, every file sound" in capsys.readouterr().out
+    next((home / "libraries" / "grid8").glob("policies-*.arrow")).unlink()
+    assert main(["doctor", "cluster=serial", "tracking=none"]) == 1
+    assert "wrong" in capsys.readouterr().out
+
+
+def test_build_experiment_and_tune_on_one_core_without_tracking(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["cluster=serial", "tracking=none", "library.name=two", "library.layouts=2", "library.training_seeds=1"]
+    assert main(["build", *small]) == 0
+    assert "84 new policies" in capsys.readouterr().out
+    assert main(["experiment", *small, "experiment=quick", "experiment.bootstrap=20"]) == 0
+    told = capsys.readouterr().out
+    assert "nothing to train" in told
+    assert "Mean return over 2 layouts" in told
+    assert main(["tune", *small, "tuning.trials=3", "tuning.setup.mode=double"]) == 0
+    assert "Pareto front" in capsys.readouterr().out
