@@ -58,15 +58,14 @@ def _study(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> int:
     failed = False
     with session.session(settings.load_settings(overrides)) as parts:
         commands.build(parts)
-        report = commands.experiment(parts) if experiment else None
-        trials = commands.tune_budget(parts) if tuning else None
-        if report is not None:
+        if experiment:
+            report = commands.experiment(parts)
             failed = bool(report.rows.failures)
             if report.summary:
                 parts.console.print(summary_table(report.summary))
             parts.console.print(f"Rows and summary: {report.folder}", soft_wrap=True)
-        if trials is not None:
-            parts.console.print(front_table(front_of(trials)))
+        if tuning:
+            parts.console.print(front_table(front_of(commands.tune_budget(parts))))
         for line in parts.where_to_look():
             parts.console.print(line, soft_wrap=True)
     return FAILED if failed else OK

@@ -185,6 +185,22 @@ def home() -> Path:
     return place
 
 
+def make_home() -> Path:
+    """The home, made where it does not exist.
+
+    Raises:
+        SettingsError: it cannot be made or is no folder; also see :func:`home`.
+    """
+    place = home()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"results cannot be written to {place} ({error.strerror}); set {HOME_VARIABLE} to a folder that can be made"
+        ) from error
+    return place
+
+
 def _default_home() -> Path:
     return _checkout_or_here() / "runs"
 

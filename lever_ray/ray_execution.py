@@ -4,34 +4,62 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+import socket
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import ObjectLostError, OwnerDiedError, RayError, RayTaskError
 
-from lever_ray.errors import InvalidValue
+from lever_ray.composition.groups import PolicyGroup
+from lever_ray.errors import InvalidValue, SettingsError
 from lever_ray.executor import Outcome
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.schema import DataFile, Manifest, read_manifest
-from lever_ray.library.shard import LibraryShard
+from lever_ray.library.shard import GroupKey, LibraryShard
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def connect(address: str = "", **options: Any) -> None:
+def connect(address: str = "", **options: Any) -> bool:
     """Join or start a Ray cluster, unless this process has one already.
 
     Args:
         address: of a cluster; ``RAY_ADDRESS``, else ``local`` (a cluster of this process's own), if empty.
         options: further arguments of ``ray.init``.
+
+    Returns:
+        Whether this call joined or started one.
+
+    Raises:
+        SettingsError: nothing listens at the address.
     """
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        place = address or os.environ.get("RAY_ADDRESS") or "local"
+    if ray.is_initialized():
+        return False
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    place = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_reachable(place)
+    try:
         ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, ValueError) as error:
+        raise SettingsError(f"Ray cluster {place!r} cannot be joined ({error}); check cluster.address") from error
+    return True
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once where a host and port take no connection; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise SettingsError(
+            f"no Ray cluster listens at {address} ({error}); start one with `make cluster`, or unset "
+            "cluster.address and RAY_ADDRESS for one of this process's own"
+        ) from error
 
 
 def disconnect() -> None:
@@ -97,25 +125,41 @@ class RayExecutor:
 
 
 def _outcome(index: int, reference: ray.ObjectRef) -> Outcome:
+    """What became of a task; a worker that crashed or ran out of memory is a failed item like any other."""
     try:
         return Outcome(index, ray.get(reference))
-    except RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, Exception) else error
-        return Outcome(index, error=cause)
+    except RayError as error:
+        return Outcome(index, error=_cause(error))
 
 
-ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")(LibraryShard)
-"""A :class:`LibraryShard` in an actor; one that is lost reads its files again where it is restarted."""
+def _cause(error: RayError) -> Exception:
+    """What the task itself raised, where it did."""
+    cause = getattr(error, "cause", None) if isinstance(error, RayTaskError) else None
+    return cause if isinstance(cause, Exception) else error
+
+
+class ShardServer(LibraryShard):
+    """A shard in an actor: its groups are kept in the object store, where workers read them without a copy."""
+
+    def published(self, keys: Sequence[GroupKey]) -> list[ray.ObjectRef | None]:
+        """A reference to the shard's members of each group; None where it has none."""
+        return [None if group is None else ray.put(group) for group in self.groups(keys)]
+
+
+ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")(ShardServer)
+"""An actor that is lost reads its files again where it is restarted."""
 
 
 class ShardedLibrary(LibraryReader):
     """A library whose shards are held by Ray actors; it answers as ``PolicyLibrary`` does.
 
-    It can be sent to tasks, which then ask the same actors.
+    Groups are published to the object store when they are first asked for; from then on a worker reads them from its
+    node's shared memory. The library can be sent to tasks, which then ask the same actors.
     """
 
     def __init__(self, actors: list[Any]) -> None:
         self._actors = actors
+        self._published: dict[GroupKey, list[ray.ObjectRef]] = {}
 
     @classmethod
     def open(cls, path: str | Path, *, actors: int = 4) -> ShardedLibrary:
@@ -141,7 +185,24 @@ class ShardedLibrary(LibraryReader):
         try:
             return ray.get([getattr(actor, method).remote(*args, **kwargs) for actor in self._actors])
         except RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, Exception) else error) from None
+            raise _cause(error) from None
+
+    def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
+        """See :meth:`LibraryReader.groups`; read from the object store."""
+        try:
+            return self._read(keys)
+        except (ObjectLostError, OwnerDiedError):
+            self._published.clear()
+            return self._read(keys)
+
+    def _read(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
+        missing = [key for key in keys if key not in self._published]
+        if missing:
+            answers = self._ask("published", missing)
+            for position, key in enumerate(missing):
+                self._published[key] = [answer[position] for answer in answers if answer[position] is not None]
+        parts = iter(ray.get([reference for key in keys for reference in self._published[key]]))
+        return [self._merged(key, [next(parts) for _ in self._published[key]]) for key in keys]
 
     def close(self) -> None:
         """End the actors."""

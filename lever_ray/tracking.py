@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def tracking_uri(settings: TrackingSettings) -> str:
     return uri
 
 
+def _check_reachable(uri: str) -> None:
+    """Fail at once where a tracking server takes no connection; the client itself would try for minutes."""
+    place = urlparse(uri)
+    if place.scheme not in ("http", "https") or place.hostname is None:
+        return
+    try:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        socket.create_connection((place.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise SettingsError(
+            f"no MLflow server answers at {uri} ({error}); start it, or unset tracking.uri and {URI_VARIABLE} "
+            "for a local file"
+        ) from error
+
+
 def job_variables(settings: TrackingSettings, folder: Path) -> dict[str, str]:
     """Environment variables that a submitted job needs; the submitter's own do not reach it."""
     return {
@@ -78,6 +94,7 @@ class Tracker:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         mlflow.set_tracking_uri(self.uri)
+        _check_reachable(self.uri)
         try:
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(settings.experiment)

@@ -28,7 +28,7 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
-_SPACE = "search_space"
+_QUESTION = "question"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def check_tuning(settings: TuningSettings) -> None:
     if settings.k_max < 1:
         raise InvalidValue(f"tuning.k_max is {settings.k_max}; at least 1 is needed")
     check_known("sampler", settings.sampler, SAMPLERS)
+    if settings.seed < 0:
+        raise InvalidValue(f"tuning.seed is {settings.seed}; it must be >= 0")
     for name in ("strategies", "operators", "rankers"):
         if not getattr(settings, name):
             raise InvalidValue(f"tuning.{name} is empty; the search space needs at least one choice")
@@ -74,8 +76,14 @@ def check_tuning(settings: TuningSettings) -> None:
             Choice(Strategy(settings.strategies[0]), operator, ranker)
 
 
-def open_study(settings: TuningSettings, journal: Path) -> optuna.Study:
+def open_study(settings: TuningSettings, journal: Path, *, problem: Problem, library: str = "") -> optuna.Study:
     """Create or resume a study; trials that a killed driver left running are failed and queued again.
+
+    Args:
+        settings: name, sampler and search space.
+        journal: the study's file.
+        problem: what choices are tried on.
+        library: digest of the library's content.
 
     Raises:
         SettingsError: the journal holds a study of that name with other directions or another search space.
@@ -91,28 +99,38 @@ def open_study(settings: TuningSettings, journal: Path) -> optuna.Study:
             directions=["maximize", "minimize"],
             load_if_exists=True,
         )
-    _check_same_question(study, settings)
+    _check_same_question(study, _question(settings, problem, library))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
     return study
 
 
-def _check_same_question(study: optuna.Study, settings: TuningSettings) -> None:
+def _question(settings: TuningSettings, problem: Problem, library: str) -> dict[str, Any]:
+    """Everything that trials of one study must have in common, as JSON keeps it."""
+    space = {name: getattr(settings, name) for name in ("strategies", "operators", "rankers", "k_max", "sampler")}
+    tried_on = {"setup": [problem.setup.mode, problem.setup.objective], "gamma": problem.gamma}
+    return (
+        space
+        | tried_on
+        | {"episodes": problem.episodes, "environments": list(problem.environments), "library": library}
+    )
+
+
+def _check_same_question(study: optuna.Study, question: dict[str, Any]) -> None:
     found = tuple(direction.name.lower() for direction in study.directions)
     if found != DIRECTIONS:
         raise SettingsError(
-            f"study {settings.study!r} exists with directions {found} instead of {DIRECTIONS}; "
+            f"study {study.study_name!r} exists with directions {found} instead of {DIRECTIONS}; "
             "choose another tuning.study"
         )
-    space = {name: getattr(settings, name) for name in ("strategies", "operators", "rankers", "k_max", "gamma")}
-    known = study.user_attrs.get(_SPACE)
+    known = study.user_attrs.get(_QUESTION)
     if known is None:
-        study.set_user_attr(_SPACE, space)
-    elif known != space:
-        changed = sorted(name for name in space if known.get(name) != space[name])
+        study.set_user_attr(_QUESTION, question)
+    elif known != question:
+        changed = sorted(name for name in question if known.get(name) != question[name])
         raise SettingsError(
-            f"study {settings.study!r} was begun with another search space (changed: {', '.join(changed)}); "
+            f"study {study.study_name!r} was begun with another question (changed: {', '.join(changed)}); "
             "choose another tuning.study"
         )
 

@@ -78,6 +78,7 @@ def experiment(parts: Session) -> ExperimentReport:
         if summary:
             write_rows(folder / "summary.parquet", summary)
             if run is not None:
+                run.write(metrics=[("failed_environments", len(rows.failures), 0)])
                 with parts.console.status("Logging to MLflow"):
                     _log_experiment(run, report, _tags(settings) | {"config": digest})
     return report
@@ -150,7 +151,8 @@ def tune_budget(parts: Session) -> list[TunedTrial]:
     settings = parts.settings.tuning
     library = parts.open_library()
     problem = _tuning_problem(parts.settings, _environments_of(library, parts.settings))
-    study = open_study(settings, home() / "studies" / f"{settings.study}.journal")
+    journal = home() / "studies" / f"{settings.study}.journal"
+    study = open_study(settings, journal, problem=problem, library=_library_digest(parts.settings))
     before = len(finished_trials(study))
     if before:
         parts.console.print(f"Study {settings.study} goes on after {before} finished trials")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lever_ray.config import Settings, home, library_path
+from lever_ray.config import Settings, library_path, make_home
 from lever_ray.errors import LeverError
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.warm import warm_up
@@ -40,8 +40,7 @@ def _examine(part: str, check: Callable[[Settings], str], settings: Settings) ->
 
 
 def _home(_: Settings) -> str:
-    place = home()
-    place.mkdir(parents=True, exist_ok=True)
+    place = make_home()
     probe = place / ".doctor"
     probe.write_text("")
     probe.unlink()

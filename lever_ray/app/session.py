@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from lever_ray.config import Settings, library_path
+from lever_ray.config import Settings, library_path, make_home
 from lever_ray.console import make_console
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.library.reader import LibraryReader
@@ -56,17 +56,17 @@ class Session:
 def session(settings: Settings, *, tracked: bool = True) -> Iterator[Session]:
     """Create the MLflow store and start the executor side by side; ends a cluster that it started."""
     console = make_console()
+    make_home()
     wants_tracker = tracked and settings.tracking.enabled
-    with console.status("Opening the MLflow store and starting Ray"), ThreadPoolExecutor(1) as aside:
-        opening = aside.submit(_open_tracker, settings) if wants_tracker else None
-        try:
-            executor = _start_executor(settings)
-        finally:
-            tracker = None if opening is None else opening.result()
+    joined = False
     try:
+        with console.status("Opening the MLflow store and starting Ray"), ThreadPoolExecutor(1) as aside:
+            opening = aside.submit(_open_tracker, settings) if wants_tracker else None
+            executor, joined = _start_executor(settings)
+            tracker = None if opening is None else opening.result()
         yield Session(settings, console, executor, tracker)
     finally:
-        if settings.cluster.executor == "ray":
+        if joined:
             from lever_ray.ray_execution import disconnect
 
             disconnect()
@@ -78,10 +78,11 @@ def _open_tracker(settings: Settings) -> Tracker:
     return Tracker(settings.tracking)
 
 
-def _start_executor(settings: Settings) -> Executor:
+def _start_executor(settings: Settings) -> tuple[Executor, bool]:
+    """The executor, and whether a Ray cluster was joined or started for it."""
     if settings.cluster.executor == "serial":
-        return SerialExecutor()
+        return SerialExecutor(), False
     from lever_ray.ray_execution import RayExecutor, connect
 
-    connect(settings.cluster.address)
-    return RayExecutor(window=settings.cluster.window)
+    joined = connect(settings.cluster.address)
+    return RayExecutor(window=settings.cluster.window), joined

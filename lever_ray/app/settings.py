@@ -102,9 +102,25 @@ def check(settings: Settings) -> None:
     check_known("executor", settings.cluster.executor, EXECUTORS)
     check_settings(settings.library)
     check_tuning(settings.tuning)
-    Setup.of(settings.tuning.setup.mode, settings.tuning.setup.objective)
+    _check_tuning_problem(settings)
+    for key, name in (("experiment.name", settings.experiment.name), ("tuning.study", settings.tuning.study)):
+        if not name or Path(name).name != name:
+            raise InvalidValue(f"{key} is {name!r}; use a plain name, it becomes part of a path")
+    if settings.cluster.window < 1:
+        raise InvalidValue(f"cluster.window is {settings.cluster.window}; at least 1 task per core is needed")
     experiment_plan(settings)
     home()
+
+
+def _check_tuning_problem(settings: Settings) -> None:
+    tuning, library = settings.tuning, settings.library
+    if tuning.gamma not in library.gammas:
+        raise InvalidValue(
+            f"tuning.gamma is {tuning.gamma:g}, and library.gammas are {library.gammas}; choose one of them"
+        )
+    missing = set(Setup.of(tuning.setup.mode, tuning.setup.objective).groups) - set(library.objectives)
+    if missing:
+        raise InvalidValue(f"tuning.setup needs policies for {sorted(missing)}; add them to library.objectives")
 
 
 def experiment_plan(settings: Settings) -> ExperimentPlan:

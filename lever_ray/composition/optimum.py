@@ -17,7 +17,7 @@ from lever_ray.gridworld.terrain import ACTIONS
 
 EXACT_LIMIT = 1 << 24
 """Most (full state, time) pairs for which the optimum is computed exactly."""
-BEST_KNOWN_WIDTH = 2_000
+BEST_KNOWN_WIDTH = 10_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,13 @@ class Scores:
         candidates = np.flatnonzero(~self.left_support) if not self.left_support.all() else np.arange(len(self.values))
         return int(candidates[np.argmax(self.values[candidates])])
 
+    def comparable(self) -> np.ndarray:
+        """float64[K]: values in the order of the ranking, mixtures that left the support below all others."""
+        if not self.left_support.any():
+            return self.values
+        drop = np.ptp(self.values) + 1.0
+        return self.values - drop * self.left_support
+
     def ranked(self) -> np.ndarray:
         """int64[K]: indices from best to worst, ties in the given order."""
         return np.lexsort((-self.values, self.left_support))

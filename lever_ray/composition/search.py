@@ -61,6 +61,7 @@ class SearchResult:
         predicted_return: its score, in reward units.
         left_support: whether that score is the return of a prefix.
         evaluated: how many candidates were evaluated.
+        members_scored: how many single members were scored before that, to make short lists.
         candidates: int64[K, m], all of them, in order of evaluation.
         scores: theirs.
     """
@@ -69,6 +70,7 @@ class SearchResult:
     predicted_return: float
     left_support: bool
     evaluated: int
+    members_scored: int
     candidates: np.ndarray
     scores: Scores
 
@@ -98,6 +100,7 @@ def search(strategy: Strategy, space: CandidateSpace, evaluate: Evaluate, *, bat
         predicted_return=float(scores.values[best]),
         left_support=bool(scores.left_support[best]),
         evaluated=len(candidates),
+        members_scored=sum(space.sizes) if strategy.scores_members else 0,
         candidates=candidates,
         scores=scores,
     )

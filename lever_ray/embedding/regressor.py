@@ -112,5 +112,6 @@ def _hist_gradient_boosting(estimators: Any, x: np.ndarray, y: np.ndarray) -> An
         "max_depth": 3,
         "min_samples_leaf": 10,
         "l2_regularization": 1.0,
+        "early_stopping": False,
     }
     return estimators["hist-gradient-boosting"](**settings, random_state=0).fit(x, y)

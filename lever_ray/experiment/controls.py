@@ -28,12 +28,14 @@ class Scratch:
     Attributes:
         final: mean greedy return of the final policy.
         best_snapshot: mean greedy return of the best snapshot.
+        highest: highest greedy return of any snapshot of any seed.
         seconds: mean wall-clock seconds of one training.
         environment_steps: mean environment steps of one training.
     """
 
     final: float
     best_snapshot: float
+    highest: float
     seconds: float
     environment_steps: float
 
@@ -55,14 +57,20 @@ class Controls:
     scratch: dict[float, Scratch]
 
     @property
-    def scale(self) -> float:
-        """J* - J_rand, the unit of normalised quality."""
-        return self.optimum.total - self.random
-
-    @property
     def best_scratch(self) -> Scratch:
         """Scratch at the gamma that is best for this very layout: a stronger control than one gamma for all."""
         return max(self.scratch.values(), key=lambda scratch: scratch.final)
+
+    @property
+    def best_scratch_snapshot(self) -> float:
+        """Mean return of the best snapshots, at the gamma that is best for this layout."""
+        return max(scratch.best_snapshot for scratch in self.scratch.values())
+
+    def best_known(self, *others: float) -> float:
+        """J*: the optimum where it is exact, else the highest return that any method reached."""
+        if self.optimum.exact:
+            return self.optimum.total
+        return max(self.optimum.total, self.best_scratch.highest, *others)
 
     def real_returns(
         self, space: CandidateSpace, candidates: np.ndarray, *, operator: Operator, masked: bool
@@ -90,6 +98,7 @@ def _scratch(layout: Layout, objective: str, gamma: float, plan: ExperimentPlan)
     return Scratch(
         final=float(np.mean([run.total for run in runs])),
         best_snapshot=float(np.mean([run.best.total for run in runs])),
+        highest=max(run.best.total for run in runs),
         seconds=float(np.mean([run.seconds for run in runs])),
         environment_steps=float(np.mean([run.environment_steps for run in runs])),
     )
@@ -97,18 +106,20 @@ def _scratch(layout: Layout, objective: str, gamma: float, plan: ExperimentPlan)
 
 @dataclass(frozen=True, eq=False)
 class SinglePolicies:
-    """Every policy that a mode's pool offers, run alone on the composite objective.
+    """Every library policy of an environment and gamma, run alone on the composite objective.
 
     Attributes:
         space: one group with all of them.
+        masked: whether they keep to actions that they took in training.
         returns: float64[P], their returns in the real environment.
     """
 
     space: CandidateSpace
+    masked: bool
     returns: np.ndarray
 
     @classmethod
-    def of(cls, groups: Sequence[PolicyGroup], controls: Controls) -> SinglePolicies:
+    def of(cls, groups: Sequence[PolicyGroup], controls: Controls, *, masked: bool) -> SinglePolicies:
         """Collect the members of ``groups`` and run each."""
         everything = PolicyGroup(
             objective="any",
@@ -119,12 +130,13 @@ class SinglePolicies:
         )
         space = CandidateSpace.of([everything])
         alone = np.arange(len(everything))[:, None]
-        return cls(space, controls.real_returns(space, alone, operator=composition_operator("sum"), masked=True))
+        returns = controls.real_returns(space, alone, operator=composition_operator("sum"), masked=masked)
+        return cls(space, masked, returns)
 
     def chosen_by(self, ranker: Ranker) -> float:
         """Return of the policy that a ranker puts first."""
         mixtures = self.space.mixtures(np.arange(len(self.returns))[:, None])
-        scores = ranker.score(self.space.pool, mixtures, operator=composition_operator("sum"), masked=True)
+        scores = ranker.score(self.space.pool, mixtures, operator=composition_operator("sum"), masked=self.masked)
         return float(self.returns[scores.best()])
 
     @property

@@ -43,7 +43,7 @@ TIMES: dict[str, tuple[str, dict[str, Any]]] = {
     "seconds/rank": ("rank", {"color": plot.BLUE}),
     "seconds/compose": ("compose", {"color": plot.PINK}),
     "seconds/query": ("whole query", {"color": plot.INK, "marker": "|", "markersize": 9, "markeredgewidth": 1.6}),
-    "seconds/once": ("with fetch and fit, paid once", {"color": plot.MUTED, "markerfacecolor": plot.PAPER}),
+    "seconds/once": ("with the fit, paid once", {"color": plot.MUTED, "markerfacecolor": plot.PAPER}),
     "seconds/scratch": ("train from scratch", {"color": plot.ORANGE, "marker": "D"}),
 }
 """Marks of :func:`time_by_stage`: label and style of a column."""
@@ -304,7 +304,7 @@ def _number(line: Line, name: str) -> float:
 
 def _seconds(line: Line, column: str) -> float:
     """A time; ``seconds/once`` is that of a query with what is paid before it."""
-    parts = ("query", "fetch", "fit") if column == "seconds/once" else (column.removeprefix("seconds/"),)
+    parts = ("query", "fit") if column == "seconds/once" else (column.removeprefix("seconds/"),)
     return sum(_number(line, f"seconds/{part}") for part in parts)
 
 

@@ -37,11 +37,11 @@ METRICS: tuple[str, ...] = (
     "ends/hazard",
     "ends/truncated",
     "candidates/evaluated",
+    "candidates/members_scored",
     "seconds/retrieve",
     "seconds/rank",
     "seconds/compose",
     "seconds/query",
-    "seconds/fetch",
     "seconds/fit",
     "seconds/scratch",
     "environment_steps/saved",
@@ -80,7 +80,7 @@ def interval(values: np.ndarray, draws: np.ndarray) -> Interval:
     known = ~np.isnan(values)
     weight = draws @ known
     means = np.divide(draws @ np.where(known, values, 0), weight, out=np.full(len(draws), np.nan), where=weight > 0)
-    return _percentiles(_mean(values), means)
+    return _percentiles(_mean(values), means if known.sum() > 1 else np.full(1, np.nan))
 
 
 def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.ndarray) -> Interval:

@@ -14,7 +14,7 @@ from lever_ray.composition.search import Strategy
 from lever_ray.errors import check_known
 from lever_ray.experiment.plan import Setup
 from lever_ray.gridworld.rollout import random_return, rollout
-from lever_ray.library.reader import FetchedEnvironment, LibraryReader
+from lever_ray.library.reader import LibraryReader
 from lever_ray.query.compose import compose
 from lever_ray.query.warm import warm_up
 
@@ -89,7 +89,7 @@ def try_choice(choice: Choice, library: LibraryReader, problem: Problem) -> Tria
 def _try_one(choice: Choice, library: LibraryReader, problem: Problem, environment: str) -> Sequence[float]:
     objective = problem.setup.objective
     answer = compose(
-        FetchedEnvironment(library, environment),
+        library,
         environment=environment,
         objective=objective,
         groups=problem.setup.groups,

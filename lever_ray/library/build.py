@@ -67,6 +67,8 @@ def check_settings(settings: LibrarySettings) -> None:
         raise InvalidValue("library.objectives and library.gammas must not be empty")
     for objective in settings.objectives:
         Objective.of(objective)
+    if len(set(settings.gammas)) < len(settings.gammas):
+        raise InvalidValue(f"library.gammas {settings.gammas} holds a gamma twice")
     for gamma in settings.gammas:
         if not 0.0 <= gamma <= 1.0:
             raise InvalidValue(f"library.gammas holds {gamma}; a gamma must lie in [0, 1]")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -73,13 +72,14 @@ class LibraryReader(ABC):
             LibraryError: a group has no member; the message says what the environment has.
         """
         answers = self._ask("groups", list(keys))
-        merged = []
-        for position, key in enumerate(keys):
-            parts = [answer[position] for answer in answers if answer[position] is not None]
-            if not parts:
-                raise LibraryError(self._no_members(key))
-            merged.append(_merge_groups(parts))
-        return merged
+        return [self._merged(key, [answer[place] for answer in answers]) for place, key in enumerate(keys)]
+
+    def _merged(self, key: GroupKey, parts: Sequence[PolicyGroup | None]) -> PolicyGroup:
+        """One group from what every shard has of it."""
+        found = [part for part in parts if part is not None]
+        if not found:
+            raise LibraryError(self._no_members(key))
+        return _merge_groups(found)
 
     def _no_members(self, key: GroupKey) -> str:
         held = sorted({other.objective for other in self.keys(key.environment)})
@@ -148,46 +148,6 @@ class LibraryReader(ABC):
     @cached_property
     def _known_ranking_rows(self) -> dict[tuple[Any, ...], RankingRows]:
         return {}
-
-
-class FetchedEnvironment(LibraryReader):
-    """A reader that holds one environment's groups in memory; everything else it asks of the library behind it.
-
-    Args:
-        source: the library.
-        environment: name of the environment whose groups are fetched, in one request.
-
-    Attributes:
-        seconds: wall-clock seconds of fetching.
-    """
-
-    def __init__(self, source: LibraryReader, environment: str) -> None:
-        begun = perf_counter()
-        keys = source.keys(environment)
-        self._source = source
-        self._held = dict(zip(keys, source.groups(keys), strict=True))
-        self.seconds = perf_counter() - begun
-
-    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
-        return self._source._ask(method, *args, **kwargs)
-
-    def environment(self, name: str) -> EnvironmentRecord:
-        """See :meth:`LibraryReader.environment`."""
-        return self._source.environment(name)
-
-    def keys(self, environment: str | None = None) -> tuple[GroupKey, ...]:
-        """See :meth:`LibraryReader.keys`."""
-        return self._source.keys(environment)
-
-    def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
-        """See :meth:`LibraryReader.groups`; from memory for the fetched environment."""
-        if all(key in self._held for key in keys):
-            return [self._held[key] for key in keys]
-        return self._source.groups(keys)
-
-    def ranking_rows(self, **question: Any) -> RankingRows:
-        """See :meth:`LibraryReader.ranking_rows`."""
-        return self._source.ranking_rows(**question)
 
 
 def _merge_groups(parts: Sequence[PolicyGroup]) -> PolicyGroup:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.successor import embed, make_embedder
+from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import admits, make_task
 from lever_ray.gridworld.terrain import ACTIONS
@@ -37,20 +38,21 @@ class RankingRows:
 
     Attributes:
         environments: str[P], environment of each policy.
+        layouts: str[P], digest of that environment's layout.
         ids: str[P], its id.
         x: float32[P, D], embeddings.
         y: float64[P], returns on the target objective.
     """
 
     environments: np.ndarray
+    layouts: np.ndarray
     ids: np.ndarray
     x: np.ndarray
     y: np.ndarray
 
-    def without(self, environment: str) -> RankingRows:
-        """The rows of all other environments."""
-        kept = self.environments != environment
-        return self._taken(kept)
+    def without(self, environment: str, layout: Layout) -> RankingRows:
+        """The rows of all other environments, those with the same layout under another name left out, too."""
+        return self._taken((self.environments != environment) & (self.layouts != layout.digest))
 
     @classmethod
     def merge(cls, parts: Sequence[RankingRows]) -> RankingRows:
@@ -60,7 +62,7 @@ class RankingRows:
         return whole._taken(np.lexsort((whole.ids, whole.environments)))
 
     def _taken(self, rows: np.ndarray) -> RankingRows:
-        return RankingRows(self.environments[rows], self.ids[rows], self.x[rows], self.y[rows])
+        return RankingRows(*(getattr(self, part.name)[rows] for part in fields(self)))
 
 
 class LibraryShard:
@@ -177,8 +179,9 @@ class LibraryShard:
             task = make_task(self._environments[key.environment].layout, objective)
             y, _ = offline_returns(task, make_pool(group.q, group.support), _singles(group), SUM, True, True)
         known = np.isfinite(y)
-        environments = np.array([key.environment] * len(group))
-        return RankingRows(environments, np.array(group.ids), self.embeddings(key, kind), y)._taken(known)
+        place = self._environments[key.environment]
+        environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.layout.digest)
+        return RankingRows(environments, layouts, np.array(group.ids), self.embeddings(key, kind), y)._taken(known)
 
     def _gather(self, column: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Array [n, *shape] of some rows of a list column; a view where the rows lie together."""

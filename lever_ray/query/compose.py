@@ -12,7 +12,7 @@ from lever_ray.composition.rankers import RANKERS, OfflineReturnRanker, Ranker, 
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
 from lever_ray.embedding.successor import make_embedder
-from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName, check_known
 from lever_ray.executor import Executor
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import make_task
@@ -49,8 +49,8 @@ def compose(
     strategy: str | Strategy = "hybrid",
     k: int = 3,
     operator: str = "sum",
-    ranker: str | Ranker = "regressor",
-    regressor: RegressorSettings = RegressorSettings(),
+    ranker: str = "regressor",
+    regressor: RegressorSettings | FittedRegressor = RegressorSettings(),
     support: str = "mask",
     weights: Mapping[str, float] | None = None,
     gamma: float | None = None,
@@ -68,8 +68,8 @@ def compose(
         strategy: ``targeted``, ``hybrid``, ``exhaustive``, or a :class:`~lever_ray.composition.search.Strategy`.
         k: members per group for ``hybrid``.
         operator: ``sum`` or ``max``.
-        ranker: ``regressor`` or ``offline-return``, or a ranker made beforehand (:func:`make_ranker`).
-        regressor: which one, for the ranker ``regressor``.
+        ranker: ``regressor`` or ``offline-return``.
+        regressor: which one, for the ranker ``regressor``; or one fitted beforehand (:func:`fit`).
         support: ``mask`` leaves out actions that no member ever took, ``ignore`` does not.
         weights: factor on the action values of each group, by sub-objective.
         gamma: discount of the members; needed where the library holds several.
@@ -86,8 +86,7 @@ def compose(
     chosen = strategy if isinstance(strategy, Strategy) else Strategy(strategy, k=k)
     combine = composition_operator(operator)
     is_masked(support)
-    if isinstance(ranker, str) and ranker not in RANKERS:
-        raise UnknownName("ranker", ranker, RANKERS)
+    check_known("ranker", ranker, RANKERS)
     begun = perf_counter()
     wanted = _objective(query, objective)
     parsed = perf_counter()
@@ -95,14 +94,20 @@ def compose(
     keys = _group_keys(library, environment, wanted, groups, gamma, episodes)
     members = library.groups(keys)
     retrieved = perf_counter()
-    fitted = fit(library, environment, wanted, keys[0], regressor) if ranker == "regressor" else None
-    scorer = make_ranker(held, wanted, fitted) if isinstance(ranker, str) else ranker
+    fitted: FittedRegressor | None = None
+    if ranker == "regressor" and isinstance(regressor, FittedRegressor):
+        fitted = regressor
+    elif ranker == "regressor":
+        fitted = fit(library, environment, wanted, keys[0], regressor)  # type: ignore[arg-type]
     warm_up()
+    prepared = perf_counter()
+    scorer = make_ranker(held, wanted, fitted)
+    making = perf_counter() - prepared
     composer = Composer(chosen, combine, scorer, support, executor)
     factors = None if weights is None else _group_weights(keys, weights)
     answer = composer.compose(members, layout=held.layout, environment=environment, objective=wanted, weights=factors)
     stages = {"parse": parsed - begun, "retrieve": retrieved - parsed + answer.timings["retrieve"]}
-    timings = {**stages, "rank": answer.timings["rank"], "compose": answer.timings["compose"]}
+    timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "fit": 0.0 if fitted is None else fitted.seconds}
     return replace(answer, timings=timings)
 
@@ -130,7 +135,7 @@ def fit(
         gamma=key.gamma,
         episodes=key.episodes,
         kind=settings.embedding,
-    ).without(environment)
+    ).without(environment, library.environment(environment).layout)
     if len(rows.x) < 2:
         raise LibraryError(
             f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
@@ -154,8 +159,8 @@ def _group_keys(
     if not usable:
         pairs = sorted({(key.gamma, key.episodes) for key in held})
         raise LibraryError(
-            f"environment {environment!r} has no policies at gamma {gamma} and {episodes} episodes; "
-            f"it has (gamma, episodes) {pairs}"
+            f"environment {environment!r} has no policies at gamma {'any' if gamma is None else gamma} and "
+            f"{'any' if episodes is None else episodes} episodes; it has (gamma, episodes) {pairs}"
         )
     if groups is None:
         names: Sequence[str] = cover(objective, {key.objective for key in usable})
@@ -165,7 +170,8 @@ def _group_keys(
     pairs = sorted({(key.gamma, key.episodes) for key in usable if key.objective in names})
     if len(pairs) > 1:
         raise InvalidValue(
-            f"the library holds these groups at several (gamma, episodes): {pairs}; choose with gamma= and episodes="
+            f"the library holds these groups at several (gamma, episodes): {pairs}; "
+            "choose with gamma= and episodes= (--gamma, --episodes)"
         )
     if not pairs:
         pairs = [(usable[0].gamma, usable[0].episodes)]

@@ -12,7 +12,7 @@ import pytest
 from lever_ray.errors import LibraryError, UnknownName
 from lever_ray.gridworld.layout import Layout
 from lever_ray.library import schema
-from lever_ray.library.reader import FetchedEnvironment, LibraryReader
+from lever_ray.library.reader import LibraryReader
 from lever_ray.library.schema import MANIFEST, Manifest
 from lever_ray.library.shard import LibraryShard
 from lever_ray.library.store import PolicyLibrary
@@ -244,14 +244,6 @@ def test_a_library_read_through_several_shards_gives_the_same_answers(library):
 def test_ranking_rows_do_not_depend_on_the_shards(library):
     asked = {"target": "own", "objective": "path", "gamma": 0.0}
     assert np.array_equal(TwoShards(library).ranking_rows(**asked).x, library.ranking_rows(**asked).x)
-
-
-def test_a_fetched_environment_gives_the_same_answers(library):
-    fetched = FetchedEnvironment(library, "room")
-    for one, other in zip(fetched.groups(library.keys("room")), library.groups(library.keys("room")), strict=True):
-        assert_equal_groups(one, other)
-    assert fetched.groups(library.keys("hall"))[0].ids == library.groups(library.keys("hall"))[0].ids
-    assert (len(fetched), fetched.keys(), fetched.environment("hall").layout) == (len(RECORDS), library.keys(), HALL)
 
 
 def first_row(library, kind):

@@ -61,6 +61,12 @@ WRONG = {
     "strategy.k=0": "k is 0",
     "tuning.trials=0": "tuning.trials is 0",
     "tuning.sampler=tpee": "Did you mean 'tpe'",
+    "library.gammas=[0.99]": "tuning.gamma is 0",
+    "library.gammas=[0.0,0.0]": "twice",
+    "tuning.seed=-1": "tuning.seed is -1",
+    "tuning.study=../x": "use a plain name",
+    "experiment.name=a/b": "use a plain name",
+    "cluster.window=0": "cluster.window is 0",
     "cluster.executor=rray": "Did you mean 'ray'",
     "seeds=-3": "seeds is -3",
     "seeds": "has no value",
@@ -90,3 +96,21 @@ def test_home_must_be_absolute_and_outside_a_ray_session(monkeypatch: pytest.Mon
     monkeypatch.setenv("LEVER_RAY_HOME", str(session))
     with pytest.raises(SettingsError, match="inside a Ray session folder"):
         home()
+
+
+def test_a_home_that_cannot_be_made_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path / "file"))
+    assert main(["build", "cluster=serial"]) == 2
+    assert "set LEVER_RAY_HOME to a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["tracking.uri=http://127.0.0.1:9", "cluster.address=127.0.0.1:9"])
+def test_servers_that_do_not_answer_are_named_at_once(
+    where: str, empty_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = "cluster=serial" if where.startswith("tracking") else "tracking=none"
+    assert main(["experiment", group, where]) == 2
+    assert "127.0.0.1:9" in capsys.readouterr().err

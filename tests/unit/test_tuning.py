@@ -24,7 +24,7 @@ PROBLEM = Problem(Setup.of("double", "path-gold-hazard-lever"), 0.99, 10_000, ("
 
 def _tune(settings: TuningSettings, small_library: Path, journal: Path) -> list[TunedTrial]:
     library = PolicyLibrary.open(small_library)
-    study = open_study(settings, journal)
+    study = open_study(settings, journal, problem=PROBLEM)
     return tune(study, settings, library=library, problem=PROBLEM, executor=SerialExecutor())
 
 
@@ -50,19 +50,28 @@ def test_a_study_of_the_same_name_goes_on(small_library: Path, tmp_path: Path) -
 
 
 def test_trials_left_running_by_a_killed_driver_are_queued_again(small_library: Path, tmp_path: Path) -> None:
-    study = open_study(SETTINGS, tmp_path / "journal")
+    study = open_study(SETTINGS, tmp_path / "journal", problem=PROBLEM)
     lost = study.ask()
     lost.suggest_categorical("strategy", SETTINGS.strategies)
-    again = open_study(SETTINGS, tmp_path / "journal")
+    again = open_study(SETTINGS, tmp_path / "journal", problem=PROBLEM)
     assert again.trials[0].state == TrialState.FAIL
     assert again.trials[1].state == TrialState.WAITING
     assert len(_tune(SETTINGS, small_library, tmp_path / "journal")) == 6
 
 
 def test_another_search_space_under_the_same_name_is_refused(tmp_path: Path) -> None:
-    open_study(SETTINGS, tmp_path / "journal")
-    with pytest.raises(SettingsError, match=r"another search space \(changed: operators\)"):
-        open_study(replace(SETTINGS, operators=["sum"]), tmp_path / "journal")
+    open_study(SETTINGS, tmp_path / "journal", problem=PROBLEM)
+    with pytest.raises(SettingsError, match=r"another question \(changed: operators\)"):
+        open_study(replace(SETTINGS, operators=["sum"]), tmp_path / "journal", problem=PROBLEM)
+
+
+def test_another_problem_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    open_study(SETTINGS, tmp_path / "journal", problem=PROBLEM)
+    other = replace(PROBLEM, setup=Setup.of("double", "path-gold-hazard"))
+    with pytest.raises(SettingsError, match=r"another question \(changed: setup\)"):
+        open_study(SETTINGS, tmp_path / "journal", problem=other)
+    with pytest.raises(SettingsError, match=r"another question \(changed: library\)"):
+        open_study(SETTINGS, tmp_path / "journal", problem=PROBLEM, library="other")
 
 
 def test_equal_seeds_give_equal_studies(small_library: Path, tmp_path: Path) -> None:
