@@ -15,6 +15,7 @@ from lever_ray.errors import check_known
 from lever_ray.experiment.plan import Setup
 from lever_ray.gridworld.rollout import random_return, rollout
 from lever_ray.library.reader import LibraryReader
+from lever_ray.library.shard import GroupKey
 from lever_ray.query.compose import compose
 from lever_ray.query.warm import warm_up
 
@@ -87,12 +88,13 @@ def try_choice(choice: Choice, library: LibraryReader, problem: Problem) -> Tria
 
 
 def _try_one(choice: Choice, library: LibraryReader, problem: Problem, environment: str) -> Sequence[float]:
-    objective = problem.setup.objective
+    objective, groups = problem.setup.objective, problem.setup.groups
+    library.groups([GroupKey(environment, name, problem.gamma, problem.episodes) for name in groups])  # opened, untimed
     answer = compose(
         library,
         environment=environment,
         objective=objective,
-        groups=problem.setup.groups,
+        groups=groups,
         strategy=choice.strategy,
         operator=choice.operator,
         ranker=choice.ranker,

@@ -9,7 +9,6 @@ import pytest
 
 import lever_ray as lever
 from lever_ray.composition import search as search_module
-from lever_ray.composition.rankers import OfflineReturnRanker, Scores
 from lever_ray.composition.search import Strategy, product_blocks
 from lever_ray.embedding.regressor import MODELS, TARGETS
 from lever_ray.embedding.successor import KINDS
@@ -23,11 +22,12 @@ from lever_ray.errors import (
 )
 from lever_ray.executor import SerialExecutor
 from lever_ray.gridworld.layout import Layout, LayoutFamily
-from lever_ray.gridworld.task import make_task
+from lever_ray.gridworld.objective import Objective
 from lever_ray.learning.sarsa import train
 from lever_ray.library.record import records_of
 from lever_ray.library.schema import Manifest, write_manifest
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.compose import RegressorSettings, fit
 from tests.twin import made_up_record
 
 TINY = LayoutFamily("tiny", 5, 3, 3, 2)
@@ -171,16 +171,13 @@ def test_every_regressor_ranks(library, model, target, embedding):
     assert len(np.unique(result.search.scores.values)) > 1
 
 
-def test_a_ranker_made_beforehand_is_used_as_it_is(library):
-    class Backwards(OfflineReturnRanker):
-        def score(self, pool, mixtures, **settings):
-            scores = super().score(pool, mixtures, **settings)
-            return Scores(-scores.values, scores.left_support)
-
-    task = make_task(library.environment("tiny-0").layout, FOUR)
-    worst = composed(library, strategy="exhaustive", ranker=Backwards(task))
-    plain = composed(library, strategy="exhaustive")
-    assert worst.predicted_return == -plain.search.scores.values.min()
+def test_a_regressor_fitted_beforehand_is_used_as_it_is(library):
+    key = next(key for key in library.keys("tiny-0"))
+    fitted = fit(library, "tiny-0", Objective.of(FOUR), key, RegressorSettings())
+    ready = composed(library, ranker="regressor", regressor=fitted)
+    plain = composed(library, ranker="regressor")
+    assert ready.predicted_return == plain.predicted_return
+    assert ready.timings["fit"] == fitted.seconds
 
 
 def test_a_group_without_weight_has_no_say(library):
@@ -308,7 +305,7 @@ def test_several_gammas_or_budgets_must_be_chosen_from(gappy):
         ask()
     assert members(gappy, ask(gamma=0.99))[0].seed == 9
     assert members(gappy, ask(episodes=7))[0].seed == 8
-    with pytest.raises(LibraryError, match=r"no policies at gamma 0.5 and None episodes; it has \(gamma, episodes\)"):
+    with pytest.raises(LibraryError, match=r"no policies at gamma 0.5 and any episodes; it has \(gamma, episodes\)"):
         ask(gamma=0.5)
 
 

@@ -341,7 +341,7 @@ def test_summaries_that_lack_what_is_asked_are_refused():
 def test_time_shows_every_stage_and_what_is_paid_once():
     (axes,) = figures.time_by_stage([line()]).axes
     seconds = {column: marks(axes, column)[0][0] for column in figures.TIMES}
-    assert seconds == {column: VALUES.get(column, pytest.approx(3.5e-3)) for column in figures.TIMES}
+    assert seconds == {column: VALUES.get(column, pytest.approx(1.5e-3)) for column in figures.TIMES}
     assert axes.get_xscale() == "log"
     assert "path-gold-hazard (double)" in words(axes)[1]
 
