@@ -13,15 +13,16 @@ from lever_ray.learning.sarsa import train
 
 OBJECTIVE = "path-gold-hazard-lever"
 LAYOUTS = 12
+REPEATS = 3
 PLAIN_STEPS = 20_000
 
 
 def figures() -> dict[str, float]:
-    """Median over layouts of environment steps per second of one core; gamma 0.99, 10,000 episodes."""
+    """Median over layouts and repeats of environment steps per second of one core; gamma 0.99, 10,000 episodes."""
     result = {}
     for family in ("grid8", "grid16", "grid32"):
         layouts = [Layout.sample(family, seed=seed) for seed in range(LAYOUTS)]
-        runs = [train(layout, objective=OBJECTIVE, gamma=0.99) for layout in layouts]
+        runs = [train(layout, objective=OBJECTIVE, gamma=0.99) for _ in range(REPEATS) for layout in layouts]
         speed = median(run.steps_per_second for run in runs)
         result[f"learning.sarsa.{family}.steps_per_second"] = speed
         result[f"learning.sarsa.{family}.milliseconds_per_10000_episodes"] = 1e3 * median(run.seconds for run in runs)
