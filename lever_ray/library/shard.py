@@ -105,10 +105,6 @@ class LibraryShard:
         """How many policies the shard holds."""
         return sum(file.rows for file in self._policy_files)
 
-    def ids(self) -> list[str]:
-        """Ids of the shard's policies."""
-        return self._table["id"].to_pylist()
-
     def environments(self) -> list[str]:
         """Names of all environments of the library."""
         return sorted(self._environments)

@@ -12,7 +12,7 @@ import numpy as np
 from lever_ray.errors import LibraryError
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
-from lever_ray.library.rows import environment_table, policy_table
+from lever_ray.library.rows import environment_table, policy_table, read_policies
 from lever_ray.library.schema import (
     MANIFEST,
     Manifest,
@@ -34,6 +34,7 @@ class PolicyLibrary(LibraryReader):
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self._manifest = manifest
+        self._ids_by_file: dict[str, frozenset[str]] = {}
 
     @classmethod
     def create(cls, path: str | Path) -> PolicyLibrary:
@@ -103,8 +104,8 @@ class PolicyLibrary(LibraryReader):
             given.setdefault(record.id, record)
         with write_lock(self.path):
             current = PolicyLibrary.open(self.path)
-            known = set(current._shard.ids()) if given else set()
-            new = [record for identity, record in given.items() if identity not in known]
+            known = self._ids_of(current)
+            new = [record for identity, record in given.items() if not any(identity in ids for ids in known)]
             environments = _environment_updates(current, new)
             if new:
                 entries = [write_table(self.path, "policies", policy_table(new))]
@@ -116,6 +117,15 @@ class PolicyLibrary(LibraryReader):
         self.__dict__.pop("_shard", None)
         self._forget()
         return len(new)
+
+    def _ids_of(self, current: PolicyLibrary) -> list[frozenset[str]]:
+        """Ids in every policy file; a file is read and checked once by this object, since files never change."""
+        files = current.manifest.of_kind("policies")
+        states = {name: current.environment(name).layout.states for name in current.environments}
+        for file in files:
+            if file.name not in self._ids_by_file:
+                self._ids_by_file[file.name] = frozenset(read_policies(self.path, file, states)["id"].to_pylist())
+        return [self._ids_by_file[file.name] for file in files]
 
     def verify(self) -> None:
         """Read and check every file.
