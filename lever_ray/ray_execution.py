@@ -36,11 +36,11 @@ def connect(address: str = "", **options: Any) -> bool:
     Raises:
         SettingsError: nothing listens at the address.
     """
+    place = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_reachable(place)
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    place = address or os.environ.get("RAY_ADDRESS") or "local"
-    _check_reachable(place)
     try:
         ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError) as error:
