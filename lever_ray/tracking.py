@@ -30,8 +30,6 @@ from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, METRI
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 COMMIT_VARIABLE = "LEVER_RAY_COMMIT"
 UI_PORT = 5000
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Lets the UI open with its pages on runs and metrics instead of those on language-model traces."""
 _BLOCK = 1_000
 """Metrics per request."""
 
@@ -112,7 +110,7 @@ class Tracker:
         if found is not None:
             return str(found.experiment_id)
         location = None if file is None else (home() / "artifacts" / name).as_uri()
-        created = self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS)
+        created = self._client.create_experiment(name, artifact_location=location)
         if file is not None:
             _write_ahead_log(file)
         return str(created)
