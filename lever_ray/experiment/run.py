@@ -66,7 +66,8 @@ def run_experiment(
         library: where policies come from; it must survive being sent to the executor's workers.
         environments: their names.
         executor: where environments run.
-        folder: for the rows of finished environments; a run that was interrupted goes on from them.
+        folder: for ``rows.parquet``, ``failures.parquet`` where an environment failed, and the rows of finished
+            environments, from which a run that was interrupted goes on.
         resume: False starts anew.
         watch: called with the name of every environment as it finishes.
     """
@@ -92,8 +93,11 @@ def run_experiment(
     ordered = order_rows(rows)
     if ordered:
         write_rows(folder / "rows.parquet", ordered)
-    if not failures:
+    if failures:
+        write_rows(folder / "failures.parquet", [asdict(failure) for failure in failures])
+    else:
         shutil.rmtree(finished, ignore_errors=True)
+        (folder / "failures.parquet").unlink(missing_ok=True)
     return ExperimentRows(ordered, sorted(failures, key=lambda failure: failure.environment), len(kept))
 
 
