@@ -32,7 +32,7 @@ class Setup:
         mode: key of :data:`POOLS`.
         objective: the composite objective's name.
         groups: the sub-objectives that cover it.
-        pool: objectives that a single library policy may come from; never the composite itself.
+        pool: objectives that the groups may come from; never the composite itself.
     """
 
     mode: str
