@@ -10,12 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import composition, startup, text_queries, training
+from benchmarks import composition, planning, startup, text_queries, training
 
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "startup": startup.figures,
     "training": training.figures,
     "composition": composition.figures,
+    "planning": planning.figures,
     "text": text_queries.figures,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from lever_ray.embedding.offline import Pool, make_pool
 from lever_ray.errors import InvalidValue, UncoveredObjective
 from lever_ray.gridworld.objective import TERMS, Objective, check_weights
+from lever_ray.gridworld.terrain import ACTIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,8 @@ class PolicyGroup:
         q: float32[n, S, A], action values in reward units.
         support: uint8[n, S], bit ``a`` says that action ``a`` was taken in training.
         totals: float64[n], recorded greedy returns on the own objective.
+        mean_rewards: float32[n, S, A], mean recorded rewards on the own objective; None where any member lacks them.
+        runs: (training seed, environment steps) of every training run that members come from.
     """
 
     objective: str
@@ -30,9 +35,48 @@ class PolicyGroup:
     q: np.ndarray
     support: np.ndarray
     totals: np.ndarray
+    mean_rewards: np.ndarray | None = None
+    runs: frozenset[tuple[int, int]] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def environment_steps(self) -> int:
+        """Environment steps that training the members took."""
+        return sum(steps for _, steps in self.runs)
+
+    @classmethod
+    def merge(cls, objective: str, groups: Sequence[PolicyGroup]) -> PolicyGroup:
+        """The members of several groups in the order given, as one group."""
+        rewards = [group.mean_rewards for group in groups]
+        return cls(
+            objective=objective,
+            ids=tuple(identity for group in groups for identity in group.ids),
+            q=np.concatenate([group.q for group in groups]),
+            support=np.concatenate([group.support for group in groups]),
+            totals=np.concatenate([group.totals for group in groups]),
+            mean_rewards=None if any(part is None for part in rewards) else np.concatenate(rewards),  # type: ignore[arg-type]
+            runs=frozenset().union(*(group.runs for group in groups)),
+        )
+
+    def ordered(self) -> PolicyGroup:
+        """The same members, ordered by id."""
+        order = np.argsort(np.array(self.ids))
+        rewards = None if self.mean_rewards is None else self.mean_rewards[order]
+        ids = tuple(self.ids[row] for row in order)
+        return PolicyGroup(
+            self.objective, ids, self.q[order], self.support[order], self.totals[order], rewards, self.runs
+        )
+
+    def scales(self) -> np.ndarray:
+        """float64[n]: standard deviation of each member's values over the entries it visited; 1 where that is 0."""
+        visited = (self.support[..., None] >> np.arange(ACTIONS, dtype=np.uint8)) & 1 == 1
+        values = np.where(visited, self.q.astype(np.float64), np.nan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            scales = np.nanstd(values, axis=(1, 2))
+        return np.where(np.isfinite(scales) & (scales > 0), scales, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +96,15 @@ class CandidateSpace:
     sizes: tuple[int, ...]
 
     @classmethod
-    def of(cls, groups: Sequence[PolicyGroup], *, weights: Sequence[float] | None = None) -> CandidateSpace:
+    def of(
+        cls, groups: Sequence[PolicyGroup], *, weights: Sequence[float] | None = None, normalised: bool = False
+    ) -> CandidateSpace:
         """Stack groups into one pool.
 
         Args:
             groups: at least one, none empty, all of the same S and A.
             weights: one factor per group on its action values; all 1 by default.
+            normalised: divide each member's values by its scale, see :meth:`PolicyGroup.scales`.
 
         Raises:
             InvalidValue: no groups, an empty group, differing shapes, NaN, or bad weights.
@@ -67,10 +114,7 @@ class CandidateSpace:
         if len(factors) != len(groups):
             raise InvalidValue(f"{len(factors)} weights for {len(groups)} groups; give one per group")
         check_weights(factors, what="group weights")
-        scaled = [
-            group.q if factor == 1.0 else group.q * np.float32(factor)
-            for group, factor in zip(groups, factors, strict=True)
-        ]
+        scaled = [_scaled(group, factor, normalised) for group, factor in zip(groups, factors, strict=True)]
         sizes = tuple(len(group) for group in groups)
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
         pool = make_pool(np.concatenate(scaled), np.concatenate([group.support for group in groups]))
@@ -81,6 +125,20 @@ class CandidateSpace:
         """How many candidates the product has."""
         return int(np.prod(np.array(self.sizes, dtype=object)))
 
+    @cached_property
+    def mean_rewards(self) -> np.ndarray:
+        """float32[P, S, A]: mean recorded rewards of the pool's members, each on its own objective.
+
+        Raises:
+            InvalidValue: some members have none.
+        """
+        return np.concatenate([_recorded_rewards(group) for group in self.groups])
+
+    @cached_property
+    def union(self) -> np.ndarray:
+        """uint8[S]: actions that any member of any group took in training."""
+        return np.asarray(np.bitwise_or.reduce(self.pool.support))
+
     def mixtures(self, candidates: np.ndarray) -> np.ndarray:
         """Rows of the pool, int32[K, m], of index tuples int[K, m]."""
         return (candidates + self.offsets).astype(np.int32)
@@ -88,6 +146,21 @@ class CandidateSpace:
     def ids(self, candidate: Sequence[int]) -> tuple[str, ...]:
         """Policy ids of one index tuple."""
         return tuple(group.ids[index] for group, index in zip(self.groups, candidate, strict=True))
+
+
+def _scaled(group: PolicyGroup, factor: float, normalised: bool) -> np.ndarray:
+    if normalised:
+        return (group.q * (factor / group.scales())[:, None, None]).astype(np.float32)
+    return group.q if factor == 1.0 else group.q * np.float32(factor)
+
+
+def _recorded_rewards(group: PolicyGroup) -> np.ndarray:
+    if group.mean_rewards is None:
+        raise InvalidValue(
+            f"policies of group {group.objective!r} have no recorded rewards, which ranker 'recorded-return' reads; "
+            "choose another ranker"
+        )
+    return group.mean_rewards
 
 
 def _check_groups(groups: Sequence[PolicyGroup]) -> None:

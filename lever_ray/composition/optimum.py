@@ -1,4 +1,4 @@
-"""The best return that an environment allows: exact by dynamic programming where that fits, else by beam search."""
+"""The best return that an environment, or its recorded part, allows: exact where that fits, else by beam search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from lever_ray.composition.planner import plan
+from lever_ray.composition.planner import FULL_SUPPORT, plan, read_support
+from lever_ray.composition.waypoints import waypoint_cells
 from lever_ray.gridworld.layout import Cell, Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import rollout
@@ -18,6 +19,8 @@ from lever_ray.gridworld.terrain import ACTIONS
 EXACT_LIMIT = 1 << 24
 """Most (full state, time) pairs for which the optimum is computed exactly."""
 BEST_KNOWN_WIDTH = 10_000
+_OVER, _STUCK = -1, -2
+"""Successors in the tables of dynamic programming: the episode ends with this move, or can make no move."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +41,8 @@ class Optimum:
 
 
 @njit(cache=True, nogil=True)
-def _transitions(task, states, gold_bits):
-    """Successor and reward of every (position, lever, golds) and action; successor -1 where the episode ends."""
+def _transitions(task, support, states, gold_bits):
+    """Successor and reward of every (position, lever, golds) and action; reward -inf where it is not supported."""
     moves, events, tabulated, near, rules = task
     masks = 1 << gold_bits
     total = states * 2 * masks
@@ -50,11 +53,15 @@ def _transitions(task, states, gold_bits):
         state = index // (2 * masks)
         nearest = nearest_gold(near, state, golds)
         for action in range(ACTIONS):
+            if not (support[state] >> action) & 1:
+                stuck = support[state] == 0
+                target[index, action], rewards[index, action] = _STUCK if stuck else _OVER, 0.0 if stuck else -np.inf
+                continue
             after, left, on, _, reward, event = step(
                 moves, events, tabulated, near, rules, state, golds, lever, nearest, action
             )
             rewards[index, action] = reward
-            target[index, action] = -1 if event & TERMINAL else (after * 2 + on) * masks + np.int64(left)
+            target[index, action] = _OVER if event & TERMINAL else (after * 2 + on) * masks + np.int64(left)
     return target, rewards
 
 
@@ -76,15 +83,24 @@ def _solve(target, rewards, start, horizon):
             best[time, index] = choice
         value, before = before, value
     actions, index, time = np.empty(horizon, np.int8), start, 0
-    while index >= 0 and time < horizon:
+    while index >= 0 and time < horizon and target[index, best[time, index]] != _STUCK:
         actions[time] = best[time, index]
         index = target[index, actions[time]]
         time += 1
     return value[start], actions[:time]
 
 
+def is_exact(layout: Layout) -> bool:
+    """Whether optima of a layout are computed exactly whatever the objective; without golds larger ones are, too."""
+    return _fits(layout, len(layout.golds))
+
+
+def _fits(layout: Layout, gold_bits: int) -> bool:
+    return layout.states * 2 * 2**gold_bits * layout.states <= EXACT_LIMIT
+
+
 def optimum(layout: Layout, *, objective: Objective | str, shaping: float = 1.0) -> Optimum:
-    """The highest return possible within N^2 steps; exact on grid8, else the best route of a wide beam search.
+    """J*: the highest return possible within N^2 steps; exact on grid8, else the best route of a wide beam search.
 
     Raises:
         UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
@@ -94,16 +110,43 @@ def optimum(layout: Layout, *, objective: Objective | str, shaping: float = 1.0)
 
 @lru_cache(maxsize=1024)
 def _optimum(layout: Layout, objective: Objective, shaping: float) -> Optimum:
+    support = np.full(layout.states, FULL_SUPPORT)
+    return optimum_on(layout, objective=objective, support=support, shaping=shaping)
+
+
+def optimum_on(layout: Layout, *, objective: Objective | str, support: np.ndarray, shaping: float = 1.0) -> Optimum:
+    """J*_D: the highest return within N^2 steps of recorded transitions alone; exact or not as :func:`optimum` is.
+
+    In a cell without a supported action the episode is stuck: its return so far counts, and the route ends there.
+    Where the start is such a cell, the return is 0 and the route empty. So J*_D is at most J* where every cell has a
+    supported action; being stuck may save step costs that nothing else avoids. An inexact value may lie below that
+    of another method on the same support, or of this one on less of it: compare with the maximum of all.
+
+    Args:
+        layout: the grid.
+        objective: what is rewarded.
+        support: uint8[S], bit ``a`` says that action ``a`` was recorded there.
+        shaping: see :func:`lever_ray.gridworld.task.make_task`.
+
+    Raises:
+        UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
+        InvalidValue: ``support`` is of another shape.
+    """
     task = make_task(layout, objective, shaping=shaping)
-    exact = layout.states * 2 * 2 ** len(layout.golds) * task.rules.horizon <= EXACT_LIMIT
-    _, actions = _by_dynamic_programming(layout, task) if exact else plan(task, width=BEST_KNOWN_WIDTH)
+    allowed = read_support(task, support)
+    bits = len(layout.golds) if (waypoint_cells(task)[:-3] >= 0).any() else 0
+    exact = _fits(layout, bits)
+    if exact:
+        actions = _by_dynamic_programming(task, allowed, bits)
+    else:
+        actions = plan(task, width=BEST_KNOWN_WIDTH, support=allowed).actions
     route = rollout(layout, objective=objective, actions=actions, shaping=shaping)
     route.actions.setflags(write=False)
     return Optimum(route.total, exact, route.path, route.actions)
 
 
-def _by_dynamic_programming(layout: Layout, task: Task) -> tuple[float, np.ndarray]:
-    bits = len(layout.golds)
-    target, rewards = _transitions(task, layout.states, bits)
-    start = task.rules.start * 2 * (1 << bits) + int(task.rules.all_golds)
-    return _solve(target, rewards, start, task.rules.horizon)
+def _by_dynamic_programming(task: Task, support: np.ndarray, bits: int) -> np.ndarray:
+    """Actions of an optimal route; ``bits`` golds matter, all of them or none."""
+    target, rewards = _transitions(task, support, len(task.events), bits)
+    start = task.rules.start * 2 * (1 << bits) + (1 << bits) - 1
+    return _solve(target, rewards, start, task.rules.horizon)[1]

@@ -1,14 +1,24 @@
-"""Beam search over full states (position, golds left, lever), on recorded transitions or on all of them."""
+"""Routes through the union of recorded transitions: beam search over full states (position, golds left, lever)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from lever_ray.composition.waypoints import Chart, best_order, realise
+from lever_ray.errors import InvalidValue
+from lever_ray.gridworld.rollout import play
 from lever_ray.gridworld.task import TERMINAL, Task, nearest_gold, popcount, step
 from lever_ray.gridworld.terrain import ACTIONS
 
 FULL_SUPPORT = np.uint8(15)
+WIDTHS: tuple[int, ...] = (10, 100, 1_000, 10_000)
+"""Beam widths that :func:`plan_anytime` goes through by default."""
+GOLD_IN_HAND, LEVER_IN_HAND = 5.0, 20.0
+"""What step-by-step search holds a gold and the lever to be worth beyond their reward, in reward units."""
 
 
 @njit(cache=True)
@@ -58,7 +68,7 @@ def beam_search(task, support, width, gold_value, lever_value):
         lever_value: likewise the lever.
 
     Returns:
-        ``(total, actions int8[T])`` of the best route, terminal or truncated.
+        ``(total, actions int8[T])`` of the best route, terminal, truncated, or ending where no action is supported.
     """
     moves, events, tabulated, near, rules = task
     horizon, table_size = rules.horizon, 1
@@ -76,6 +86,8 @@ def beam_search(task, support, width, gold_value, lever_value):
     for time in range(horizon):
         grown = 0
         for index in range(count):
+            if support[states[0, index]] == 0 and totals[0, index] > best:
+                best, best_time, best_parent, best_action = totals[0, index], time, index, -1
             for action in range(ACTIONS):
                 if not (support[states[0, index]] >> action) & 1:
                     continue
@@ -124,25 +136,103 @@ def beam_search(task, support, width, gold_value, lever_value):
             states[0, rank], golds[0, rank], levers[0, rank] = states[1, place], golds[1, place], levers[1, place]
             nearest[0, rank], totals[0, rank] = nearest[1, place], totals[1, place]
             parents[time, rank], taken[time, rank] = origin[place], action_of[place]
-    route = np.empty(best_time + 1 if best > -np.inf else 0, np.int8)
-    if len(route):
+    length = best_time if best_action < 0 else best_time + 1
+    route = np.empty(length, np.int8)
+    if best_action >= 0:
         route[best_time] = best_action
-        rank = best_parent
-        for time in range(best_time - 1, -1, -1):
-            route[time] = taken[time, rank]
-            rank = parents[time, rank]
+    rank = best_parent
+    for time in range(best_time - 1, -1, -1):
+        route[time] = taken[time, rank]
+        rank = parents[time, rank]
     return best, route
 
 
-def plan(task: Task, *, width: int, support: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-    """Best route over several weightings of golds and lever in hand: ``(total, actions int8[T])``.
+class Plan(NamedTuple):
+    """A route.
+
+    Attributes:
+        total: its return, in reward units; the environment's, for dynamics and rewards are known exactly.
+        actions: int8[T].
+    """
+
+    total: float
+    actions: np.ndarray
+
+
+def plan(task: Task, *, width: int, support: np.ndarray | None = None) -> Plan:
+    """Best route found on supported transitions within N^2 steps.
+
+    The better of two beam searches: over orders of waypoints, see
+    :func:`lever_ray.composition.waypoints.best_order`, and step by step with a quarter of the width, see
+    :func:`beam_search`; the former is the better one wherever the exit can be reached, as a rule.
+    A route that comes to a cell without a supported action ends there and keeps its return so far; where the start is
+    such a cell, the route is empty and its total 0.
 
     Args:
         task: see :class:`lever_ray.gridworld.task.Task`.
         width: beam width, at least 1.
-        support: uint8[S] of allowed actions; all of them by default.
+        support: uint8[S], bit ``a`` allows action ``a``; all of them by default.
+
+    Raises:
+        InvalidValue: ``width`` is below 1, or ``support`` is of another shape.
     """
-    allowed = np.full(len(task.events), FULL_SUPPORT) if support is None else support
-    weightings = ((0.0, 0.0), (5.0, 20.0), (15.0, 60.0))
-    routes = [beam_search(task, allowed, width, gold, lever) for gold, lever in weightings]
-    return max(routes, key=lambda found: found[0])
+    return next(plan_anytime(task, widths=(width,), support=support))
+
+
+def plan_anytime(task: Task, *, widths: Sequence[int] = WIDTHS, support: np.ndarray | None = None) -> Iterator[Plan]:
+    """Ever better routes: the best so far after each beam width; stop asking at any time.
+
+    Args:
+        task: see :func:`plan`.
+        widths: beam widths, each at least 1, as a rule ascending.
+        support: see :func:`plan`.
+
+    Raises:
+        InvalidValue: a width is below 1, or ``support`` is of another shape.
+    """
+    allowed = read_support(task, support)
+    check_widths(widths)
+    return _improving(task, widths, allowed)
+
+
+def _improving(task: Task, widths: Sequence[int], allowed: np.ndarray) -> Iterator[Plan]:
+    chart = Chart.of(task, allowed)
+    best = Plan(-np.inf, np.empty(0, np.int8))
+    for width in widths:
+        order = best_order(chart, width=width)
+        routes = [_played(task, realise(chart, order))] if order else []
+        routes.append(Plan(*beam_search(task, allowed, (width + 3) // 4, GOLD_IN_HAND, LEVER_IN_HAND)))
+        best = max(best, *routes, key=lambda route: route.total)
+        yield best
+
+
+def _played(task: Task, actions: np.ndarray) -> Plan:
+    """A route with its return."""
+    horizon = task.rules.horizon
+    steps, total, *_ = play(task, actions, False, np.empty(horizon + 1, np.int32), np.empty(horizon))
+    return Plan(total, actions[:steps])
+
+
+def read_support(task: Task, support: np.ndarray | None) -> np.ndarray:
+    """uint8[S] of allowed actions, all of them by default.
+
+    Raises:
+        InvalidValue: ``support`` is of another shape.
+    """
+    states = len(task.events)
+    if support is None:
+        return np.full(states, FULL_SUPPORT)
+    if support.shape != (states,):
+        raise InvalidValue(f"support has shape {support.shape}; this task needs ({states},), one byte per cell")
+    return np.array(support, np.uint8)
+
+
+def check_widths(widths: Sequence[int]) -> None:
+    """Refuse beam widths below 1.
+
+    Raises:
+        InvalidValue: naming the width.
+    """
+    for width in widths:
+        if width < 1:
+            raise InvalidValue(f"beam width is {width}; use at least 1")

@@ -7,14 +7,19 @@ from typing import Protocol
 
 import numpy as np
 
-from lever_ray.composition.operators import Operator
-from lever_ray.embedding.offline import LEFT_SUPPORT, Pool, offline_returns
+from lever_ray.composition.groups import CandidateSpace
+from lever_ray.composition.operators import Operator, kernel_form
+from lever_ray.composition.routes import ROUTE_CODES, member_actions, route_returns
+from lever_ray.embedding.offline import LEFT_SUPPORT, offline_returns
+from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor
 from lever_ray.embedding.successor import Embedder, embed
+from lever_ray.errors import InvalidValue, check_known
 from lever_ray.gridworld.task import Task
 
-RANKERS: tuple[str, ...] = ("regressor", "offline-return")
-"""``regressor`` predicts from the embedding; ``offline-return`` simulates on recorded transitions."""
+RANKERS: tuple[str, ...] = ("regressor", "recorded-return", "offline-return")
+"""``regressor`` predicts from the embedding; ``recorded-return`` adds up mean recorded rewards along the rollout;
+``offline-return`` simulates on recorded transitions with the known reward function."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +51,23 @@ class Scores:
         return np.lexsort((-self.values, self.left_support))
 
 
+def check_ranker(name: str, operator: Operator) -> None:
+    """Refuse a ranker that cannot rank an operator's candidates.
+
+    Raises:
+        UnknownName: the ranker is not known.
+        InvalidValue: the operator answers with routes, and the ranker is not ``offline-return``.
+    """
+    check_known("ranker", name, RANKERS)
+    if operator.is_route and name != "offline-return":
+        raise InvalidValue(
+            f"ranker {name!r} embeds policies over positions, and operator {operator.name!r} answers with a route; "
+            "use ranker='offline-return'"
+        )
+
+
 class Ranker(Protocol):
-    """Predicts the returns of mixtures of a pool."""
+    """Predicts the returns of mixtures of a space's members."""
 
     @property
     def name(self) -> str:
@@ -59,8 +79,12 @@ class Ranker(Protocol):
         """Information used: ``I0`` Q-tables, ``I1`` successors, ``I2`` mean rewards, ``I3`` reward function."""
         ...
 
-    def score(self, pool: Pool, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
-        """Predicted returns of mixtures int32[K, m]."""
+    def score(self, space: CandidateSpace, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
+        """Predicted returns of mixtures int32[K, m], rows of ``space.pool``."""
+        ...
+
+    def member_scores(self, space: CandidateSpace, /) -> np.ndarray | None:
+        """float64[P], what is known of single members without evaluating them; None where they must be scored."""
         ...
 
 
@@ -76,10 +100,65 @@ class OfflineReturnRanker:
     name: str = "offline-return"
     tier: str = "I3"
 
-    def score(self, pool: Pool, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
+    def score(self, space: CandidateSpace, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
         """See :class:`Ranker`."""
-        totals, ends = offline_returns(self.task, pool, mixtures, operator.code, masked, True)
+        if operator.is_route:
+            return self._score_routes(space, mixtures, operator)
+        pool, rows, code = kernel_form(operator, space, mixtures)
+        totals, ends = offline_returns(self.task, pool, rows, code, masked, True)
         return Scores(totals, ends == LEFT_SUPPORT)
+
+    def _score_routes(self, space: CandidateSpace, mixtures: np.ndarray, operator: Operator) -> Scores:
+        actions = member_actions(space.pool.q, space.pool.support)
+        unwanted = np.empty((0, self.task.rules.horizon), np.int8)
+        code = ROUTE_CODES[operator.name]
+        totals, ends, _ = route_returns(self.task, space.pool, actions, mixtures, code, unwanted)
+        return Scores(totals, ends == LEFT_SUPPORT)
+
+    def member_scores(self, _space: CandidateSpace, /) -> np.ndarray | None:
+        """None: members are relabelled by simulation."""
+        return None
+
+
+@dataclass(frozen=True)
+class RecordedReturnRanker:
+    """Mean recorded rewards, added up along the rollout until a cell is met twice (tier I2).
+
+    Weights of the objective's terms are not heeded: each member's rewards are those of its own training.
+
+    Attributes:
+        moves: int32[S * A].
+        events: int32[S], see :class:`lever_ray.gridworld.task.Task`.
+        start: state index.
+    """
+
+    moves: np.ndarray
+    events: np.ndarray
+    start: int
+    name: str = "recorded-return"
+    tier: str = "I2"
+
+    def score(self, space: CandidateSpace, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
+        """See :class:`Ranker`.
+
+        Raises:
+            InvalidValue: members lack recorded rewards, or the operator is a user's function.
+        """
+        if operator.combine is not None:
+            raise InvalidValue(
+                f"ranker 'recorded-return' follows single members' records, which the function {operator.name!r} "
+                "hides; use ranker='offline-return' or 'regressor'"
+            )
+        assert operator.code is not None
+        totals, ends = recorded_returns(
+            self.moves, self.events, self.start, space.pool, space.mean_rewards, mixtures, operator.code, masked
+        )
+        return Scores(totals, ends == LEFT_SUPPORT)
+
+    def member_scores(self, space: CandidateSpace, /) -> np.ndarray | None:
+        """The recorded greedy returns on the own objectives; unknown ones rank last."""
+        totals = np.concatenate([group.totals for group in space.groups])
+        return np.where(np.isnan(totals), -np.inf, totals)
 
 
 @dataclass(frozen=True)
@@ -100,7 +179,12 @@ class RegressorRanker:
         """See :class:`Ranker`."""
         return "I3" if self.regressor.target == "composite" else "I1"
 
-    def score(self, pool: Pool, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
+    def score(self, space: CandidateSpace, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
         """See :class:`Ranker`."""
-        x = embed(self.embedder, pool, mixtures, operator=operator.code, masked=masked, kind=self.regressor.kind)
+        pool, rows, code = kernel_form(operator, space, mixtures)
+        x = embed(self.embedder, pool, rows, operator=code, masked=masked, kind=self.regressor.kind)
         return Scores(self.regressor.predictor.predict(x), np.zeros(len(mixtures), bool))
+
+    def member_scores(self, _space: CandidateSpace, /) -> np.ndarray | None:
+        """None: members are embedded."""
+        return None

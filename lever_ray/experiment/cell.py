@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import composition_operator, is_masked
+from lever_ray.composition.operators import Operator, composition_operator, is_masked
 from lever_ray.composition.rankers import Ranker
 from lever_ray.composition.search import Strategy, product_blocks
 from lever_ray.embedding.regressor import FittedRegressor
 from lever_ray.experiment.controls import Controls, SinglePolicies, measure_controls, random_q_return
+from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id
+from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import ENDS, Rollout, rollout
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.shard import GroupKey
 from lever_ray.query.compose import compose, fit, make_ranker
-from lever_ray.query.result import Composer, CompositionResult
+from lever_ray.query.composer import Composer
+from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
 
 Row = dict[str, Any]
@@ -28,25 +32,33 @@ REPEATS = 5
 """Times that a query is asked; the median of its stages is reported."""
 SLOW = 0.05
 """Seconds from which a query is asked once."""
+ROUTES_MEASURED = 1_000
+"""Most candidates of a route operator whose returns are measured to find the best one; drawn evenly beyond it."""
 
 
 def run_environment(environment: str, library: LibraryReader, plan: ExperimentPlan) -> list[Row]:
     """Run every cell of one environment.
 
     Controls are measured once per composite objective and shared by the cells that need them. Quality is measured in
-    the real environment after composition has finished, apart from its clock.
+    the real environment after composition has finished, apart from its clock. Where the optimum is not known exactly,
+    every cell of an objective is measured against the highest return that any of them reached.
     """
     warm_up()
     layout = library.environment(environment).layout
     controls = {
         name: measure_controls(layout, name, plan) for name in dict.fromkeys(setup.objective for setup in plan.setups)
     }
-    rows = []
-    for gamma in plan.gammas:
+    problems: list[Problem] = []
+    for gamma in plan.member_gammas:
         held = _groups(library, environment, gamma, plan)
-        for setup in plan.setups:
-            cell = Cell(environment, layout, library, plan, setup, gamma, held, controls[setup.objective])
-            rows += cell.rows()
+        problems += [
+            Problem(environment, layout, library, plan, setup, gamma, held, controls[setup.objective])
+            for setup in plan.setups
+        ]
+    rows = []
+    for problem in problems:
+        same = [other for other in problems if other.setup.objective == problem.setup.objective]
+        rows += problem.rows(best_known=max(other.highest for other in same))
     return rows
 
 
@@ -55,8 +67,35 @@ def _groups(library: LibraryReader, environment: str, gamma: float, plan: Experi
     return {key.objective: group for key, group in zip(keys, library.groups(keys), strict=True)}
 
 
-class Cell:
-    """One setup at one gamma in one environment: all strategies and rankers.
+@dataclass(frozen=True, eq=False)
+class OperatorSpace:
+    """The candidates of one operator and what the best of them is worth.
+
+    Attributes:
+        operator: how members combine.
+        space: their groups.
+        best_candidate: max_c J(c), in the real environment; NaN for ``plan``, which has no candidates.
+    """
+
+    operator: Operator
+    space: CandidateSpace
+    best_candidate: float
+
+    @classmethod
+    def of(cls, operator: Operator, groups: list[PolicyGroup], controls: Controls, *, masked: bool) -> OperatorSpace:
+        """Measure every candidate's return; of route operators at most :data:`ROUTES_MEASURED`, evenly spaced."""
+        space = CandidateSpace.of(groups, normalised=operator.normalised)
+        if not operator.needs_candidates:
+            return cls(operator, space, float("nan"))
+        every = np.concatenate(list(product_blocks(space.sizes)))
+        if operator.is_route and len(every) > ROUTES_MEASURED:
+            every = every[np.linspace(0, len(every) - 1, ROUTES_MEASURED).astype(np.int64)]
+        returns = controls.real_returns(space, every, operator=operator, masked=masked)
+        return cls(operator, space, float(returns.max()))
+
+
+class Problem:
+    """One setup at one gamma in one environment: all operators, strategies and rankers.
 
     Args:
         environment: its name.
@@ -84,141 +123,229 @@ class Cell:
         self.setup, self.gamma, self.controls = setup, gamma, controls
         self.objective = Objective.of(setup.objective)
         self.groups = [held[name] for name in setup.groups]
-        self.space = CandidateSpace.of(self.groups)
-        self.operator, self.masked = composition_operator(plan.operator), is_masked(plan.support)
-        self.singles = SinglePolicies.of(
-            [group for name, group in held.items() if name != setup.objective], controls, masked=self.masked
+        self.masked = is_masked(plan.support)
+        singles = [group for name, group in held.items() if name != setup.objective]
+        self.singles = SinglePolicies.of(singles, controls, masked=self.masked)
+        operators = [composition_operator(name) for name in plan.operators]
+        self.spaces = [OperatorSpace.of(each, self.groups, controls, masked=self.masked) for each in operators]
+        self.library_steps = PolicyGroup.merge("all", self.groups).environment_steps
+        self.walk_plan = walk_plan_return(layout, self.objective, self.library_steps)
+        self.model = recorded_model(
+            layout,
+            setup.objective,
+            self.spaces[0].space.union,
+            episodes=plan.episodes,
+            gammas=plan.gammas,
+            training_seeds=plan.training_seeds,
         )
-        every = np.concatenate(list(product_blocks(self.space.sizes)))
-        self.best_candidate = float(self._real_returns(every).max())
-        self.best_known = controls.best_known(self.singles.oracle, self.best_candidate)
-        self.scale = self.best_known - controls.random
 
-    def rows(self) -> list[Row]:
-        """One row per ranker and strategy."""
-        return [row for name in self.plan.rankers for row in self._rows_of(name)]
+    @property
+    def highest(self) -> float:
+        """The highest return that any method reached here; the optimum where it is exact."""
+        if self.controls.optimum.exact:
+            return self.controls.optimum.total
+        reached = [space.best_candidate for space in self.spaces if space.operator.needs_candidates]
+        found = (self.model.optimum, self.model.memoryless, self.model.scratch, self.walk_plan)
+        return max(self.controls.highest, self.singles.oracle, *found, *reached)
 
-    def _rows_of(self, name: str) -> list[Row]:
+    @property
+    def seed(self) -> int:
+        """Seed of the layout."""
+        return int(self.environment.rsplit("-", 1)[1])
+
+    def rows(self, *, best_known: float) -> list[Row]:
+        """One row per operator, ranker and strategy.
+
+        Args:
+            best_known: J*, what all rows of the environment and objective are measured against.
+        """
+        rows = []
+        for space in self.spaces:
+            for name in self.plan.rankers_of(space.operator):
+                ranker, fitted = self._ranker(name)
+                cell = Cell(self, space, ranker, fitted, best_known)
+                rows += [cell.row(strategy) for strategy in self.plan.strategies_of(space.operator)]
+        return rows
+
+    def _ranker(self, name: str) -> tuple[Ranker, FittedRegressor | None]:
         key = GroupKey(self.environment, self.setup.groups[0], self.gamma, self.plan.episodes)
         learns = name == "regressor"
         fitted = fit(self.library, self.environment, self.objective, key, self.plan.regressor) if learns else None
-        ranker = make_ranker(self.library.environment(self.environment), self.objective, fitted)
-        return [self._row(strategy, ranker, fitted) for strategy in self.plan.strategies]
+        held = self.library.environment(self.environment)
+        return make_ranker(name, held, self.objective, regressor=fitted), fitted
 
-    def _row(self, strategy: Strategy, ranker: Ranker, fitted: FittedRegressor | None) -> Row:
-        answer, timings = self._timed(strategy, ranker, fitted)
-        route = rollout(self.layout, objective=self.objective, q=answer.q)
-        composer = Composer(strategy, self.operator, ranker, self.plan.support)
-        random_q = random_q_return(
-            composer, self.groups, self.layout, self.controls, objective=self.setup.objective, seed=self._seed
-        )
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One operator and ranker on one problem.
+
+    Attributes:
+        problem: the setup, gamma and environment.
+        candidates: the operator and its candidates.
+        ranker: what predicts returns.
+        fitted: its regressor, if any.
+        best_known: J*.
+    """
+
+    problem: Problem
+    candidates: OperatorSpace
+    ranker: Ranker
+    fitted: FittedRegressor | None
+    best_known: float
+
+    @property
+    def scale(self) -> float:
+        """J* - J_rand."""
+        return self.best_known - self.problem.controls.random
+
+    def row(self, strategy: Strategy) -> Row:
+        """The query, answered and measured, with its controls."""
+        answer, timings = self._timed(strategy)
+        route = rollout(self.problem.layout, objective=self.problem.objective, q=answer.q, actions=answer.actions)
         return (
-            self._identity(strategy, ranker, answer)
-            | self._returns(answer, route, ranker, random_q)
+            self._identity(answer)
+            | self._returns(answer, route, strategy)
             | self._quality(answer, route)
-            | self._costs(answer, timings, 0.0 if fitted is None else fitted.seconds)
+            | self._costs(answer, timings)
         )
 
-    def _timed(
-        self, strategy: Strategy, ranker: Ranker, fitted: FittedRegressor | None
-    ) -> tuple[CompositionResult, dict[str, float]]:
+    def _timed(self, strategy: Strategy) -> tuple[CompositionResult, dict[str, float]]:
         """The query, and the median of its stages' seconds over repeats; slow ones run once."""
-        answers = [self._compose(strategy, ranker, fitted)]
+        answers = [self._compose(strategy)]
         while len(answers) < REPEATS and answers[0].timings["total"] < SLOW:
-            answers.append(self._compose(strategy, ranker, fitted))
+            answers.append(self._compose(strategy))
         stages = {
             stage: median(answer.timings[stage] for answer in answers) for stage in ("retrieve", "rank", "compose")
         }
         return answers[0], stages | {"total": sum(stages.values())}
 
-    def _compose(self, strategy: Strategy, ranker: Ranker, fitted: FittedRegressor | None) -> CompositionResult:
+    def _compose(self, strategy: Strategy) -> CompositionResult:
         """The query as a user asks it: members are retrieved from the library, ranked and composed."""
+        problem = self.problem
         return compose(
-            self.library,
-            environment=self.environment,
-            objective=self.objective,
-            groups=self.setup.groups,
+            problem.library,
+            environment=problem.environment,
+            objective=problem.objective,
+            groups=problem.setup.groups,
             strategy=strategy,
-            operator=self.plan.operator,
-            ranker=ranker.name,
-            regressor=fitted or self.plan.regressor,
-            support=self.plan.support,
-            gamma=self.gamma,
-            episodes=self.plan.episodes,
+            operator=self.candidates.operator,
+            ranker=self.ranker.name,
+            regressor=self.fitted or problem.plan.regressor,
+            support=problem.plan.support,
+            gamma=problem.gamma,
+            episodes=problem.plan.episodes,
+            width=problem.plan.width,
         )
 
-    @property
-    def _seed(self) -> int:
-        return int(self.environment.rsplit("-", 1)[1])
-
     def _real_returns(self, candidates: np.ndarray) -> np.ndarray:
-        return self.controls.real_returns(self.space, candidates, operator=self.operator, masked=self.masked)
+        operator, space = self.candidates.operator, self.candidates.space
+        return self.problem.controls.real_returns(space, candidates, operator=operator, masked=self.problem.masked)
 
-    def _identity(self, strategy: Strategy, ranker: Ranker, answer: CompositionResult) -> Row:
+    def _identity(self, answer: CompositionResult) -> Row:
+        problem, plan = self.problem, self.problem.plan
         return {
-            "cell": cell_id(self.plan, self.setup, self.gamma, self.environment),
-            "family": self.plan.family,
-            "environment": self.environment,
-            "layout_seed": self._seed,
-            "trivial_layout": self.layout.trivial,
-            "gamma": self.gamma,
-            "budget": self.plan.budget,
-            "mode": self.setup.mode,
-            "setup": self.setup.objective,
-            "groups": " + ".join(self.setup.groups),
-            "strategy": strategy.id,
+            "cell": cell_id(plan, problem.setup, problem.gamma, problem.environment),
+            "family": plan.family,
+            "environment": problem.environment,
+            "layout_seed": problem.seed,
+            "trivial_layout": problem.layout.trivial,
+            "gamma": problem.gamma,
+            "budget": plan.budget,
+            "mode": problem.setup.mode,
+            "setup": problem.setup.objective,
+            "groups": " + ".join(problem.setup.groups),
+            "strategy": answer.strategy,
             "operator": answer.operator,
-            "ranker": ranker.name,
+            "ranker": self.ranker.name,
             "support": answer.support,
             "regime": answer.regime,
             "tier": answer.tier,
             "policy_ids": " ".join(answer.policy_ids),
         }
 
-    def _returns(self, answer: CompositionResult, route: Rollout, ranker: Ranker, random_q: float) -> Row:
-        controls, scratch = self.controls, self.controls.scratch[self.gamma]
+    def _returns(self, answer: CompositionResult, route: Rollout, strategy: Strategy) -> Row:
+        problem, controls, model = self.problem, self.problem.controls, self.problem.model
+        longer = controls.best_longer(len(problem.setup.groups))
         return {
             "return/composed": route.total,
             "return/predicted": answer.predicted_return,
-            "return/best_candidate": self.best_candidate,
-            "return/scratch": scratch.final,
-            "return/scratch_best_snapshot": scratch.best_snapshot,
+            "return/best_candidate": self._best_candidate(route),
+            "return/scratch": controls.scratch[problem.gamma].final,
+            "return/scratch_best_snapshot": controls.scratch[problem.gamma].best_snapshot,
             "return/scratch_best_gamma": controls.best_scratch.final,
-            "return/best_single": self.singles.chosen_by(ranker),
-            "return/best_single_oracle": self.singles.oracle,
-            "return/random_q": random_q,
+            "return/scratch_longer": longer.final,
+            "return/scratch_longer_best_snapshot": longer.best_snapshot,
+            "return/scratch_recorded_model": model.scratch,
+            "return/best_single": problem.singles.chosen_by(self.ranker),
+            "return/best_single_oracle": problem.singles.oracle,
+            "return/random_q": self._random_q(strategy),
             "return/random": controls.random,
+            "return/walk_planner": problem.walk_plan,
+            "return/recorded_optimum": model.optimum,
+            "return/memoryless": model.memoryless,
             "return/optimum": self.best_known,
             "optimum_exact": controls.optimum.exact,
         }
 
+    def _best_candidate(self, route: Rollout) -> float:
+        """max_c J(c); the route itself where an operator has no candidates."""
+        return float(np.nanmax([self.candidates.best_candidate, route.total]))
+
+    def _random_q(self, strategy: Strategy) -> float:
+        problem, operator = self.problem, self.candidates.operator
+        if not operator.needs_candidates:
+            return float("nan")
+        composer = Composer(strategy, operator, self.ranker, problem.plan.support)
+        return random_q_return(
+            composer,
+            problem.groups,
+            problem.layout,
+            problem.controls,
+            objective=problem.setup.objective,
+            seed=problem.seed,
+        )
+
     def _quality(self, answer: CompositionResult, route: Rollout) -> Row:
-        controls, scale = self.controls, self.scale
-        chosen = float(self._real_returns(np.array([answer.search.candidate]))[0])
-        strongest = max(self.singles.oracle, controls.best_scratch.final, controls.best_scratch_snapshot)
+        controls, singles = self.problem.controls, self.problem.singles
+        strongest = max(singles.oracle, controls.best_scratch.final, controls.best_scratch_snapshot)
         return {
-            "quality/ratio": _ratio(route.total, controls.scratch[self.gamma].final),
-            "quality/normalised": (route.total - controls.random) / scale,
-            "quality/over_controls": (route.total - strongest) / scale,
-            "regret": (self.best_candidate - chosen) / scale,
+            "quality/ratio": _ratio(route.total, controls.scratch[self.problem.gamma].final),
+            "quality/normalised": (route.total - controls.random) / self.scale,
+            "quality/over_controls": (route.total - strongest) / self.scale,
+            "regret": (self._best_candidate(route) - route.total) / self.scale,
             "rank_correlation": self._rank_correlation(answer),
             "coverage/library": answer.coverage.library,
             "coverage/on_policy": answer.coverage.on_policy,
+            "coverage/value": (self.problem.model.optimum - controls.random) / self.scale,
+            **self._gap(route),
             **{f"ends/{end}": float(route.end == end) for end in ENDS},
         }
+
+    def _gap(self, route: Rollout) -> Row:
+        model: RecordedModel = self.problem.model
+        gap = decompose_gap(
+            self.best_known,
+            recorded_optimum=model.optimum,
+            memoryless=None if self.candidates.operator.is_route else model.memoryless,
+            best_candidate=self._best_candidate(route),
+            chosen=route.total,
+        )
+        return gap.to_row()
 
     def _rank_correlation(self, answer: CompositionResult) -> float:
         """Kendall tau-b between predicted and real returns of what was evaluated; NaN where it is undefined."""
         from scipy.stats import kendalltau
 
+        if not self.candidates.operator.needs_candidates:
+            return float("nan")
         real = self._real_returns(answer.search.candidates)
         predicted = answer.search.scores.comparable()
         if len(real) < 2 or np.ptp(real) == 0.0 or np.ptp(predicted) == 0.0:
             return float("nan")
         return float(kendalltau(predicted, real).statistic)
 
-    def _costs(self, answer: CompositionResult, timings: dict[str, float], fit_seconds: float) -> Row:
-        scratch = self.controls.scratch[self.gamma]
+    def _costs(self, answer: CompositionResult, timings: dict[str, float]) -> Row:
+        scratch = self.problem.controls.scratch[self.problem.gamma]
         return {
             "candidates/evaluated": answer.evaluated,
             "candidates/members_scored": answer.search.members_scored,
@@ -226,10 +353,12 @@ class Cell:
             "seconds/rank": timings["rank"],
             "seconds/compose": timings["compose"],
             "seconds/query": timings["total"],
-            "seconds/fit": fit_seconds,
+            "seconds/fit": 0.0 if self.fitted is None else self.fitted.seconds,
             "seconds/scratch": scratch.seconds,
             "speedup/seconds": scratch.seconds / timings["total"],
             "environment_steps/saved": scratch.environment_steps,
+            "environment_steps/library": self.problem.library_steps,
+            "break_even_queries": self.problem.library_steps / scratch.environment_steps,
         }
 
 

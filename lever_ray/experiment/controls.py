@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import Operator, composition_operator
+from lever_ray.composition.operators import Operator, composition_operator, kernel_form
 from lever_ray.composition.optimum import Optimum, optimum
-from lever_ray.composition.rankers import Ranker
+from lever_ray.composition.rankers import OfflineReturnRanker, Ranker
 from lever_ray.embedding.offline import offline_returns
 from lever_ray.experiment.plan import ExperimentPlan
 from lever_ray.gridworld.layout import Layout
@@ -18,7 +18,7 @@ from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import random_return
 from lever_ray.gridworld.task import Task, make_task
 from lever_ray.learning.sarsa import train
-from lever_ray.query.result import Composer
+from lever_ray.query.composer import Composer
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,14 @@ class Controls:
         optimum: best return possible (exact on grid8).
         random: J_rand, mean return of the uniformly random policy.
         scratch: training from scratch, by gamma.
+        longer: the same with m times the episodes, by m and gamma.
     """
 
     task: Task
     optimum: Optimum
     random: float
     scratch: dict[float, Scratch]
+    longer: dict[int, dict[float, Scratch]]
 
     @property
     def best_scratch(self) -> Scratch:
@@ -66,33 +68,50 @@ class Controls:
         """Mean return of the best snapshots, at the gamma that is best for this layout."""
         return max(scratch.best_snapshot for scratch in self.scratch.values())
 
-    def best_known(self, *others: float) -> float:
-        """J*: the optimum where it is exact, else the highest return that any method reached."""
-        if self.optimum.exact:
-            return self.optimum.total
-        return max(self.optimum.total, self.best_scratch.highest, *others)
+    def best_longer(self, groups: int) -> Scratch:
+        """Scratch with as many times the episodes as there are groups, at the gamma best for this layout."""
+        return max(self.longer[groups].values(), key=lambda scratch: scratch.final)
+
+    @property
+    def highest(self) -> float:
+        """The optimum where it is exact, else the highest return that a beam search or training from scratch found."""
+        trained = [scratch.highest for runs in (self.scratch, *self.longer.values()) for scratch in runs.values()]
+        return self.optimum.total if self.optimum.exact else max(self.optimum.total, *trained)
 
     def real_returns(
         self, space: CandidateSpace, candidates: np.ndarray, *, operator: Operator, masked: bool
     ) -> np.ndarray:
-        """float64[K]: returns in the real environment of index tuples int[K, m] (measured afterwards; tier I4)."""
-        totals, _ = offline_returns(self.task, space.pool, space.mixtures(candidates), operator.code, masked, False)
-        return totals
+        """float64[K]: returns in the real environment of index tuples int[K, m] (measured afterwards; tier I4).
+
+        Routes of ``gpi`` and ``switch`` keep to recorded transitions, which the environment repeats.
+        """
+        mixtures = space.mixtures(candidates)
+        if operator.is_route:
+            return OfflineReturnRanker(self.task).score(space, mixtures, operator=operator, masked=masked).values
+        pool, rows, code = kernel_form(operator, space, mixtures)
+        totals, _ = offline_returns(self.task, pool, rows, code, masked, False)
+        return np.asarray(totals)
 
 
 def measure_controls(layout: Layout, objective: str, plan: ExperimentPlan) -> Controls:
     """Train, plan and roll out what does not depend on any composition."""
+    multiples = sorted({len(setup.groups) for setup in plan.setups if setup.objective == objective})
     return Controls(
         task=make_task(layout, objective),
         optimum=optimum(layout, objective=objective),
         random=random_return(layout, objective, episodes=plan.random_rollouts),
-        scratch={gamma: _scratch(layout, objective, gamma, plan) for gamma in plan.gammas},
+        scratch=_scratch(layout, objective, plan, episodes=plan.episodes),
+        longer={m: _scratch(layout, objective, plan, episodes=m * plan.episodes) for m in multiples},
     )
 
 
-def _scratch(layout: Layout, objective: str, gamma: float, plan: ExperimentPlan) -> Scratch:
+def _scratch(layout: Layout, objective: str, plan: ExperimentPlan, *, episodes: int) -> dict[float, Scratch]:
+    return {gamma: _scratch_at(layout, objective, gamma, plan, episodes) for gamma in plan.gammas}
+
+
+def _scratch_at(layout: Layout, objective: str, gamma: float, plan: ExperimentPlan, episodes: int) -> Scratch:
     runs = [
-        train(layout, objective=objective, episodes=plan.episodes, gamma=gamma, seed=seed)
+        train(layout, objective=objective, episodes=episodes, gamma=gamma, seed=seed)
         for seed in range(plan.training_seeds)
     ]
     return Scratch(
@@ -121,22 +140,15 @@ class SinglePolicies:
     @classmethod
     def of(cls, groups: Sequence[PolicyGroup], controls: Controls, *, masked: bool) -> SinglePolicies:
         """Collect the members of ``groups`` and run each."""
-        everything = PolicyGroup(
-            objective="any",
-            ids=tuple(identity for group in groups for identity in group.ids),
-            q=np.concatenate([group.q for group in groups]),
-            support=np.concatenate([group.support for group in groups]),
-            totals=np.concatenate([group.totals for group in groups]),
-        )
-        space = CandidateSpace.of([everything])
-        alone = np.arange(len(everything))[:, None]
+        space = CandidateSpace.of([PolicyGroup.merge("any", groups)])
+        alone = np.arange(space.sizes[0])[:, None]
         returns = controls.real_returns(space, alone, operator=composition_operator("sum"), masked=masked)
         return cls(space, masked, returns)
 
     def chosen_by(self, ranker: Ranker) -> float:
         """Return of the policy that a ranker puts first."""
         mixtures = self.space.mixtures(np.arange(len(self.returns))[:, None])
-        scores = ranker.score(self.space.pool, mixtures, operator=composition_operator("sum"), masked=self.masked)
+        scores = ranker.score(self.space, mixtures, operator=composition_operator("sum"), masked=self.masked)
         return float(self.returns[scores.best()])
 
     @property
@@ -148,16 +160,7 @@ class SinglePolicies:
 def random_groups(groups: Sequence[PolicyGroup], *, seed: int) -> list[PolicyGroup]:
     """Groups of the same sizes and support whose Q-values are standard normal: the library's knowledge taken away."""
     rng = np.random.default_rng(seed)
-    return [
-        PolicyGroup(
-            group.objective,
-            group.ids,
-            rng.standard_normal(group.q.shape, dtype=np.float32),
-            group.support,
-            group.totals,
-        )
-        for group in groups
-    ]
+    return [replace(group, q=rng.standard_normal(group.q.shape, dtype=np.float32)) for group in groups]
 
 
 def random_q_return(
@@ -166,7 +169,7 @@ def random_q_return(
     """Return of the composition that the same search finds among random Q-tables."""
     made_up = random_groups(groups, seed=seed)
     answer = composer.compose(made_up, layout=layout, environment="random", objective=Objective.of(objective))
-    space = CandidateSpace.of(made_up)
+    space = CandidateSpace.of(made_up, normalised=composer.operator.normalised)
     chosen = np.array([answer.search.candidate])
     masked = composer.support == "mask"
     return float(controls.real_returns(space, chosen, operator=composer.operator, masked=masked)[0])

@@ -75,9 +75,8 @@ def run_experiment(
     if not resume:
         shutil.rmtree(finished, ignore_errors=True)
     finished.mkdir(parents=True, exist_ok=True)
-    kept = {
-        name: _read(finished / f"{name}.parquet") for name in environments if (finished / f"{name}.parquet").exists()
-    }
+    files = {name: finished / f"{name}.parquet" for name in environments}
+    kept = {name: read_rows(file) for name, file in files.items() if file.exists()}
     missing = [name for name in environments if name not in kept]
     rows, failures = [row for part in kept.values() for row in part], []
     _open_for_ranking(library, plan)
@@ -85,7 +84,7 @@ def run_experiment(
         name = missing[outcome.index]
         if outcome.error is None:
             rows += outcome.value
-            write_rows(finished / f"{name}.parquet", outcome.value)
+            write_rows(files[name], outcome.value)
         else:
             failures.append(Failure(name, f"{type(outcome.error).__name__}: {outcome.error}"))
         if watch is not None:
@@ -105,7 +104,7 @@ def _open_for_ranking(library: LibraryReader, plan: ExperimentPlan) -> None:
     """Have the shards embed their policies once; the answer travels with the library to every worker."""
     if "regressor" not in plan.rankers:
         return
-    for gamma in plan.gammas:
+    for gamma in plan.member_gammas:
         for objective in dict.fromkeys(setup.objective for setup in plan.setups):
             library.ranking_rows(
                 target=plan.regressor.target,
@@ -123,5 +122,6 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     temporary.replace(path)
 
 
-def _read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a Parquet file."""
     return pq.read_table(path).to_pylist()

@@ -11,9 +11,9 @@ import numpy as np
 
 Row = dict[str, Any]
 
-CELL_COLUMNS: tuple[str, ...] = ("gamma", "mode", "setup", "strategy", "ranker")
+CELL_COLUMNS: tuple[str, ...] = ("gamma", "mode", "setup", "operator", "strategy", "ranker")
 """What identifies a line of the summary."""
-CARRIED_COLUMNS: tuple[str, ...] = ("family", "budget", "groups", "operator", "support", "regime", "tier")
+CARRIED_COLUMNS: tuple[str, ...] = ("family", "budget", "groups", "support", "regime", "tier")
 """Columns that are equal within a line and carried over."""
 METRICS: tuple[str, ...] = (
     "return/composed",
@@ -22,10 +22,16 @@ METRICS: tuple[str, ...] = (
     "return/scratch",
     "return/scratch_best_snapshot",
     "return/scratch_best_gamma",
+    "return/scratch_longer",
+    "return/scratch_longer_best_snapshot",
+    "return/scratch_recorded_model",
     "return/best_single",
     "return/best_single_oracle",
     "return/random_q",
     "return/random",
+    "return/walk_planner",
+    "return/recorded_optimum",
+    "return/memoryless",
     "return/optimum",
     "quality/normalised",
     "quality/over_controls",
@@ -33,6 +39,11 @@ METRICS: tuple[str, ...] = (
     "rank_correlation",
     "coverage/library",
     "coverage/on_policy",
+    "coverage/value",
+    "gap/coverage",
+    "gap/memory",
+    "gap/operator",
+    "gap/selection",
     "ends/exit",
     "ends/hazard",
     "ends/truncated",
@@ -45,6 +56,8 @@ METRICS: tuple[str, ...] = (
     "seconds/fit",
     "seconds/scratch",
     "environment_steps/saved",
+    "environment_steps/library",
+    "break_even_queries",
 )
 """Columns whose mean over layouts is summarised."""
 RATIOS: dict[str, tuple[str, str]] = {
@@ -91,6 +104,41 @@ def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.nda
     return _percentiles(float(numerator.sum()) / total if total > 0 else math.nan, ratios)
 
 
+def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[int]) -> np.ndarray:
+    """float64[L]: mean of a metric over each layout's rows, NaN values left out; NaN where a layout has none."""
+    values: dict[int, list[float]] = {layout: [] for layout in layouts}
+    for row in rows:
+        if not math.isnan(row[metric]):
+            values[row["layout_seed"]].append(float(row[metric]))
+    return np.array([np.mean(values[layout]) if values[layout] else math.nan for layout in layouts])
+
+
+def sign_flip(differences: np.ndarray, *, flips: int = 20_000, seed: int = 0) -> float:
+    """Two-sided p-value of a paired sign-flip test that the mean difference over layouts is 0; NaN without data.
+
+    Args:
+        differences: float64[L], one per layout; NaN values are left out.
+        flips: random assignments of signs, the observed one counted among them.
+        seed: of the assignments.
+    """
+    known = differences[~np.isnan(differences)]
+    if not len(known):
+        return math.nan
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(known)))
+    extreme = np.abs(signs @ known) >= abs(known.sum()) - 1e-12
+    return float((1 + extreme.sum()) / (1 + flips))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of a family of p-values; NaN ones stay, and do not count."""
+    known = [place for place, p_value in enumerate(p_values) if not math.isnan(p_value)]
+    corrected, highest = [math.nan] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(known, key=lambda place: p_values[place])):
+        highest = max(highest, min(1.0, (len(known) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
 def interquartile_mean(values: np.ndarray) -> float:
     """Mean of the middle half of the values; NaN values are left out."""
     from scipy.stats import trim_mean
@@ -113,7 +161,7 @@ def _percentiles(value: float, draws: np.ndarray) -> Interval:
 
 
 def summarise(rows: Iterable[Row], *, bootstrap: int, seed: int = 0) -> list[Row]:
-    """One line per gamma, mode, setup, strategy and ranker, with means, intervals and ratios of sums over layouts.
+    """One line per gamma, mode, setup, operator, strategy and ranker: means, intervals, ratios of sums over layouts.
 
     Columns are those of the rows, with ``/ci_low`` and ``/ci_high`` beside each metric, ``layouts`` (how many),
     ``layouts/trivial`` (how many of them have the exit within 3 steps of the start), ``rank_correlation/undefined``
@@ -161,5 +209,5 @@ def order_rows(rows: Iterable[Row]) -> list[Row]:
     """Rows in the order of their cells, so that completion order never shows."""
     return sorted(
         rows,
-        key=lambda row: (row["layout_seed"], row["gamma"], row["mode"], row["setup"], row["ranker"], row["strategy"]),
+        key=lambda row: tuple(row[name] for name in ("layout_seed", *CELL_COLUMNS)),
     )

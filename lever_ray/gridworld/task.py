@@ -92,6 +92,19 @@ def make_task(layout: Layout, objective: Objective | str, *, shaping: float = 1.
     return _make_task(layout, Objective.of(objective), float(shaping))
 
 
+def restrict_task(task: Task, support: np.ndarray) -> Task:
+    """The task as recorded transitions know it: an action outside ``support`` leaves the agent where it is.
+
+    Args:
+        task: the task in the environment.
+        support: uint8[S], bit ``a`` says that action ``a`` was recorded.
+    """
+    unknown = ((support[:, None] >> np.arange(ACTIONS, dtype=np.uint8)) & 1 == 0).ravel()
+    stay = np.repeat(np.arange(len(task.events), dtype=np.int32), ACTIONS)
+    tabulated = np.where(unknown, BUMP_REWARD, task.tabulated)
+    return task._replace(moves=np.where(unknown, stay, task.moves), tabulated=tabulated)
+
+
 @lru_cache(maxsize=512)
 def _make_task(layout: Layout, objective: Objective, shaping: float) -> Task:
     if "gold" in objective and not layout.golds:

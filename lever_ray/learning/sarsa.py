@@ -14,7 +14,7 @@ from lever_ray.errors import InvalidValue, look_up
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import greedy_actions, play
-from lever_ray.gridworld.task import TERMINAL, Task, make_task, nearest_gold, step
+from lever_ray.gridworld.task import TERMINAL, Task, make_task, nearest_gold, restrict_task, step
 from lever_ray.gridworld.terrain import ACTIONS
 
 ALPHA = 0.1
@@ -191,6 +191,7 @@ def train(
     epsilon_decay: float | None = None,
     snapshot_every: int = SNAPSHOT_EVERY,
     shaping: float = 1.0,
+    support: np.ndarray | None = None,
     watch: Callable[[Snapshot], None] | None = None,
 ) -> TrainingRun:
     """Train one policy by tabular SARSA; the same arguments give the same bytes.
@@ -205,15 +206,21 @@ def train(
             else the factor that reaches the floor 0.01 with the last episode.
         snapshot_every: episodes between snapshots.
         shaping: see :func:`lever_ray.gridworld.task.make_task`.
+        support: uint8[S] of recorded actions: train inside their model instead of the environment, in which an action
+            outside it leaves the agent where it is. No environment step is made then, and none is counted.
         watch: called with every snapshot as it is taken.
 
     Raises:
-        InvalidValue: a number is outside its domain.
+        InvalidValue: a number is outside its domain, or ``support`` has another shape than the layout's cells.
         UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
     """
     _check(episodes=episodes, gamma=gamma, seed=seed, snapshot_every=snapshot_every, epsilon_decay=epsilon_decay)
     warm_up()
     task = make_task(layout, objective, shaping=shaping)
+    if support is not None:
+        if support.shape != (layout.states,):
+            raise InvalidValue(f"support has shape {support.shape}; this layout needs ({layout.states},)")
+        task = restrict_task(task, support)
     decay = default_decay(episodes) if epsilon_decay is None else epsilon_decay
     rng = np.random.default_rng(seed)
     size = layout.states * ACTIONS
@@ -225,7 +232,7 @@ def train(
         steps, epsilon = sarsa_episodes(task, q, visits, sums, rng, chunk, epsilon, decay, float(gamma))
         snapshot, greedy_steps = _snapshot(task, done + chunk, q, visits, sums)
         seconds += perf_counter() - begun
-        environment_steps += steps + greedy_steps
+        environment_steps += steps + greedy_steps if support is None else 0
         snapshots.append(snapshot)
         if watch is not None:
             watch(snapshot)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.regressor import TARGETS
 from lever_ray.embedding.successor import KINDS
@@ -151,14 +149,4 @@ class LibraryReader(ABC):
 
 
 def _merge_groups(parts: Sequence[PolicyGroup]) -> PolicyGroup:
-    if len(parts) == 1:
-        return parts[0]
-    ids = np.concatenate([part.ids for part in parts])
-    order = np.argsort(ids)
-    return PolicyGroup(
-        objective=parts[0].objective,
-        ids=tuple(ids[order].tolist()),
-        q=np.concatenate([part.q for part in parts])[order],
-        support=np.concatenate([part.support for part in parts])[order],
-        totals=np.concatenate([part.totals for part in parts])[order],
-    )
+    return parts[0] if len(parts) == 1 else PolicyGroup.merge(parts[0].objective, parts).ordered()

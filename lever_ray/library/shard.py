@@ -65,6 +65,21 @@ class RankingRows:
         return RankingRows(*(getattr(self, part.name)[rows] for part in fields(self)))
 
 
+class _Members(NamedTuple):
+    """Where a group's policies lie in a shard's table, ordered by id."""
+
+    rows: np.ndarray
+    ids: tuple[str, ...]
+    runs: frozenset[tuple[int, int]]
+    adjacent: bool
+
+    @classmethod
+    def of(cls, members: Sequence[tuple[str, int, tuple[int, int]]]) -> _Members:
+        ids, rows, runs = zip(*members, strict=True)
+        places = np.array(rows)
+        return cls(places, ids, frozenset(runs), bool((np.diff(places) == 1).all()))
+
+
 class LibraryShard:
     """The policies of some data files of one library, read through memory maps.
 
@@ -89,13 +104,13 @@ class LibraryShard:
         return pa.concat_tables(tables) if tables else POLICY_SCHEMA.empty_table()
 
     @cached_property
-    def _rows(self) -> dict[GroupKey, np.ndarray]:
-        """Row numbers of every group, by policy id."""
-        columns = [self._table[name].to_pylist() for name in ("environment", "objective", "gamma", "episodes", "id")]
-        rows: dict[GroupKey, list[tuple[str, int]]] = {}
-        for row, (environment, objective, gamma, episodes, identity) in enumerate(zip(*columns, strict=True)):
-            rows.setdefault(GroupKey(environment, objective, gamma, episodes), []).append((identity, row))
-        return {key: np.array([row for _, row in sorted(members)]) for key, members in rows.items()}
+    def _members(self) -> dict[GroupKey, _Members]:
+        """Where the policies of every group lie, by id."""
+        columns = [self._table[name].to_pylist() for name in (*GroupKey._fields, "id", "seed", "environment_steps")]
+        found: dict[GroupKey, list[tuple[str, int, tuple[int, int]]]] = {}
+        for row, (*key, identity, seed, steps) in enumerate(zip(*columns, strict=True)):
+            found.setdefault(GroupKey(*key), []).append((identity, row, (seed, steps)))
+        return {key: _Members.of(sorted(members)) for key, members in found.items()}
 
     @cached_property
     def _environments(self) -> dict[str, EnvironmentRecord]:
@@ -115,30 +130,38 @@ class LibraryShard:
 
     def keys(self, environment: str | None = None) -> list[GroupKey]:
         """The groups that the shard has members of."""
-        return sorted(key for key in self._rows if environment in (None, key.environment))
+        return sorted(key for key in self._members if environment in (None, key.environment))
 
     def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup | None]:
         """The shard's members of each group; None where it has none."""
         return [self._group(key) for key in keys]
 
     def _group(self, key: GroupKey) -> PolicyGroup | None:
-        rows = self._rows.get(key)
-        if rows is None:
+        members = self._members.get(key)
+        if members is None:
             return None
         states = self._environments[key.environment].layout.states
         return PolicyGroup(
             objective=key.objective,
-            ids=tuple(self._table["id"].take(rows).to_pylist()),
-            q=self._gather("q", rows, (states, ACTIONS)),
-            support=self._gather("support", rows, (states,)),
-            totals=self._table["total"].take(rows).to_numpy(),
+            ids=members.ids,
+            q=self._gather("q", members, (states, ACTIONS)),
+            support=self._gather("support", members, (states,)),
+            totals=self._column("total", members).to_numpy(),
+            mean_rewards=self._mean_rewards(members, states),
+            runs=members.runs,
         )
+
+    def _mean_rewards(self, members: _Members, states: int) -> np.ndarray | None:
+        if self._table["mean_rewards"].null_count and self._column("mean_rewards", members).null_count:
+            return None
+        return self._gather("mean_rewards", members, (states, ACTIONS))
 
     def records(self, key: GroupKey) -> list[PolicyRecord]:
         """The shard's members of one group as full records."""
-        rows = self._rows.get(key, np.array([], int))
+        if key not in self._members:
+            return []
         environment = self._environments[key.environment]
-        return [read_policy(row, environment) for row in self._table.take(rows).to_pylist()]
+        return [read_policy(row, environment) for row in self._table.take(self._members[key].rows).to_pylist()]
 
     def embeddings(self, key: GroupKey, kind: str) -> np.ndarray:
         """float32[n, D]: embeddings of a group's members; computed once."""
@@ -179,13 +202,16 @@ class LibraryShard:
         environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.layout.digest)
         return RankingRows(environments, layouts, np.array(group.ids), self.embeddings(key, kind), y)._taken(known)
 
-    def _gather(self, column: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Array [n, *shape] of some rows of a list column; a view where the rows lie together."""
-        if (np.diff(rows) == 1).all():
-            values = self._table[column].slice(rows[0], len(rows)).combine_chunks()
-        else:
-            values = self._table[column].take(rows).combine_chunks()
-        return values.flatten().to_numpy().reshape(len(rows), *shape)
+    def _gather(self, column: str, members: _Members, shape: tuple[int, ...]) -> np.ndarray:
+        """Array [n, *shape] of a group's rows of a list column; a view where the rows lie together."""
+        values = self._column(column, members).flatten().to_numpy()
+        return np.asarray(values.reshape(len(members.rows), *shape))
+
+    def _column(self, column: str, members: _Members) -> pa.Array:
+        """A group's rows of a column."""
+        if members.adjacent:
+            return self._table[column].slice(members.rows[0], len(members.rows)).combine_chunks()
+        return self._table[column].take(members.rows).combine_chunks()
 
 
 def _singles(group: PolicyGroup) -> np.ndarray:

@@ -7,20 +7,27 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from lever_ray.composition.groups import check_cover, cover
-from lever_ray.composition.operators import composition_operator, is_masked
-from lever_ray.composition.rankers import RANKERS, OfflineReturnRanker, Ranker, RegressorRanker
+from lever_ray.composition.operators import Combine, Operator, check_composable, composition_operator
+from lever_ray.composition.rankers import (
+    OfflineReturnRanker,
+    Ranker,
+    RecordedReturnRanker,
+    RegressorRanker,
+    check_ranker,
+)
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
 from lever_ray.embedding.successor import make_embedder
-from lever_ray.errors import InvalidValue, LibraryError, UnknownName, check_known
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import Executor
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import make_task
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord
 from lever_ray.library.shard import GroupKey
+from lever_ray.query.composer import PLAN_WIDTH, Composer
 from lever_ray.query.parse import parse_query
-from lever_ray.query.result import Composer, CompositionResult
+from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
 
 
@@ -48,13 +55,14 @@ def compose(
     groups: Sequence[str] | None = None,
     strategy: str | Strategy = "hybrid",
     k: int = 3,
-    operator: str = "sum",
-    ranker: str = "regressor",
+    operator: str | Operator | Combine = "sum",
+    ranker: str | None = None,
     regressor: RegressorSettings | FittedRegressor = RegressorSettings(),
     support: str = "mask",
     weights: Mapping[str, float] | None = None,
     gamma: float | None = None,
     episodes: int | None = None,
+    width: int = PLAN_WIDTH,
     executor: Executor | None = None,
 ) -> CompositionResult:
     """Answer a new composite objective from a library, without touching the environment.
@@ -65,28 +73,36 @@ def compose(
         environment: name of the environment in the library.
         objective: the composite objective; bypasses text.
         groups: sub-objectives to take members from; by default the smallest exact cover that the library holds.
-        strategy: ``targeted``, ``hybrid``, ``exhaustive``, or a :class:`~lever_ray.composition.search.Strategy`.
+        strategy: one of :data:`~lever_ray.composition.search.STRATEGIES`, or a
+            :class:`~lever_ray.composition.search.Strategy` with its parameters.
         k: members per group for ``hybrid``.
-        operator: ``sum`` or ``max``.
-        ranker: ``regressor`` or ``offline-return``.
+        operator: one of :data:`~lever_ray.composition.operators.OPERATORS`, or a function of float64[m, S, A], the
+            members' Q-tables, that gives float[S, A] (slower: every candidate is composed in full).
+        ranker: ``regressor``, ``recorded-return`` or ``offline-return``; by default ``regressor``, and
+            ``offline-return`` for operators that answer with a route.
         regressor: which one, for the ranker ``regressor``; or one fitted beforehand (:func:`fit`).
         support: ``mask`` leaves out actions that no member ever took, ``ignore`` does not.
         weights: factor on the action values of each group, by sub-objective.
         gamma: discount of the members; needed where the library holds several.
         episodes: training budget of the members; needed where the library holds several.
+        width: beam width of the operator ``plan``.
         executor: where large candidate sets are scored; in this process if None.
 
     Raises:
         UnmatchedQuery: the text names no objective.
         UnknownName: environment, objective term, strategy, operator, ranker or support rule is not known.
         UncoveredObjective: no exact cover exists, or ``groups`` is none.
-        InvalidValue: both or neither of ``query`` and ``objective``, or a number outside its domain.
+        InvalidValue: both or neither of ``query`` and ``objective``, a number outside its domain, or a ranker, weights
+            or support rule that the operator gives no meaning to.
         LibraryError: a group has no policy, the library is damaged, or it is too small for a regressor.
     """
     chosen = strategy if isinstance(strategy, Strategy) else Strategy(strategy, k=k)
     combine = composition_operator(operator)
-    is_masked(support)
-    check_known("ranker", ranker, RANKERS)
+    ranked_by = ranker or ("offline-return" if combine.is_route else "regressor")
+    check_composable(combine, support=support, weighted=weights is not None)
+    check_ranker(ranked_by, combine)
+    if width < 1:
+        raise InvalidValue(f"width is {width}; a beam keeps at least 1 state")
     begun = perf_counter()
     wanted = _objective(query, objective)
     parsed = perf_counter()
@@ -95,20 +111,20 @@ def compose(
     members = library.groups(keys)
     retrieved = perf_counter()
     fitted: FittedRegressor | None = None
-    if ranker == "regressor" and isinstance(regressor, FittedRegressor):
-        fitted = regressor
-    elif ranker == "regressor":
-        fitted = fit(library, environment, wanted, keys[0], regressor)  # type: ignore[arg-type]
+    if ranked_by == "regressor":
+        known = isinstance(regressor, FittedRegressor)
+        fitted = regressor if known else fit(library, environment, wanted, keys[0], regressor)  # type: ignore
     warm_up()
     prepared = perf_counter()
-    scorer = make_ranker(held, wanted, fitted)
+    scorer = make_ranker(ranked_by, held, wanted, regressor=fitted)
     making = perf_counter() - prepared
-    composer = Composer(chosen, combine, scorer, support, executor)
+    composer = Composer(chosen, combine, scorer, support, executor, width=width)
     factors = None if weights is None else _group_weights(keys, weights)
     answer = composer.compose(members, layout=held.layout, environment=environment, objective=wanted, weights=factors)
     stages = {"parse": parsed - begun, "retrieve": retrieved - parsed + answer.timings["retrieve"]}
     timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
-    timings |= {"total": sum(timings.values()), "fit": 0.0 if fitted is None else fitted.seconds}
+    timings |= {"total": sum(timings.values()), "coverage": answer.timings["coverage"]}
+    timings |= {"fit": 0.0 if fitted is None else fitted.seconds}
     return replace(answer, timings=timings)
 
 
@@ -118,11 +134,17 @@ def _objective(query: str | None, objective: Objective | str | None) -> Objectiv
     return Objective.of(parse_query(query).objective if query is not None else objective)  # type: ignore[arg-type]
 
 
-def make_ranker(environment: EnvironmentRecord, objective: Objective, regressor: FittedRegressor | None) -> Ranker:
-    """The ranker ``regressor`` where one is given, else ``offline-return``."""
-    if regressor is None:
-        return OfflineReturnRanker(make_task(environment.layout, objective))
-    return RegressorRanker(make_embedder(environment.layout, environment.canonical), regressor)
+def make_ranker(
+    name: str, environment: EnvironmentRecord, objective: Objective, *, regressor: FittedRegressor | None = None
+) -> Ranker:
+    """The ranker of that name for one environment; ``regressor`` needs a fitted one."""
+    if name == "regressor":
+        assert regressor is not None
+        return RegressorRanker(make_embedder(environment.layout, environment.canonical), regressor)
+    task = make_task(environment.layout, objective)
+    if name == "recorded-return":
+        return RecordedReturnRanker(task.moves, task.events, task.rules.start)
+    return OfflineReturnRanker(task)
 
 
 def fit(

@@ -11,7 +11,7 @@ from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.optimum import optimum
 from lever_ray.composition.planner import plan
-from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RegressorRanker
+from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RecordedReturnRanker, RegressorRanker
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import EMBEDDING, KINDS, make_embedder
@@ -22,7 +22,7 @@ from lever_ray.gridworld.rollout import random_return
 from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library.record import EnvironmentRecord
-from lever_ray.query.result import Composer
+from lever_ray.query.composer import Composer
 
 _LAYOUT = Layout(size=3, start=(0, 0), exit=(2, 2), golds=((0, 2),), hazards=((2, 0),), lever=(1, 2))
 
@@ -42,13 +42,18 @@ def warm_up() -> float:
     plan(make_task(_LAYOUT, objective), width=2)
     record = EnvironmentRecord.of("warm-up", _LAYOUT, run.snapshots[-1].successors)
     embedder = make_embedder(_LAYOUT, record.canonical)
-    group = PolicyGroup("path-gold", ("a",), run.q[None], np.full((1, _LAYOUT.states), 15, np.uint8), np.zeros(1))
+    everything = np.full((1, _LAYOUT.states), 15, np.uint8)
+    rewards = run.snapshots[-1].mean_rewards[None]
+    group = PolicyGroup("path-gold", ("a",), run.q[None], everything, np.zeros(1), rewards)
     predictor = LinearPredictor(np.zeros(EMBEDDING), 0.0)
+    task = make_task(_LAYOUT, objective)
+    exact = OfflineReturnRanker(task)
     rankers: list[Ranker] = [
-        OfflineReturnRanker(make_task(_LAYOUT, objective)),
+        RecordedReturnRanker(task.moves, task.events, task.rules.start),
         *(RegressorRanker(embedder, FittedRegressor("ridge", "own", kind, predictor, 0.0, 0)) for kind in KINDS),
     ]
-    for ranker in rankers:
-        composer = Composer(Strategy("targeted"), OPERATORS["sum"], ranker)
+    pairs = [("sum", ranker) for ranker in (*rankers, exact)] + [("gpi", exact), ("plan", exact)]
+    for operator, ranker in pairs:
+        composer = Composer(Strategy("targeted"), OPERATORS[operator], ranker)
         composer.compose([group, group], layout=_LAYOUT, environment="warm-up", objective=objective)
     return perf_counter() - begun

@@ -33,7 +33,7 @@ from tests.twin import made_up_record
 TINY = LayoutFamily("tiny", 5, 3, 3, 2)
 OBJECTIVES = ("path", "gold", "hazard", "lever", "path-gold")
 FOUR = "path-gold-hazard-lever"
-STAGES = {"parse", "retrieve", "rank", "compose", "total", "fit"}
+STAGES = {"parse", "retrieve", "rank", "compose", "total", "fit", "coverage"}
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +82,8 @@ def test_members_come_from_the_groups_asked_for_or_from_the_smallest_cover(libra
     assert {record.environment for record in members(library, result)} == {"tiny-0"}
 
 
-@pytest.mark.parametrize("ranker", ["regressor", "offline-return"])
-@pytest.mark.parametrize("operator", ["sum", "max"])
+@pytest.mark.parametrize("ranker", ["regressor", "recorded-return", "offline-return"])
+@pytest.mark.parametrize("operator", ["sum", "max", "normalized-sum"])
 @pytest.mark.parametrize(("strategy", "count"), [("targeted", 1), ("hybrid", 27), ("exhaustive", 216)])
 def test_every_strategy_operator_and_ranker_gives_a_composed_policy(library, strategy, operator, ranker, count):
     result = composed(library, strategy=strategy, operator=operator, ranker=ranker)
@@ -91,7 +91,7 @@ def test_every_strategy_operator_and_ranker_gives_a_composed_policy(library, str
     assert (result.evaluated, len(result.search.candidates)) == (count, count)
     assert result.strategy == ("hybrid-3" if strategy == "hybrid" else strategy)
     assert (result.operator, result.ranker, result.support) == (operator, ranker, "mask")
-    assert (result.regime, result.tier) == ("support-limited", "I3")
+    assert (result.regime, result.tier) == ("support-limited", "I2" if ranker == "recorded-return" else "I3")
     assert result.predicted_return == result.search.scores.values.max()
     assert result.actions is None
     assert 0 < result.coverage.library <= 1
@@ -129,7 +129,8 @@ def test_the_composed_table_is_that_of_its_members(library, operator, support):
 def test_what_offline_simulation_predicts_is_what_the_environment_pays(library, objective, name):
     result = composed(library, environment=name, objective=objective, strategy="exhaustive")
     route = lever.rollout(library.environment(name).layout, objective=objective, q=result.q)
-    assert result.warnings == ()
+    assert not any("leaves" in warning for warning in result.warnings)
+    assert any("circles" in warning for warning in result.warnings) == (route.end == "truncated")
     assert result.predicted_return == pytest.approx(route.total, abs=1e-9)
     assert (result.coverage.on_policy, result.coverage.leaves_at) == (1.0, None)
 
@@ -332,3 +333,55 @@ def test_environments_that_lack_what_the_objective_is_about_are_not_learnt_from(
     before = ask(gappy)
     gappy.add([made_up_record("bare", replace(layout, golds=()))])
     assert ask(gappy).policy_ids == before.policy_ids
+
+
+# Operators that look ahead, and users' functions.
+
+
+@pytest.mark.parametrize("operator", ["gpi", "switch", "plan"])
+def test_operators_that_look_ahead_answer_with_a_route_that_earns_what_was_predicted(library, operator):
+    result = composed(library, operator=operator, strategy="hybrid", ranker=None)
+    route = lever.rollout(library.environment("tiny-0").layout, objective=FOUR, actions=result.actions)
+    assert result.q is None
+    assert route.total == pytest.approx(result.predicted_return, abs=1e-9)
+    assert (result.ranker, result.tier) == ("offline-return", "I3")
+    assert result.regime == ("propagates value" if operator == "plan" else "evaluates rollouts")
+    assert result.to_dict()["actions"] == result.actions.tolist()
+    held = sum(len(group) for group in library.groups(library.keys("tiny-0")) if group.objective in result.groups)
+    assert len(result.policy_ids) == (held if operator == "plan" else len(result.groups))
+
+
+def test_planning_on_the_recorded_union_beats_every_candidate(library):
+    planned = composed(library, operator="plan", ranker=None)
+    for operator in ("sum", "gpi", "switch"):
+        other = composed(library, operator=operator, strategy="exhaustive", ranker="offline-return")
+        assert planned.predicted_return >= other.predicted_return - 1e-9
+
+
+def test_a_users_function_is_composed_eagerly_and_says_so(library):
+    own = composed(library, operator=lambda q: q.sum(axis=0), strategy="exhaustive", ranker="offline-return")
+    built_in = composed(library, operator="sum", strategy="exhaustive", ranker="offline-return")
+    assert own.predicted_return == built_in.predicted_return
+    assert np.array_equal(own.q, built_in.q)
+    assert any("user's function" in warning for warning in own.warnings)
+    assert not any("user's function" in warning for warning in built_in.warnings)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"operator": "gpi", "ranker": "regressor"}, "ranker='offline-return'"),
+        ({"operator": "plan", "support": "ignore"}, "support='mask'"),
+        ({"operator": "switch", "weights": {"path": 2.0}}, "weights"),
+        ({"operator": "plan", "width": 0}, "width is 0"),
+    ],
+)
+def test_what_an_operator_gives_no_meaning_to_is_refused(library, given, said):
+    with pytest.raises(lever.LeverError, match=said):
+        composed(library, **{"ranker": None} | given)
+
+
+def test_coverage_says_what_the_recorded_transitions_are_worth(library):
+    coverage = composed(library).coverage
+    assert 0 < coverage.value <= 1 + 1e-9
+    assert set(coverage.to_dict()) == {"library", "on_policy", "value", "leaves_at", "circles"}

@@ -28,7 +28,7 @@ from tests.twin import layouts, objectives, pool_of, random_tables
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
 shares = st.sampled_from([1.0, 0.8, 0.4])
-operators = st.sampled_from(sorted(OPERATORS))
+operators = st.sampled_from(["sum", "max"])
 seeds = st.integers(0, 10_000)
 
 
@@ -143,7 +143,7 @@ def test_candidates_that_leave_the_support_rank_last():
 def test_the_offline_return_ranker_simulates_and_flags_what_leaves_the_support():
     space = CandidateSpace.of([group_of("path", 6, tried=0.5), group_of("gold", 6, seed=1, tried=0.5)])
     task, mixtures = make_task(ROOM, "path-gold"), space.mixtures(next(product_blocks(space.sizes)))
-    scores = OfflineReturnRanker(task).score(space.pool, mixtures, operator=OPERATORS["sum"], masked=False)
+    scores = OfflineReturnRanker(task).score(space, mixtures, operator=OPERATORS["sum"], masked=False)
     totals, ends = returns_of(task, space.pool, mixtures, "sum", False)
     assert np.array_equal(scores.values, totals)
     assert list(scores.left_support) == [OFFLINE_ENDS[end] == "off-support" for end in ends]

@@ -8,11 +8,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.cell import run_environment
+from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id, make_plan
 from lever_ray.experiment.run import plan_digest, run_experiment
 from lever_ray.library.store import PolicyLibrary
@@ -27,7 +30,8 @@ def _plan(**changes: Any) -> ExperimentPlan:
 
 @pytest.fixture(scope="module")
 def rows(small_library: Path) -> list[dict[str, Any]]:
-    return run_environment("grid8-1", PolicyLibrary.open(small_library), _plan())
+    plan = _plan(operators=["sum", "gpi", "plan"], rankers=["regressor", "recorded-return", "offline-return"])
+    return run_environment("grid8-1", PolicyLibrary.open(small_library), plan)
 
 
 def test_modes_take_their_groups_from_their_pools() -> None:
@@ -56,6 +60,8 @@ def test_cell_ids_are_readable() -> None:
     [
         ({"strategies": []}, InvalidValue),
         ({"rankers": ["guess"]}, UnknownName),
+        ({"operators": []}, InvalidValue),
+        ({"operators": ["gpi"], "support": "ignore"}, InvalidValue),
         ({"regressor_model": "forest"}, UnknownName),
         ({"embedding": "phi"}, UnknownName),
         ({"setups": [SetupSettings("double", "path")]}, UncoveredObjective),
@@ -68,12 +74,13 @@ def test_bad_plans_are_refused(changes: dict[str, Any], error: type[Exception]) 
 
 
 def test_every_row_carries_its_controls(rows: list[dict[str, Any]]) -> None:
-    assert len(rows) == 2 * 3 * 2
+    assert len(rows) == 2 * (3 * 3 + 3 + 1)
     for row in rows:
-        for control in ("scratch", "scratch_best_gamma", "best_single", "best_single_oracle", "random_q", "random"):
-            assert math.isfinite(row[f"return/{control}"])
+        for control in CONTROLS:
+            assert math.isfinite(row[f"return/{control}"]) or (control, row["operator"]) == ("random_q", "plan")
         assert row["optimum_exact"]
-        assert row["return/optimum"] >= max(value for name, value in row.items() if name in REAL_RETURNS) - 1e-9
+        reached = [row[name] for name in REAL_RETURNS if not math.isnan(row[name])]
+        assert row["return/optimum"] >= max(reached) - 1e-9
         assert row["return/best_single_oracle"] >= row["return/best_single"]
         assert row["return/scratch_best_gamma"] >= row["return/scratch"]
         assert row["return/best_candidate"] >= row["return/composed"] - 1e-9
@@ -83,7 +90,23 @@ def test_every_row_carries_its_controls(rows: list[dict[str, Any]]) -> None:
         assert row["seconds/query"] > 0
 
 
+CONTROLS = (
+    "scratch",
+    "scratch_best_gamma",
+    "scratch_longer",
+    "scratch_recorded_model",
+    "best_single",
+    "best_single_oracle",
+    "random_q",
+    "random",
+    "walk_planner",
+)
 REAL_RETURNS = (
+    "return/scratch_longer",
+    "return/scratch_recorded_model",
+    "return/walk_planner",
+    "return/recorded_optimum",
+    "return/memoryless",
     "return/composed",
     "return/scratch",
     "return/best_single_oracle",
@@ -92,11 +115,44 @@ REAL_RETURNS = (
 )
 
 
+def test_the_gap_to_the_optimum_is_accounted_for(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        terms = {name: row[f"gap/{name}"] for name in ("coverage", "memory", "operator", "selection")}
+        assert min(terms.values()) >= 0
+        assert sum(terms.values()) == pytest.approx(row["return/optimum"] - row["return/composed"], abs=1e-9)
+        assert row["coverage/value"] <= 1 + 1e-9
+        assert (terms["memory"] == 0) or row["operator"] == "sum"
+
+
+@given(st.lists(st.floats(-100, 500), min_size=5, max_size=5), st.booleans())
+def test_gap_terms_are_never_negative_and_add_up(returns: list[float], has_memory: bool) -> None:
+    best, recorded, memoryless, candidate, chosen = returns
+    gap = decompose_gap(
+        best,
+        recorded_optimum=recorded,
+        memoryless=None if has_memory else memoryless,
+        best_candidate=candidate,
+        chosen=chosen,
+    )
+    assert min(gap.coverage, gap.memory, gap.operator, gap.selection) >= 0
+    highest = max(best, recorded, candidate, chosen, *([] if has_memory else [memoryless]))
+    assert gap.total == pytest.approx(highest - chosen, abs=1e-9)
+
+
+def test_library_steps_and_break_even_are_counted(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        assert row["environment_steps/library"] > 0
+        assert row["break_even_queries"] == pytest.approx(
+            row["environment_steps/library"] / row["environment_steps/saved"]
+        )
+
+
 def test_strategies_evaluate_what_they_say(rows: list[dict[str, Any]]) -> None:
     assert {row["strategy"]: row["candidates/evaluated"] for row in rows} == {
         "targeted": 1,
         "hybrid-3": 9,
         "exhaustive": 9,
+        "union": 1,
     }
 
 
@@ -108,8 +164,10 @@ def test_exact_offline_return_predicts_the_real_return_on_full_support(rows: lis
 
 
 def test_what_differs_between_regimes_is_said(rows: list[dict[str, Any]]) -> None:
-    assert {row["regime"] for row in rows} == {"support-limited"}
-    assert {row["tier"] for row in rows} == {"I3"}
+    regimes = {row["operator"]: row["regime"] for row in rows}
+    assert regimes == {"sum": "support-limited", "gpi": "evaluates rollouts", "plan": "propagates value"}
+    tiers = {row["ranker"]: row["tier"] for row in rows}
+    assert tiers == {"regressor": "I3", "recorded-return": "I2", "offline-return": "I3"}
 
 
 class FailsOn(SerialExecutor):

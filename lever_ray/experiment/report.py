@@ -1,0 +1,203 @@
+"""A finished experiment in words and tables: Markdown from its rows, with 95% bootstrap intervals over layouts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lever_ray.config import ContrastSettings
+from lever_ray.errors import UnknownName
+from lever_ray.experiment.statistics import Interval, Row, holm, interval, layout_means, resamples, sign_flip
+
+WAY = ("gamma", "operator", "strategy", "ranker")
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table: one line per value of some columns, layouts averaged over everything else first.
+
+    Attributes:
+        title: what it answers.
+        by: columns that identify a line.
+        metrics: column shown by its heading.
+        note: how to read it.
+    """
+
+    title: str
+    by: tuple[str, ...]
+    metrics: dict[str, str]
+    note: str = ""
+
+
+TABLES: tuple[TableSpec, ...] = (
+    TableSpec(
+        "Does reuse succeed?",
+        WAY,
+        {
+            "quality/over_controls": "over the best control",
+            "quality/normalised": "normalised quality",
+            "regret": "regret",
+            "candidates/evaluated": "evaluated",
+        },
+        "Over the best control: (J - max(best single policy by oracle, scratch at its best gamma, final or best "
+        "snapshot)) / (J* - J_rand), paired by layout. Reuse succeeds where the lower bound is above 0.",
+    ),
+    TableSpec(
+        "The same by setup",
+        ("setup", "mode", *WAY),
+        {"quality/over_controls": "over the best control", "quality/normalised": "normalised quality"},
+    ),
+    TableSpec(
+        "Returns beside their controls",
+        ("gamma", "operator", "strategy"),
+        {
+            "return/composed": "composed",
+            "return/best_single_oracle": "best single, oracle",
+            "return/best_single": "best single, ranker",
+            "return/random_q": "random Q, same search",
+            "return/scratch": "scratch, same gamma",
+            "return/scratch_best_gamma": "scratch, best gamma",
+            "return/scratch_longer": "scratch, m x episodes",
+            "return/scratch_recorded_model": "scratch in recorded model",
+            "return/walk_planner": "plan on random walks",
+            "return/optimum": "optimum",
+        },
+    ),
+    TableSpec(
+        "How episodes end",
+        ("gamma", "operator", "strategy"),
+        {"ends/exit": "exit", "ends/hazard": "hazard", "ends/truncated": "circles until cut"},
+    ),
+    TableSpec(
+        "Where the return is lost",
+        ("gamma", "operator", "strategy", "ranker"),
+        {
+            "share/coverage": "coverage",
+            "share/memory": "memory",
+            "share/operator": "operator",
+            "share/selection": "selection",
+            "coverage/value": "value coverage",
+        },
+        "Terms of the gap decomposition over J* - J_rand; with normalised quality they add up to 1.",
+    ),
+    TableSpec(
+        "How rankers choose",
+        ("gamma", "operator", "ranker", "tier"),
+        {"regret": "regret", "rank_correlation": "Kendall tau-b", "undefined": "tau undefined"},
+        "Mean over setups and strategies; tau over the candidates that were evaluated.",
+    ),
+    TableSpec(
+        "What it costs",
+        ("gamma", "operator", "strategy", "ranker"),
+        {
+            "candidates/evaluated": "evaluated",
+            "milliseconds/query": "ms a query",
+            "milliseconds/scratch": "ms scratch",
+            "break_even_queries": "break-even queries",
+        },
+        "Break-even: queries after which the library's training steps are paid back by the steps that scratch would "
+        "have taken.",
+    ),
+)
+
+
+def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings] = (), bootstrap: int = 2_000) -> str:
+    """The report as Markdown.
+
+    Args:
+        rows: of an experiment.
+        contrasts: named in the configuration before the run.
+        bootstrap: resamples of the layouts.
+
+    Raises:
+        UnknownName: a contrast names a column that the rows lack.
+    """
+    extended = [_extended(row) for row in rows]
+    layouts = sorted({row["layout_seed"] for row in rows})
+    draws = resamples(len(layouts), count=bootstrap)
+    families = ", ".join(sorted({row["family"] for row in rows}))
+    trivial = len({row["layout_seed"] for row in rows if row["trivial_layout"]})
+    parts = [f"{len(layouts)} layouts of {families}; {trivial} of them have the exit within 3 steps of the start."]
+    if contrasts:
+        parts.append(_contrast_table(extended, contrasts, layouts, draws))
+    parts += [_table(spec, extended, layouts, draws) for spec in TABLES]
+    return "\n\n".join(parts) + "\n"
+
+
+def _extended(row: Row) -> Row:
+    scale = row["return/optimum"] - row["return/random"]
+    shares = {f"share/{term}": row[f"gap/{term}"] / scale for term in ("coverage", "memory", "operator", "selection")}
+    times = {f"milliseconds/{name}": 1e3 * row[f"seconds/{name}"] for name in ("query", "scratch")}
+    return row | shares | times | {"undefined": float(math.isnan(row["rank_correlation"]))}
+
+
+def markdown_table(spec: TableSpec, rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:
+    """One table as Markdown; layouts are resampled jointly across its lines."""
+    layouts = sorted({row["layout_seed"] for row in rows})
+    return _table(spec, rows, layouts, resamples(len(layouts), count=bootstrap))
+
+
+def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[int], draws: np.ndarray) -> str:
+    lines: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        lines.setdefault(tuple(row[name] for name in spec.by), []).append(row)
+    header = [*spec.by, *spec.metrics.values()]
+    body = [
+        [*(_plain(value) for value in key), *(_cell(line, metric, layouts, draws) for metric in spec.metrics)]
+        for key, line in lines.items()
+    ]
+    table = [_joined(header), _joined(["---"] * len(header)), *(_joined(cells) for cells in body)]
+    return "\n\n".join(part for part in (f"### {spec.title}", spec.note, "\n".join(table)) if part)
+
+
+def _cell(line: Sequence[Row], metric: str, layouts: Sequence[int], draws: np.ndarray) -> str:
+    return _shown(interval(layout_means(line, metric, layouts), draws))
+
+
+def _shown(estimate: Interval) -> str:
+    if math.isnan(estimate.value):
+        return "-"
+    value, low, high = (f"{number:.3g}" for number in (estimate.value, estimate.low, estimate.high))
+    return value if low == high else f"{value} [{low}, {high}]"
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _joined(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _contrast_table(
+    rows: Sequence[Row], contrasts: Sequence[ContrastSettings], layouts: Sequence[int], draws: np.ndarray
+) -> str:
+    differences = [_difference(rows, contrast, layouts) for contrast in contrasts]
+    p_values = holm([sign_flip(difference) for difference in differences])
+    header = _joined(["contrast", "difference, normalised", "p, Holm-corrected"])
+    lines = [
+        _joined([contrast.name, _shown(interval(difference, draws)), f"{p:.2g}"])
+        for contrast, difference, p in zip(contrasts, differences, p_values, strict=True)
+    ]
+    note = "Fixed in the configuration before the run; one sign-flip test each, over layouts."
+    return "\n\n".join(["### Contrasts", note, "\n".join([header, _joined(["---"] * 3), *lines])])
+
+
+def _difference(rows: Sequence[Row], contrast: ContrastSettings, layouts: Sequence[int]) -> np.ndarray:
+    """float64[L]: mean normalised difference of two columns over the rows that a contrast selects."""
+    chosen = [row for row in rows if all(_plain(row[name]) == value for name, value in contrast.where.items())]
+    for column in (contrast.column, contrast.against):
+        if chosen and column not in chosen[0]:
+            raise UnknownName("column", column, sorted(chosen[0]), hint=f"Contrast {contrast.name!r} names it.")
+    scaled = [
+        {
+            "layout_seed": row["layout_seed"],
+            "difference": (row[contrast.column] - row[contrast.against])
+            / (row["return/optimum"] - row["return/random"]),
+        }
+        for row in chosen
+    ]
+    return layout_means(scaled, "difference", layouts)

@@ -1,0 +1,185 @@
+"""From groups of policies to a composed policy: search, rank, combine, and say what was covered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from lever_ray.composition.coverage import Coverage, route_coverage, value_coverage
+from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.operators import Operator, check_composable, composed_table, is_masked
+from lever_ray.composition.planner import plan
+from lever_ray.composition.rankers import Ranker, Scores, check_ranker
+from lever_ray.composition.routes import route_of
+from lever_ray.composition.search import BATCH, SearchResult, Strategy, search
+from lever_ray.executor import Executor, in_order
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.rollout import rollout
+from lever_ray.gridworld.task import make_task
+from lever_ray.query.result import CompositionResult
+
+PLAN_WIDTH = 100
+"""Beam width of the operator ``plan``, unless told otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Composed:
+    """A composed policy: a Q-table or a route, the members that it is made of, and how it was found."""
+
+    members: np.ndarray
+    q: np.ndarray | None
+    actions: np.ndarray | None
+    found: SearchResult
+
+
+@dataclass(frozen=True)
+class Composer:
+    """How candidates are searched, scored and combined; fixed before any reward is seen.
+
+    Attributes:
+        strategy: which candidates.
+        operator: how members combine.
+        ranker: what predicts returns.
+        support: ``mask`` or ``ignore``.
+        executor: where blocks of candidates are scored; in this process if None.
+        batch: candidates per block; results do not depend on it.
+        width: beam width of the operator ``plan``.
+    """
+
+    strategy: Strategy
+    operator: Operator
+    ranker: Ranker
+    support: str = "mask"
+    executor: Executor | None = None
+    batch: int = BATCH
+    width: int = PLAN_WIDTH
+
+    def compose(
+        self,
+        groups: Sequence[PolicyGroup],
+        *,
+        layout: Layout,
+        environment: str,
+        objective: Objective,
+        weights: Sequence[float] | None = None,
+    ) -> CompositionResult:
+        """Search the product of the groups and compose the best candidate.
+
+        Raises:
+            InvalidValue: see :meth:`lever_ray.composition.groups.CandidateSpace.of`,
+                :func:`~lever_ray.composition.operators.check_composable` and
+                :func:`~lever_ray.composition.rankers.check_ranker`.
+            UnknownName: the support rule is not known.
+        """
+        check_composable(self.operator, support=self.support, weighted=weights is not None)
+        check_ranker(self.ranker.name, self.operator)
+        begun = perf_counter()
+        space = CandidateSpace.of(groups, weights=weights, normalised=self.operator.normalised)
+        retrieved = perf_counter()
+        found = self._search(space) if self.operator.needs_candidates else None
+        ranked = perf_counter()
+        made = self._combine(space, found, layout, objective)
+        composed = perf_counter()
+        coverage = _coverage(layout, objective, space, made)
+        stages = {"retrieve": retrieved - begun, "rank": ranked - retrieved, "compose": composed - ranked}
+        return CompositionResult(
+            environment=environment,
+            objective=objective,
+            groups=tuple(group.objective for group in groups),
+            policy_ids=_ids(space, found),
+            q=made.q,
+            actions=made.actions,
+            predicted_return=made.found.predicted_return,
+            coverage=coverage,
+            evaluated=made.found.evaluated,
+            timings=stages | {"total": composed - begun, "coverage": perf_counter() - composed},
+            warnings=_warnings(made.found, coverage, self.operator),
+            strategy=self.strategy.id if self.operator.needs_candidates else UNION,
+            operator=self.operator.name,
+            ranker=self.ranker.name,
+            support=self.support,
+            regime=self.operator.regime,
+            tier=max(self.operator.tier, self.ranker.tier),
+            search=made.found,
+        )
+
+    def _search(self, space: CandidateSpace) -> SearchResult:
+        masked = is_masked(self.support)
+
+        def evaluate(blocks: Iterable[np.ndarray]) -> Iterable[Scores]:
+            return self._evaluate(space, masked, blocks)
+
+        members = self.ranker.member_scores(space) if self.strategy.scores_members else None
+        return search(self.strategy, space, evaluate, batch=self.batch, member_scores=members)
+
+    def _evaluate(self, space: CandidateSpace, masked: bool, blocks: Iterable[np.ndarray]) -> Iterable[Scores]:
+        if self.executor is None:
+            return (_score(block, self.ranker, space, self.operator, masked) for block in blocks)
+        shared = (self.ranker, space, self.operator, masked)
+        return in_order(self.executor.map(_score, list(blocks), shared=shared))
+
+    def _combine(
+        self, space: CandidateSpace, found: SearchResult | None, layout: Layout, objective: Objective
+    ) -> _Composed:
+        task = make_task(layout, objective)
+        if found is None:
+            total, route = plan(task, width=self.width, support=space.union)
+            return _Composed(np.arange(len(space.pool.q)), None, route, planned(total))
+        members = space.mixtures(np.array([found.candidate]))[0]
+        if self.operator.is_route:
+            return _Composed(members, None, route_of(task, space.pool, members, operator=self.operator.name), found)
+        table = composed_table(self.operator, space, members, masked=is_masked(self.support))
+        return _Composed(members, table, None, found)
+
+
+UNION = "union"
+"""What stands for the strategy where an operator takes the transitions of every member."""
+
+
+def planned(total: float) -> SearchResult:
+    """The search of an operator that has no candidates: one route, found on the union of all transitions."""
+    nothing = Scores(np.array([total]), np.zeros(1, bool))
+    return SearchResult((), total, False, 1, 0, np.zeros((1, 0), np.int64), nothing)
+
+
+def _score(block: np.ndarray, ranker: Ranker, space: CandidateSpace, operator: Operator, masked: bool) -> Scores:
+    return ranker.score(space, block, operator=operator, masked=masked)
+
+
+def _ids(space: CandidateSpace, found: SearchResult | None) -> tuple[str, ...]:
+    if found is not None:
+        return space.ids(found.candidate)
+    return tuple(identity for group in space.groups for identity in group.ids)
+
+
+def _coverage(layout: Layout, objective: Objective, space: CandidateSpace, made: _Composed) -> Coverage:
+    """Coverage of the composed policy's route over the layout that the library holds; no environment is touched."""
+    route = rollout(layout, objective=objective, q=made.q, actions=made.actions)
+    taken = np.bitwise_or.reduce(space.pool.support[made.members])
+    value = value_coverage(layout, objective, space.union)
+    return route_coverage(layout, taken, route.path, route.actions, value=value)
+
+
+def _warnings(found: SearchResult, coverage: Coverage, operator: Operator) -> tuple[str, ...]:
+    warnings = []
+    if operator.combine is not None:
+        warnings.append(
+            f"operator {operator.name!r} is a user's function: every candidate is composed in full before it is "
+            "ranked, which is slower than the built-in operators"
+        )
+    if found.left_support:
+        warnings.append(
+            "no candidate stays on recorded transitions; the predicted return is that of the supported prefix"
+        )
+    if coverage.leaves_at is not None:
+        warnings.append(
+            f"the composed route leaves the recorded transitions at cell {coverage.leaves_at}; "
+            "what follows is not predicted"
+        )
+    if coverage.circles:
+        warnings.append("the composed route circles until the episode is cut; it reaches neither exit nor hazard")
+    return tuple(warnings)

@@ -1,0 +1,113 @@
+"""Reports, contrasts, and the controls that come from recorded transitions."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lever_ray.config import ContrastSettings
+from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.executor import SerialExecutor
+from lever_ray.experiment.recorded import recorded_model, walk_plan_return
+from lever_ray.experiment.report import TABLES, markdown_report
+from lever_ray.experiment.shaping_study import ShapingStudy, run_shaping_study
+from lever_ray.experiment.statistics import holm, layout_means, sign_flip
+from lever_ray.gridworld.layout import Layout
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.rollout import rollout
+from lever_ray.learning.sarsa import train
+
+LAYOUT = Layout.sample("grid8", seed=1)
+
+
+def rows_of(*, composed=60.0, layouts=6):
+    """Made-up rows of one way to compose, every metric the same but the composed return."""
+    metrics = {metric for spec in TABLES for metric in spec.metrics if not metric.startswith(("share/", "milli"))}
+    plain = dict.fromkeys(metrics - {"undefined"}, 0.5)
+    plain |= {f"gap/{term}": 10.0 for term in ("coverage", "memory", "operator", "selection")}
+    plain |= {"seconds/query": 0.001, "seconds/scratch": 0.01, "rank_correlation": math.nan}
+    plain |= {"return/optimum": 100.0, "return/random": 0.0, "return/best_single_oracle": 50.0}
+    way = {"gamma": 0.0, "operator": "sum", "strategy": "targeted", "ranker": "offline-return", "tier": "I3"}
+    way |= {"mode": "trivial", "setup": "path-gold", "family": "grid8", "trivial_layout": False}
+    return [plain | way | {"layout_seed": seed, "return/composed": composed + seed} for seed in range(layouts)]
+
+
+def test_a_report_has_every_table_and_says_what_it_is_made_of():
+    text = markdown_report(rows_of(), bootstrap=50)
+    assert text.startswith("6 layouts of grid8; 0 of them")
+    assert all(f"### {spec.title}" in text for spec in TABLES)
+    assert "62.5 [" in text  # mean of 60..65
+    assert "Contrasts" not in text
+
+
+def test_contrasts_are_tested_on_the_rows_that_they_select():
+    right = ContrastSettings("composed against single", {"operator": "sum", "gamma": "0"})
+    other = ContrastSettings("nothing selected", {"operator": "max"})
+    text = markdown_report(rows_of(), contrasts=[right, other], bootstrap=50)
+    line = next(line for line in text.splitlines() if line.startswith("| composed against single"))
+    assert "0.125 [" in line  # (62.5 - 50) / 100
+    assert "| nothing selected | - | nan |" in text
+    with pytest.raises(UnknownName, match="return/composd"):
+        markdown_report(rows_of(), contrasts=[ContrastSettings("typo", {}, column="return/composd")])
+
+
+def test_layout_means_average_over_a_layouts_rows_and_leave_out_what_is_undefined():
+    rows = [{"layout_seed": seed, "x": x} for seed, x in ((0, 1.0), (0, 3.0), (1, math.nan), (2, 5.0))]
+    assert np.array_equal(layout_means(rows, "x", [0, 1, 2]), [2.0, math.nan, 5.0], equal_nan=True)
+
+
+def test_a_sign_flip_test_sees_what_all_layouts_agree_on():
+    assert sign_flip(np.full(12, 0.1)) < 0.002
+    assert sign_flip(np.array([1.0, -1.0] * 6)) == 1.0
+    assert sign_flip(np.array([0.0, 0.0])) == 1.0
+    assert math.isnan(sign_flip(np.array([math.nan])))
+
+
+def test_holm_corrects_in_the_order_of_the_p_values():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+# Recorded transitions.
+
+
+def test_training_inside_the_recorded_model_makes_no_environment_step():
+    everything = np.full(LAYOUT.states, 15, np.uint8)
+    inside = train(LAYOUT, objective="path", episodes=500, gamma=0.99, support=everything)
+    outside = train(LAYOUT, objective="path", episodes=500, gamma=0.99)
+    assert np.array_equal(inside.q, outside.q)
+    assert (inside.environment_steps, outside.environment_steps > 0) == (0, True)
+    with pytest.raises(InvalidValue, match="support has shape"):
+        train(LAYOUT, objective="path", support=np.zeros(3, np.uint8))
+
+
+def test_an_action_outside_the_recorded_model_leads_nowhere():
+    nowhere = np.zeros(LAYOUT.states, np.uint8)
+    run = train(LAYOUT, objective="path", episodes=3, support=nowhere)
+    assert run.total == pytest.approx(-0.1 * LAYOUT.states)
+
+
+def test_the_recorded_model_bounds_what_can_be_had_from_its_transitions():
+    everything = np.full(LAYOUT.states, 15, np.uint8)
+    model = recorded_model(LAYOUT, "path-gold", everything, episodes=1_000, gammas=(0.0, 0.99), training_seeds=1)
+    assert model.optimum >= model.memoryless - 1e-9
+    assert model.optimum >= model.scratch - 1e-9
+    walked = walk_plan_return(LAYOUT, Objective.of("path-gold"), 100_000)
+    assert walked <= model.optimum + 1e-9
+    few = walk_plan_return(LAYOUT, Objective.of("path-gold"), 3)
+    assert few <= walked
+    assert rollout(LAYOUT, objective="path-gold", actions=np.zeros(1, np.int8)).total <= model.optimum
+
+
+# Without shaping.
+
+
+def test_the_shaping_study_has_a_row_for_every_combination():
+    study = ShapingStudy(layouts=2, gammas=(0.0,), setups=(("trivial", "path-gold"),), training_seeds=1)
+    rows = run_shaping_study(study, executor=SerialExecutor())
+    assert [(row["layout_seed"], row["shaping"], row["operator"]) for row in rows] == [
+        (seed, shaping, operator) for seed in (0, 1) for shaping in (1.0, 0.0) for operator in ("sum", "max")
+    ]
+    for row in rows:
+        assert row["quality/mean_candidate"] <= row["quality/best_candidate"] <= 1 + 1e-9
+        assert row["quality/plan"] >= row["quality/best_candidate"] - 1e-9
