@@ -3,7 +3,7 @@
 A *pool* holds the Q-tables of P library policies of one environment; a *mixture* names m of them. Its greedy action
 is computed only for the cells that a rollout touches. Positions follow a functional graph (the policy sees the
 position alone), so a rollout is a tail and a cycle; golds and the lever settle in the first lap, the second lap
-repeats for ever.
+repeats for ever. Mixtures that act alike are rolled out once, see :mod:`lever_ray.embedding.classes`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.gridworld.task import TERMINAL, nearest_gold, step
+from lever_ray.embedding.blocks import in_blocks, kernel_array
+from lever_ray.embedding.classes import CHOICES, EVERY, LEAVE, agreed, choose, make_block, part
+from lever_ray.embedding.classes import MAX as MAX
+from lever_ray.embedding.classes import SUM as SUM
+from lever_ray.gridworld.task import TERMINAL, Task, nearest_gold, step
 from lever_ray.gridworld.terrain import ACTIONS, EXIT
-
-SUM, MAX = 0, 1
-"""How a mixture combines its members' action values."""
 
 ENDED_AT_EXIT, ENDED_AT_HAZARD, TRUNCATED, LEFT_SUPPORT = 0, 1, 2, 3
 OFFLINE_ENDS: tuple[str, ...] = ("exit", "hazard", "truncated", "off-support")
 """Names of the ways in which an offline rollout ends, by code."""
+_BLOCK = 1 << 14
 
 
 class Pool(NamedTuple):
@@ -38,10 +40,7 @@ class Pool(NamedTuple):
 
 def make_pool(q: np.ndarray, support: np.ndarray) -> Pool:
     """A pool of arrays of any origin; read-only ones are copied, since kernels are compiled for writable arrays."""
-    return Pool(
-        np.require(q, np.float32, ["C_CONTIGUOUS", "WRITEABLE"]),
-        np.require(support, np.uint8, ["C_CONTIGUOUS", "WRITEABLE"]),
-    )
+    return Pool(kernel_array(q, np.float32), kernel_array(support, np.uint8))
 
 
 def support_bits(visits: np.ndarray) -> np.ndarray:
@@ -100,66 +99,89 @@ def greedy(q, support, members, operator, masked, state):
 
 
 @njit(cache=True)
-def offline_return(
-    moves, events, tabulated, near, rules, q, support, members, operator, masked, recorded, first_visit, lap
+def _return_of_cycle(
+    moves, events, tabulated, near, rules, state, golds, lever, nearest, total, taken, begin, depth, lap
 ):
-    """Undiscounted return of one mixture, cut at N^2 steps; cycles are closed exactly.
+    """Return at the horizon of a rollout that is back, after ``depth`` moves, where it was after ``begin``.
 
-    Args:
-        moves: see :class:`lever_ray.gridworld.task.Task`, as for the next four.
-        events: see there.
-        tabulated: see there.
-        near: see there.
-        rules: see there.
-        q: see :func:`greedy`, as for the next four.
-        support: see there.
-        members: see there.
-        operator: see there.
-        masked: see there.
-        recorded: stop where the rollout leaves the recorded transitions; False follows the environment's own.
-        first_visit: int32[S] scratch, all -1 before; written.
-        lap: float64[S + 1] scratch.
-
-    Returns:
-        ``(total, end, steps)``: the return (of the supported prefix where the rollout leaves the support), one of the
-        codes of :data:`OFFLINE_ENDS`, and the number of moves.
+    The second lap is walked with its own rewards (golds and the lever change the first) and repeats for ever.
     """
-    state, golds, lever = rules.start, rules.all_golds, 0
-    nearest = nearest_gold(near, state, golds)
-    total, time, end = 0.0, 0, TRUNCATED
-    cycle_start, period = -1, 0
-    while time < rules.horizon:
-        if cycle_start < 0:
-            if first_visit[state] >= 0:
-                cycle_start, period = time, time - first_visit[state]
-            else:
-                first_visit[state] = time
-        if cycle_start >= 0:
-            if time == cycle_start + period:
-                break
-            lap[time - cycle_start] = total
-        action, supported = greedy(q, support, members, operator, masked, state)
-        if recorded and not supported:
-            end = LEFT_SUPPORT
-            break
-        state, golds, lever, nearest, reward, event = step(
+    period, time = depth - begin, depth
+    lap[0] = total
+    while time < rules.horizon and time < depth + period:
+        action = taken[begin + time - depth]
+        state, golds, lever, nearest, reward, _ = step(
             moves, events, tabulated, near, rules, state, golds, lever, nearest, action
         )
         total += reward
         time += 1
-        if event & TERMINAL:
-            end = ENDED_AT_EXIT if event & EXIT else ENDED_AT_HAZARD
-            break
-    if cycle_start >= 0 and time == cycle_start + period and time < rules.horizon:
+        lap[time - depth] = total
+    if time < rules.horizon:
         laps, rest = divmod(rules.horizon - time, period)
         total += laps * (total - lap[0]) + (lap[rest] - lap[0])
-        time = rules.horizon
-    return total, end, time
+    return total
 
 
 @njit(cache=True, nogil=True)
-def offline_returns(task, pool, mixtures, operator, masked, recorded):
-    """Offline returns of many mixtures.
+def _fill_returns(task, pool, block, operator, unmasked, unrecorded, totals, ends):
+    """Write the answers of :func:`offline_returns` for one block, see :func:`lever_ray.embedding.classes.choose`."""
+    moves, events, tabulated, near, rules = task
+    order = block.order
+    count, depths = len(order), rules.horizon + 1
+    spare, choices = np.empty(count + 1, np.uint32), np.empty(count, np.uint8)
+    # along the path from the start to the class at hand, by moves made: full states, moves, and the return so far
+    path, golds_left, levers = np.empty(depths, np.int64), np.empty(depths, np.uint64), np.empty(depths, np.int64)
+    distances, taken, sums = np.empty(depths, np.int64), np.empty(depths, np.int64), np.empty(depths)
+    frames, entered, lap = np.empty((depths * CHOICES, 4), np.int64), np.zeros(depths, np.int64), np.empty(depths + 1)
+    frames[0, 0], frames[0, 1], frames[0, 2], frames[0, 3] = -1, 0, 0, count
+    top = 1
+    while top > 0:
+        top -= 1
+        depth, choice, first, last = frames[top, 0], frames[top, 1], frames[top, 2], frames[top, 3]
+        if depth < 0:
+            state, golds, lever, total = np.int64(rules.start), rules.all_golds, 0, 0.0
+            nearest = nearest_gold(near, state, golds)
+        else:
+            state, golds, lever, total = path[depth], golds_left[depth], levers[depth], sums[depth]
+            nearest = distances[depth]
+        end = TRUNCATED
+        while choice >= 0:
+            if choice == LEAVE:
+                end = LEFT_SUPPORT
+                break
+            if depth >= 0:
+                taken[depth] = choice
+                state, golds, lever, nearest, reward, event = step(
+                    moves, events, tabulated, near, rules, state, golds, lever, nearest, choice
+                )
+                total += reward
+                if event & TERMINAL:
+                    end = ENDED_AT_EXIT if event & EXIT else ENDED_AT_HAZARD
+                    break
+            depth += 1
+            if depth == rules.horizon:
+                break
+            begin = entered[state]
+            if begin < depth and path[begin] == state:
+                total = _return_of_cycle(
+                    moves, events, tabulated, near, rules, state, golds, lever, nearest, total, taken, begin, depth, lap
+                )
+                break
+            path[depth], golds_left[depth], levers[depth] = state, golds, lever
+            distances[depth], sums[depth], entered[state] = nearest, total, depth
+            seen = choose(pool, block, state, order, first, last, operator, unmasked, unrecorded, choices)
+            choice = agreed(seen)
+            if choice < 0:
+                top = part(seen, choices, order, spare, first, last, frames, top, depth)
+        if choice >= 0:
+            for index in range(first, last):
+                totals[order[index]], ends[order[index]] = total, end
+
+
+def offline_returns(
+    task: Task, pool: Pool, mixtures: np.ndarray, operator: int, masked: bool, recorded: bool, *, threads: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Undiscounted returns of many mixtures from the start, cut at N^2 steps; cycles are closed exactly.
 
     Args:
         task: see :class:`lever_ray.gridworld.task.Task`.
@@ -167,33 +189,22 @@ def offline_returns(task, pool, mixtures, operator, masked, recorded):
         mixtures: int32[K, m], rows of the pool.
         operator: :data:`SUM` or :data:`MAX`.
         masked: see :func:`greedy`.
-        recorded: see :func:`offline_return`; False makes it the return in the real environment.
+        recorded: stop where a rollout leaves the recorded transitions; False follows the environment's own, which
+            makes it the return in the real environment.
+        threads: see :func:`lever_ray.embedding.blocks.in_blocks`.
 
     Returns:
-        ``(totals float64[K], ends uint8[K])``, see :func:`offline_return`.
+        ``(totals float64[K], ends uint8[K])``: returns in reward units (of the supported prefix where a rollout leaves
+        the support), and codes of :data:`OFFLINE_ENDS`.
     """
-    moves, events, tabulated, near, rules = task
-    q, support = pool
-    totals, ends = np.empty(len(mixtures)), np.empty(len(mixtures), np.uint8)
-    first_visit, lap = np.full(len(events), -1, np.int32), np.empty(len(events) + 1)
-    for index in range(len(mixtures)):
-        total, end, _ = offline_return(
-            moves,
-            events,
-            tabulated,
-            near,
-            rules,
-            q,
-            support,
-            mixtures[index],
-            operator,
-            masked,
-            recorded,
-            first_visit,
-            lap,
-        )
-        first_visit[:] = -1
-        totals[index], ends[index] = total, end
+    rows, unmasked, unrecorded = kernel_array(mixtures, np.int32), 0 if masked else EVERY, 0 if recorded else EVERY
+    totals, ends = np.empty(len(rows)), np.empty(len(rows), np.uint8)
+
+    def fill(block: slice) -> None:
+        shared = make_block(pool.q, rows[block])
+        _fill_returns(task, pool, shared, operator, unmasked, unrecorded, totals[block], ends[block])
+
+    in_blocks(fill, len(rows), size=_BLOCK, threads=threads)
     return totals, ends
 
 

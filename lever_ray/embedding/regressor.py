@@ -1,4 +1,4 @@
-"""Regressors that predict a policy's return from its behavioural embedding; fitted on demand, never stored."""
+"""Regressors that predict a policy's return from its behaviour; fitted on demand, never stored."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from typing import Any, Protocol
 import numpy as np
 
 from lever_ray.errors import InvalidValue, check_known
+from lever_ray.gridworld.objective import TERMS, Objective
 
 MODELS: tuple[str, ...] = ("ridge", "hist-gradient-boosting")
-"""``ridge`` is the default; ``hist-gradient-boosting`` has the published settings."""
-TARGETS: tuple[str, ...] = ("composite", "own")
-"""``composite``: policies relabelled offline with the new objective; ``own``: their own returns, as published."""
+"""Models of features alone; ``hist-gradient-boosting`` has the published settings."""
+TERM_MODELS: tuple[str, ...] = ("additive-ridge",)
+"""Models that add up over the terms of an objective; they learn from returns on own objectives, and need ``terms``."""
+TARGET_TIERS: dict[str, str] = {"composite": "I3", "own": "I1", "recorded": "I2"}
+"""Information that a regressor uses, by target."""
+TARGETS: tuple[str, ...] = tuple(TARGET_TIERS)
+"""``composite``: policies relabelled offline with the new objective; ``own``: their own returns, as published;
+``recorded``: the mean recorded rewards along their own rollouts, see :mod:`lever_ray.embedding.recorded`."""
+_ADDITIVE_ALPHA = 3.0
+_INTERCEPT_SCALE = 30.0
+"""Factor on the constant feature of every term, so that its penalty does not count."""
 
 
 class Predictor(Protocol):
-    """Predicts returns from embeddings."""
+    """Predicts returns from features of behaviour."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """float64[K] predicted returns, in reward units, of embeddings float32[K, D]."""
+        """float64[K] predicted returns, in reward units, of features float32[K, D]."""
         ...
 
 
@@ -45,9 +54,9 @@ class FittedRegressor:
     """A fitted predictor and what the fit cost.
 
     Attributes:
-        model: one of :data:`MODELS`.
+        model: one of :data:`MODELS` or :data:`TERM_MODELS`.
         target: one of :data:`TARGETS`.
-        kind: the embedding that it reads, ``psi`` or ``psi_static``.
+        kind: the features that it reads, one of :data:`lever_ray.embedding.outcome.BEHAVIOUR_KINDS`.
         predictor: the fitted model.
         seconds: of fitting.
         rows: how many policies it was fitted on.
@@ -62,32 +71,74 @@ class FittedRegressor:
 
 
 def fit_regressor(
-    x: np.ndarray, y: np.ndarray, *, model: str = "ridge", target: str = "composite", kind: str = "psi"
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    model: str = "ridge",
+    target: str = "composite",
+    kind: str = "psi",
+    terms: np.ndarray | None = None,
+    objective: Objective | None = None,
 ) -> FittedRegressor:
     """Fit a return regressor.
 
+    ``additive-ridge`` writes the returns of policies on their own objectives (targets ``own``, ``recorded``) as sums
+    over the terms of those objectives, every term a linear function of the features; it predicts with the sum over the
+    terms of the new objective. The terms' coefficients are drawn towards a common vector (regularised
+    multi-task learning, Evgeniou and Pontil, KDD 2004): policies of one objective alone seldom show what others do, and
+    cannot tell what that would cost.
+
     Args:
-        x: float32[P, D], embeddings of policies of other environments.
+        x: float32[P, D], features of policies of other environments.
         y: float64[P], their returns.
-        model: one of :data:`MODELS`.
+        model: one of :data:`MODELS` or :data:`TERM_MODELS`.
         target: what ``y`` is, for the record.
         kind: what ``x`` is, for the record.
+        terms: float64[P, 4], weights of the terms of each policy's own objective, see :func:`term_weights`.
+        objective: what returns are predicted on; ``additive-ridge`` needs it and ``terms``.
 
     Raises:
         UnknownName: the model is not known.
-        InvalidValue: there are fewer than two policies to learn from.
+        InvalidValue: there are fewer than two policies to learn from, or ``additive-ridge`` lacks ``terms``, the
+            objective, or a policy whose objective has one of its terms.
     """
-    check_known("regressor model", model, MODELS)
+    check_known("regressor model", model, (*MODELS, *TERM_MODELS))
     if len(x) < 2:
         raise InvalidValue(
             f"a return regressor needs at least 2 policies of other environments at the same gamma, and the library "
             f"has {len(x)}; add environments to it, or choose ranker 'offline-return'"
         )
-    fitter = _ridge if model == "ridge" else _hist_gradient_boosting
+    if model == "additive-ridge":
+        _check_terms(target, terms, objective)
     estimators = _estimators()
     begun = perf_counter()
-    predictor = fitter(estimators, x, y)
+    if model == "additive-ridge":
+        predictor: Predictor = _additive_ridge(estimators, x, y, np.asarray(terms), term_weights(objective))  # type: ignore[arg-type]
+    else:
+        predictor = (_ridge if model == "ridge" else _hist_gradient_boosting)(estimators, x, y)
     return FittedRegressor(model, target, kind, predictor, perf_counter() - begun, len(x))
+
+
+def term_weights(objective: Objective | str) -> np.ndarray:
+    """float64[4]: an objective's weight of every term, in the order of ``TERMS``; 0 where it lacks the term."""
+    wanted = Objective.of(objective)
+    return np.array([wanted.weight(term) for term in TERMS])
+
+
+def _check_terms(target: str, terms: np.ndarray | None, objective: Objective | None) -> None:
+    if target == "composite" or terms is None or objective is None:
+        raise InvalidValue(
+            f"regressor model 'additive-ridge' adds up what single terms are worth, from returns on the policies' own "
+            f"objectives, terms= and objective=; here target is {target!r}: use target 'own' or 'recorded', or model "
+            "'ridge'"
+        )
+    most = np.asarray(terms).max(axis=0)
+    missing = [term for term, known in zip(TERMS, most, strict=True) if objective.weight(term) > 0 and known == 0]
+    if missing:
+        raise InvalidValue(
+            f"no policy of another environment tells what {', '.join(missing)} of objective {objective.name!r} is "
+            "worth; train some for an objective with that term, or choose ranker 'offline-return'"
+        )
 
 
 def _estimators() -> Any:
@@ -97,12 +148,34 @@ def _estimators() -> Any:
     return {"ridge": linear_model.Ridge, "hist-gradient-boosting": ensemble.HistGradientBoostingRegressor}
 
 
-def _ridge(estimators: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
+def _centre_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation float64[D] of every feature; 1 for the latter where it is constant."""
     centre, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     scale[scale < 1e-9] = 1.0
+    return centre, scale
+
+
+def _ridge(estimators: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
+    centre, scale = _centre_and_scale(x)
     fitted = estimators["ridge"](alpha=1.0).fit((x - centre) / scale, y)
     coefficients = fitted.coef_ / scale
     return LinearPredictor(coefficients, float(fitted.intercept_ - centre @ coefficients))
+
+
+def _additive_ridge(
+    estimators: Any, x: np.ndarray, y: np.ndarray, terms: np.ndarray, wanted: np.ndarray
+) -> LinearPredictor:
+    """The return on ``wanted`` float64[4], as one linear function."""
+    centre, scale = _centre_and_scale(x)
+    z = (x - centre) / scale
+    shared = z * terms.sum(axis=1, keepdims=True)
+    own = [z * terms[:, [term]] for term in range(len(TERMS))]
+    design = np.hstack([shared, *own, _INTERCEPT_SCALE * terms])
+    fitted = estimators["ridge"](alpha=_ADDITIVE_ALPHA, fit_intercept=False).fit(design, y).coef_
+    by_term = fitted[: -len(TERMS)].reshape(1 + len(TERMS), -1)
+    coefficients = wanted @ (by_term[0] + by_term[1:]) / scale
+    constant = _INTERCEPT_SCALE * float(wanted @ fitted[-len(TERMS) :])
+    return LinearPredictor(coefficients, constant - float(centre @ coefficients))
 
 
 def _hist_gradient_boosting(estimators: Any, x: np.ndarray, y: np.ndarray) -> Any:

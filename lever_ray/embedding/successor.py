@@ -12,16 +12,30 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from lever_ray.embedding.blocks import in_blocks, kernel_array
 from lever_ray.embedding.canonical import CanonicalStates
-from lever_ray.embedding.offline import SUM, Pool, greedy
+from lever_ray.embedding.classes import (
+    CHOICES,
+    DIFFERENT,
+    EVERY,
+    LEAVE,
+    OPEN,
+    SUM,
+    UNKNOWN,
+    agreed,
+    choice_of,
+    look_up,
+    make_block,
+    part,
+)
+from lever_ray.embedding.offline import Pool
+from lever_ray.embedding.static import add_static_features
 from lever_ray.errors import check_known
 from lever_ray.gridworld.features import (
     FEATURES,
     FIRST_GOLD_SLOT,
     GOLD_SLOTS,
     GOLDS_LEFT,
-    LEVER_ON,
-    LEVER_VECTOR,
     NEAREST,
     FeatureTables,
     feature_tables,
@@ -35,11 +49,9 @@ GAMMA_PSI = 0.99
 EMBEDDING = FEATURES + 3
 """Length of an embedding: the features, then exit, hazard and off-support indicators."""
 KINDS: tuple[str, ...] = ("psi", "psi_static")
-_UNKNOWN = -2
 _ROWS = 1 << 13
-_ROW_HEAD = 4
 _HASH_ODD, _HASH_ODD_2 = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
-_STATIC_BATCH = 1024
+_BLOCK = 1 << 11
 
 
 class Embedder(NamedTuple):
@@ -72,7 +84,14 @@ def make_embedder(layout: Layout, states: CanonicalStates) -> Embedder:
 
 
 def embed(
-    embedder: Embedder, pool: Pool, mixtures: np.ndarray, *, operator: int = SUM, masked: bool = True, kind: str = "psi"
+    embedder: Embedder,
+    pool: Pool,
+    mixtures: np.ndarray,
+    *,
+    operator: int = SUM,
+    masked: bool = True,
+    kind: str = "psi",
+    threads: int = 0,
 ) -> np.ndarray:
     """Embeddings of mixtures.
 
@@ -82,7 +101,8 @@ def embed(
         mixtures: int32[K, m], rows of the pool.
         operator: ``SUM`` or ``MAX`` of :mod:`lever_ray.embedding.offline`.
         masked: leave out actions that no member ever took.
-        kind: ``psi`` (exact) or ``psi_static`` (golds and lever frozen as at the start; cheaper).
+        kind: ``psi`` (exact) or ``psi_static`` (golds and lever frozen as at the start).
+        threads: see :func:`lever_ray.embedding.blocks.in_blocks`.
 
     Returns:
         float32[K, 73].
@@ -91,247 +111,183 @@ def embed(
         UnknownName: no embedding has that name.
     """
     check_known("embedding", kind, KINDS)
-    if kind == "psi":
-        return psi_exact(embedder, pool, mixtures, operator, masked)
-    return _psi_static(embedder, pool, mixtures, operator, masked)
+    embedding = psi_exact if kind == "psi" else psi_static
+    return embedding(embedder, pool, mixtures, operator, masked, threads=threads)
+
+
+def psi_exact(
+    embedder: Embedder, pool: Pool, mixtures: np.ndarray, operator: int, masked: bool, *, threads: int = 0
+) -> np.ndarray:
+    """float32[K, 73]: exact Psi, see :func:`embed`."""
+    states, cells, golds = len(embedder.events), len(embedder.cells), embedder.tables.ordered.shape[1]
+    width = FIRST_GOLD_SLOT + min(golds, GOLD_SLOTS)
+    powers = GAMMA_PSI ** np.arange(states + 2)
+    rows, result = kernel_array(mixtures, np.int32), np.zeros((len(mixtures), EMBEDDING), np.float32)
+    unmasked = 0 if masked else EVERY
+
+    def fill(part_of: slice) -> None:
+        block = make_block(pool.q, rows[part_of])
+        totals = np.zeros((len(block.mixtures), width + 3))
+        lookup = np.full(_ROWS, -1, np.int32), np.empty(_ROWS, np.uint64), np.empty((_ROWS, width), np.float32)
+        known = np.full(states, UNKNOWN, np.int64), np.empty((states, len(totals)), np.uint8)
+        _add_psi(embedder, pool, block, operator, unmasked, powers, lookup, known, totals)
+        result[part_of, :width] = totals[:, :width] / cells
+        result[part_of, FEATURES:] = totals[:, width:] / cells
+
+    in_blocks(fill, len(rows), size=_BLOCK, threads=threads)
+    return result
 
 
 @njit(cache=True)
-def _successor(moves, q, support, members, operator, masked, state):
-    """Cell that the greedy action leads to, or -1 off the support."""
-    action, supported = greedy(q, support, members, operator, masked, state)
-    return moves[ACTIONS * state + action] if supported else -1
-
-
-@njit(cache=True)
-def _gold_row(nearest, gold_vector, ordered, manhattan, state, golds, row):
-    """Write the features that depend on the golds left into ``row``: nearest (3), count, Manhattan distances."""
-    row[:] = 0.0
-    if golds == 0:
-        return
-    position = 0
-    while not (golds >> np.uint64(nearest[state, position])) & np.uint64(1):
-        position += 1
-    for axis in range(3):
-        row[axis] = gold_vector[state, nearest[state, position], axis]
-    count = 0
-    for position in range(ordered.shape[1]):
-        gold = ordered[state, position]
-        if (golds >> np.uint64(gold)) & np.uint64(1):
-            if count < GOLD_SLOTS:
-                row[_ROW_HEAD + count] = manhattan[state, gold]
-            count += 1
-    row[3] = count
-
-
-@njit(cache=True)
-def _find_row(keys, owners, state, golds):
-    """Slot of (state, golds) in an open-addressing table, and whether it is filled already."""
-    spread = (golds * np.uint64(_HASH_ODD)) ^ (np.uint64(state) * np.uint64(_HASH_ODD_2))
+def _find_row(owners, keys, owner, golds):
+    """Slot of (owner, golds) in an open-addressing table, and whether it is filled already."""
+    spread = (golds * np.uint64(_HASH_ODD)) ^ (np.uint64(owner) * np.uint64(_HASH_ODD_2))
     slot = np.int64((spread ^ (spread >> np.uint64(29))) & np.uint64(len(keys) - 1))
     while owners[slot] >= 0:
-        if owners[slot] == state and keys[slot] == golds:
+        if owners[slot] == owner and keys[slot] == golds:
             return slot, True
         slot = (slot + 1) & (len(keys) - 1)
     return slot, False
 
 
-@njit(cache=True)
-def _fixed_features(occupancy, lever_off, fixed, total):
-    """Write the features that do not depend on the golds, weighted by how long each cell was occupied."""
-    total[:] = 0.0
-    for state in range(len(occupancy)):
-        weight, off = occupancy[state], lever_off[state]
-        if weight > 0.0:
-            for feature in range(GOLDS_LEFT + 1, LEVER_VECTOR):
-                total[feature] += weight * fixed[state, feature]
-            for feature in range(LEVER_VECTOR, LEVER_ON):
-                total[feature] += off * fixed[state, feature]
-            total[0] += weight * fixed[state, 0]
-            total[1] += weight * fixed[state, 1]
-            total[LEVER_ON] += weight - off
-            total[17] += weight * fixed[state, 17]
-            total[18] += weight * fixed[state, 18]
-
-
 @njit(cache=True, nogil=True)
-def psi_exact(embedder, pool, mixtures, operator, masked):
-    """float32[K, 73]: exact Psi, see :func:`embed`.
+def _add_psi(embedder, pool, block, operator, unmasked, powers, lookup, known, totals):
+    """Add up the discounted features and ends of a block's rollouts from all canonical states.
 
-    Features of the golds are looked up by (cell, golds left) in a table that is filled on the way; all others follow
-    from how long each cell was occupied with the lever off and on.
+    From each of them the mixtures walk together until they part, see :mod:`lever_ray.embedding.classes`.
+
+    Args:
+        embedder: see :class:`Embedder`.
+        pool: see :class:`lever_ray.embedding.offline.Pool`.
+        block: see :class:`lever_ray.embedding.classes.Block`.
+        operator: see :func:`lever_ray.embedding.classes.choice_of`, as for the next.
+        unmasked: see there.
+        powers: float64[S + 2], of gamma.
+        lookup: feature vectors met so far, an open-addressing table: int32[R] cell and lever, or -1; uint64[R] golds
+            left; float32[R, W]. It is emptied when half full.
+        known: see :func:`lever_ray.embedding.classes.look_up`.
+        totals: float64[K, W + 3], added to.
     """
-    moves, events, tables, cells, starting_golds, starting_levers, _ = embedder
-    fixed, nearest, gold_vector, ordered, manhattan = tables
-    q, support = pool
-    states = len(events)
-    width = _ROW_HEAD + min(ordered.shape[1], GOLD_SLOTS)
-    result = np.empty((len(mixtures), EMBEDDING), np.float32)
-    following, visited = np.empty(states, np.int32), np.empty(states, np.int32)
-    occupancy, lever_off = np.empty(states), np.empty(states)
-    total, gold_total, ends = np.empty(FEATURES), np.empty(width), np.empty(3)
-    powers = GAMMA_PSI ** np.arange(2 * states + 2)
-    keys, owners = np.empty(_ROWS, np.uint64), np.full(_ROWS, -1, np.int32)
-    rows, filled = np.empty((_ROWS, width), np.float32), 0
-    for index in range(len(mixtures)):
-        members = mixtures[index]
-        following[:] = _UNKNOWN
-        visited[:] = -1
-        occupancy[:] = 0.0
-        lever_off[:] = 0.0
-        gold_total[:] = 0.0
-        ends[:] = 0.0
-        if filled > _ROWS // 2:
-            owners[:] = -1
-            filled = 0
-        for canonical in range(len(cells)):
-            state, golds, lever = np.int64(cells[canonical]), starting_golds[canonical], starting_levers[canonical]
-            base = canonical * states
-            time, first, period, scale = 0, 0, 0, 1.0
-            while True:
-                if period > 0:
-                    if time == first + period:
-                        break
-                elif visited[state] >= base:
-                    first = time
-                    period = time - (visited[state] - base)
-                    scale = 1.0 / (1.0 - powers[period])
-                else:
-                    visited[state] = base + time
-                weight = scale * powers[time]
-                occupancy[state] += weight
-                if lever == 0:
-                    lever_off[state] += weight
-                slot, known = _find_row(keys, owners, state, golds)
-                if not known:
-                    _gold_row(nearest, gold_vector, ordered, manhattan, state, golds, rows[slot])
-                    if filled < _ROWS - 1:
-                        keys[slot], owners[slot] = golds, state
-                        filled += 1
+    moves, events, tables, cells, first_golds, first_levers, _ = embedder
+    mixtures, _, _, order, cell_q, cell_support, _ = block
+    unrecorded = np.int64(0)  # typed: for a literal, numba would compile choice_of anew
+    owners, keys, rows = lookup
+    common, choices = known
+    count, states, width, filled = len(order), len(events), rows.shape[1], 0
+    depths = states + 1
+    spare, of_class, phi = np.empty(count + 1, np.uint32), np.empty(count, np.uint8), np.empty(FEATURES, np.float32)
+    # along the path to the class at hand, by moves made: full states; sums[d] adds up the first d of them
+    path, golds_left, levers = np.empty(depths, np.int64), np.empty(depths, np.uint64), np.empty(depths, np.int64)
+    sums, entered = np.zeros((depths + 1, width)), np.zeros(states, np.int64)
+    frames = np.empty((depths * CHOICES, 4), np.int64)
+    for canonical in range(len(cells)):
+        frames[0, 0], frames[0, 1], frames[0, 2], frames[0, 3] = -1, 0, 0, count
+        top, path[0] = 1, -1
+        while top > 0:
+            top -= 1
+            depth, choice, first, last = frames[top, 0], frames[top, 1], frames[top, 2], frames[top, 3]
+            if depth < 0:
+                state, golds = np.int64(cells[canonical]), first_golds[canonical]
+                lever = np.int64(first_levers[canonical])
+            else:
+                state, golds, lever = path[depth], golds_left[depth], levers[depth]
+            end = -1
+            while choice >= 0:
+                if choice == LEAVE:
+                    end = 2
+                    break
+                if depth >= 0:
+                    state = np.int64(moves[ACTIONS * state + choice])
+                    if events[state] & GOLD:
+                        golds &= ~(np.uint64(1) << np.uint64(events[state] >> 8))
+                    if events[state] & LEVER:
+                        lever = np.int64(1)
+                depth += 1
+                begin = entered[state]
+                closes = begin < depth and path[begin] == state
+                weight = powers[depth] / (1.0 - powers[depth - begin]) if closes else powers[depth]
                 for column in range(width):
-                    gold_total[column] += weight * rows[slot, column]
+                    sums[depth + 1, column] = sums[depth, column]
+                # a cycle adds its second lap, any other state itself
+                for position in range(begin if closes else depth - 1, depth):
+                    if closes:
+                        state = path[position]
+                    slot, met = _find_row(owners, keys, 2 * state + lever, golds)
+                    if not met:
+                        if 2 * filled > len(keys):
+                            for other in range(len(keys)):
+                                owners[other] = -1
+                            filled = 0
+                        fill_features(tables, state, golds, lever, phi)
+                        for column in range(width):
+                            rows[slot, column] = phi[column]
+                        owners[slot], keys[slot] = 2 * state + lever, golds
+                        filled += 1
+                    for column in range(width):
+                        sums[depth + 1, column] += weight * rows[slot, column]
+                    weight *= GAMMA_PSI
+                if closes:
+                    break
                 if events[state] & TERMINAL:
-                    ends[0 if events[state] & EXIT else 1] += powers[time]
+                    end = 0 if events[state] & EXIT else 1
                     break
-                if following[state] == _UNKNOWN:
-                    following[state] = _successor(moves, q, support, members, operator, masked, state)
-                target = following[state]
-                if target < 0:
-                    ends[2] += powers[time]
-                    break
-                state = np.int64(target)
-                time += 1
-                if events[state] & GOLD:
-                    golds &= ~(np.uint64(1) << np.uint64(events[state] >> 8))
-                if events[state] & LEVER:
-                    lever = 1
-        _fixed_features(occupancy, lever_off, fixed, total)
-        for column in range(width):
-            total[NEAREST + column if column < _ROW_HEAD else FIRST_GOLD_SLOT + column - _ROW_HEAD] = gold_total[column]
-        for feature in range(FEATURES):
-            result[index, feature] = total[feature] / len(cells)
-        for end in range(3):
-            result[index, FEATURES + end] = ends[end] / len(cells)
+                path[depth], golds_left[depth], levers[depth], entered[state] = state, golds, lever, depth
+                if common[state] == UNKNOWN:
+                    look_up(pool, block, state, operator, known)
+                choice = common[state]
+                if choice == DIFFERENT:
+                    seen = np.int64(0)
+                    for index in range(first, last):
+                        mixture = order[index]
+                        if choices[state, mixture] == OPEN:
+                            choices[state, mixture] = choice_of(
+                                cell_q, cell_support, state, mixtures, mixture, operator, unmasked, unrecorded
+                            )
+                        of_class[index] = choices[state, mixture]
+                        seen |= np.int64(1) << np.int64(of_class[index])
+                    choice = agreed(seen)
+                    if choice < 0:
+                        top = part(seen, of_class, order, spare, first, last, frames, top, depth)
+            if choice >= 0:
+                for index in range(first, last):
+                    mixture = order[index]
+                    for column in range(width):
+                        totals[mixture, column] += sums[depth + 1, column]
+                    if end >= 0:
+                        totals[mixture, width + end] += powers[depth]
+
+
+def psi_static(
+    embedder: Embedder, pool: Pool, mixtures: np.ndarray, operator: int, masked: bool, *, threads: int = 0
+) -> np.ndarray:
+    """float32[K, 73]: Psi with golds and lever frozen as at the start, see :func:`embed`."""
+    frozen, states = _frozen_features(embedder.tables), len(embedder.events)
+    width = frozen.shape[1]
+    weights = np.bincount(embedder.cells, minlength=states) / len(embedder.cells)
+    roots = np.flatnonzero(weights)
+    rows, result = kernel_array(mixtures, np.int32), np.zeros((len(mixtures), EMBEDDING), np.float32)
+    unmasked = 0 if masked else EVERY
+
+    def fill(part_of: slice) -> None:
+        block = make_block(pool.q, rows[part_of])
+        totals = np.zeros((len(block.mixtures), width + 3))
+        known = np.full(states, UNKNOWN, np.int64), np.empty((states, 0), np.uint8)
+        task = embedder.moves, embedder.events
+        add_static_features(task, pool, block, operator, unmasked, GAMMA_PSI, roots, weights, frozen, known, totals)
+        result[part_of, :width] = totals[:, :width]
+        result[part_of, FEATURES:] = totals[:, width:]
+
+    in_blocks(fill, len(rows), size=_BLOCK, threads=threads)
     return result
 
 
-@njit(cache=True, nogil=True)
-def occupancies(moves, events, pool, cells, mixtures, operator, masked):
-    """Discounted occupancy of every cell, averaged over the canonical cells; one pass over each functional graph.
-
-    Cells are met by walking from every canonical cell until a known one; in reverse order of that meeting a cell's
-    predecessors come before it, but on cycles, where the mass that came in is spread in closed form.
-
-    Returns:
-        ``(float32[K, S], float32[K, 3])``: occupancies, and the discounted shares of the three ends.
-    """
-    q, support = pool
-    states = len(events)
-    result, ends = np.zeros((len(mixtures), states), np.float32), np.zeros((len(mixtures), 3), np.float32)
-    following, order = np.empty(states, np.int32), np.empty(states, np.int32)
-    walk, cycle = np.empty(states, np.int32), np.empty(states, np.int32)
-    mass = np.empty(states)
-    for index in range(len(mixtures)):
-        members = mixtures[index]
-        following[:] = _UNKNOWN
-        walk[:] = -1
-        cycle[:] = 0
-        mass[:] = 0.0
-        met = 0
-        begins = np.empty(len(cells) + 1, np.int32)
-        walks = 0
-        for canonical in range(len(cells)):
-            state = int(cells[canonical])
-            mass[state] += 1.0 / len(cells)
-            begins[walks] = met
-            while state >= 0 and walk[state] < 0:
-                walk[state] = canonical
-                order[met] = state
-                met += 1
-                if events[state] & TERMINAL:
-                    following[state] = -1
-                    state = -1
-                else:
-                    following[state] = _successor(moves, q, support, members, operator, masked, state)
-                    state = following[state]
-            if state >= 0 and walk[state] == canonical and met > begins[walks]:
-                while cycle[state] == 0:
-                    cycle[state] = 1
-                    state = following[state]
-            walks += 1
-        begins[walks] = met
-        for current in range(walks - 1, -1, -1):
-            for position in range(begins[current], begins[current + 1]):
-                state = order[position]
-                target = following[state]
-                if cycle[state] == 0 and target >= 0:
-                    mass[target] += GAMMA_PSI * mass[state]
-            last = begins[current + 1] - 1
-            if last >= begins[current] and cycle[order[last]] == 1:
-                _spread(mass, following, order[last])
-        for position in range(met):
-            state = order[position]
-            result[index, state] = mass[state]
-            if following[state] < 0:
-                event = events[state]
-                ends[index, 0 if event & EXIT else 1 if event & TERMINAL else 2] += mass[state]
-    return result, ends
-
-
-@njit(cache=True)
-def _spread(mass, following, start):
-    """Solve mass = inflow + gamma * mass of the predecessor around the cycle through ``start``, in place."""
-    carried, discount, state = 0.0, 1.0, start
-    while True:
-        carried = GAMMA_PSI * (carried + mass[state])
-        discount *= GAMMA_PSI
-        state = following[state]
-        if state == start:
-            break
-    mass[start] += carried / (1.0 - discount)
-    state = start
-    while following[state] != start:
-        target = following[state]
-        mass[target] += GAMMA_PSI * mass[state]
-        state = target
-
-
-def _psi_static(embedder: Embedder, pool: Pool, mixtures: np.ndarray, operator: int, masked: bool) -> np.ndarray:
-    frozen = _frozen_features(embedder)
-    result = np.empty((len(mixtures), EMBEDDING), np.float32)
-    for first in range(0, len(mixtures), _STATIC_BATCH):
-        batch = slice(first, first + _STATIC_BATCH)
-        occupied, ends = occupancies(
-            embedder.moves, embedder.events, pool, embedder.cells, mixtures[batch], operator, masked
-        )
-        np.matmul(occupied, frozen, out=result[batch, :FEATURES])
-        result[batch, FEATURES:] = ends
-    return result
-
-
-def _frozen_features(embedder: Embedder) -> np.ndarray:
-    """float32[S, 70]: phi of every cell with every gold left and the lever off."""
-    frozen = np.empty_like(embedder.tables.fixed)
-    for state in range(len(frozen)):
-        fill_features(embedder.tables, state, embedder.all_golds, 0, frozen[state])
+def _frozen_features(tables: FeatureTables) -> np.ndarray:
+    """float32[S + 1, W]: phi of every cell with every gold left and the lever off; the last row is 0."""
+    states, golds = tables.ordered.shape
+    frozen = np.zeros((states + 1, FIRST_GOLD_SLOT + min(golds, GOLD_SLOTS)), np.float32)
+    frozen[:-1] = tables.fixed[:, : frozen.shape[1]]
+    if golds:
+        frozen[:-1, NEAREST : NEAREST + 3] = tables.gold_vector[np.arange(states), tables.nearest[:, 0]]
+        frozen[:-1, GOLDS_LEFT] = golds
+        frozen[:-1, FIRST_GOLD_SLOT:] = np.take_along_axis(tables.manhattan, tables.ordered, axis=1)[:, :GOLD_SLOTS]
     return frozen
