@@ -3,10 +3,11 @@
 In a sum of action values the member with the largest values decides most cells, so candidates differ most between
 members of large and of small values. Every group is therefore put in the order of its members' *scale* (the standard
 deviation of their action values, known without any evaluation), and candidates are points of that lattice. The first
-rounds lie near its corners: some groups loud, the others quiet. Later rounds are half such designs, drawn towards the
-corners or evenly, and half offspring: a good candidate with a group or two exchanged, or two good candidates crossed.
-Designs are Latin hypercubes, so that a round spreads evenly over every group (McKay et al. 1979); parents win
-tournaments (Goldberg and Deb 1991) in their own population, so that one plateau does not take over the search.
+rounds lie half near its corners, some groups loud and the others quiet, and half evenly. Later rounds are half such
+designs and half offspring: a good candidate with a group or two exchanged, or two good candidates crossed.
+Designs are Latin hypercubes, so that a round spreads evenly over every group (McKay et al. 1979). Parents come from
+the best of their own population, and equal scores, which are common, are ordered anew in every round: a plateau is
+wandered over rather than held to its first point.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ import numpy as np
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.rankers import Scores
 
-FIRST_ROUND, LARGEST_ROUND = 8, 256
+FIRST_ROUND, LARGEST_ROUND = 8, 128
 """Candidates proposed in the first and in the largest round."""
 GROWTH = 4
 """A round proposes one candidate for so many evaluated ones."""
-CORNERS = 64
-"""Candidates proposed near the corners before anything else."""
-STEEPEST = 3
-"""How often the corner design folds the unit interval towards its ends."""
+EARLY = 64
+"""Candidates proposed before any offspring."""
+EARLY_FOLDS = (3, 0)
+"""How often early design points are folded towards the corners, in turn: half of them far, half not at all."""
 FOLDS = (0.6, 0.3, 0.1)
 """Shares of later design points that are folded 0, 1 and 2 times."""
 DESIGN, CROSSED, BOTH, NEAR = 0.5, 0.2, 0.2, 0.5
 """Probabilities: of a design point; of a crossing; of exchanging a further group; of a neighbour in scale."""
-TOURNAMENT = 8
-"""Candidates of which a parent is the best."""
+ELITE = 8
+"""The best candidates of a population, from which parents are drawn."""
 STEP = 2.0
 """Half-width of the Cauchy step to a neighbour, in members."""
 
@@ -102,9 +103,9 @@ def rounds(archive: Archive, *, budget: int, populations: int, seed: int) -> Ite
     rng = np.random.default_rng(seed)
     total, proposed, cursor = int(np.prod(archive.sizes.astype(object))), 0, 0
     while (evaluated := len(archive.candidates)) < budget:
-        if proposed < CORNERS:
+        if proposed < EARLY:
             size = max(FIRST_ROUND, proposed)
-            candidates = design(rng, archive.sizes, np.full(size, STEEPEST))
+            candidates = design(rng, archive.sizes, np.resize(EARLY_FOLDS, size))
         else:
             size = int(np.clip(evaluated // GROWTH, FIRST_ROUND, LARGEST_ROUND))
             candidates = _next_round(rng, archive, size, populations)
@@ -112,7 +113,7 @@ def rounds(archive: Archive, *, budget: int, populations: int, seed: int) -> Ite
         proposed += size
         new = archive.unseen(candidates)
         candidates, homes = candidates[new], homes[new]
-        if proposed >= CORNERS and 2 * len(new) < size:  # few candidates are left: take them in order
+        if proposed >= EARLY and 2 * len(new) < size:  # few candidates are left: take them in order
             stop = min(cursor + size, total)
             rest = np.stack(np.unravel_index(np.arange(cursor, stop), archive.sizes), axis=1)
             cursor, rest = stop, rest[archive.unseen(rest)]
@@ -141,7 +142,7 @@ def design(rng: np.random.Generator, sizes: np.ndarray, folds: np.ndarray) -> np
 def _next_round(rng: np.random.Generator, archive: Archive, size: int, populations: int) -> np.ndarray:
     """Design points and offspring, int64[size, m]."""
     fresh = design(rng, archive.sizes, rng.choice(len(FOLDS), size, p=FOLDS))
-    mother, father = (_parents(rng, archive, size, populations) for _ in range(2))
+    mother, father = _parents(rng, archive, size, populations)
     shape = fresh.shape
     exchanged = rng.random(shape) < BOTH
     exchanged[np.arange(size), rng.integers(shape[1], size=size)] = True
@@ -153,9 +154,14 @@ def _next_round(rng: np.random.Generator, archive: Archive, size: int, populatio
     return np.where(kind < DESIGN, fresh, np.where(kind < DESIGN + CROSSED, crossed, mutant))
 
 
-def _parents(rng: np.random.Generator, archive: Archive, size: int, populations: int) -> np.ndarray:
-    """Winners of tournaments, int64[size, m], each within the population of its child; ties fall as drawn."""
-    drawn = rng.integers(len(archive.candidates), size=(size, TOURNAMENT * populations))
-    home = archive.populations[drawn] == (np.arange(size) % populations)[:, None]
-    merit = np.where(home, archive.scores.comparable()[drawn], -np.inf)
-    return archive.candidates[drawn[np.arange(size), merit.argmax(axis=1)]]
+def _parents(rng: np.random.Generator, archive: Archive, size: int, populations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two for every child, int64[size, m] each, from the best of its population; chance ranks equals."""
+    shuffled = rng.permutation(len(archive.candidates))
+    ranked = shuffled[np.argsort(-archive.scores.comparable()[shuffled], kind="stable")]
+    population = archive.populations[ranked]
+    elites = [ranked[population == home][:ELITE] for home in range(min(populations, size))]
+    elites = [elite if len(elite) else ranked[:ELITE] for elite in elites]
+    home, counts = np.arange(size) % len(elites), np.array([len(elite) for elite in elites])
+    drawn = rng.integers(counts[home], size=(2, size)) + (np.cumsum(counts) - counts)[home]
+    mothers, fathers = archive.candidates[np.concatenate(elites)[drawn]]
+    return mothers, fathers

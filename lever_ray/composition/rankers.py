@@ -11,9 +11,10 @@ from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import Operator, kernel_form
 from lever_ray.composition.routes import ROUTE_CODES, member_actions, route_returns
 from lever_ray.embedding.offline import LEFT_SUPPORT, offline_returns
+from lever_ray.embedding.outcome import behaviour_features
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor
-from lever_ray.embedding.successor import Embedder, embed
+from lever_ray.embedding.successor import Embedder
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.gridworld.task import Task
 
@@ -182,7 +183,8 @@ class RegressorRanker:
     def score(self, space: CandidateSpace, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
         """See :class:`Ranker`."""
         pool, rows, code = kernel_form(operator, space, mixtures)
-        x = embed(self.embedder, pool, rows, operator=code, masked=masked, kind=self.regressor.kind)
+        kind = self.regressor.kind
+        x = behaviour_features(self.embedder, pool, rows, operator=code, masked=masked, kind=kind)
         return Scores(self.regressor.predictor.predict(x), np.zeros(len(mixtures), bool))
 
     def member_scores(self, _space: CandidateSpace, /) -> np.ndarray | None:

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from lever_ray.composition.groups import PolicyGroup
+from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
 from lever_ray.embedding.regressor import TARGETS
-from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
@@ -124,14 +124,14 @@ class LibraryReader(ABC):
             objective: the composite objective.
             gamma: discount of the policies.
             episodes: their training budget; None for any.
-            kind: ``psi`` or ``psi_static``.
+            kind: ``psi``, ``psi_static`` or ``outcome``.
 
         Raises:
             UnknownName: target or kind is not known.
             LibraryError: no policy has that gamma.
         """
         check_known("regressor target", target, TARGETS)
-        check_known("embedding", kind, KINDS)
+        check_known("embedding", kind, BEHAVIOUR_KINDS)
         relabel = Objective.of(objective) if target == "composite" else None
         question = (relabel, gamma, episodes, kind)
         if question not in self._known_ranking_rows:

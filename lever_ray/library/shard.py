@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
-from lever_ray.embedding.successor import embed, make_embedder
+from lever_ray.embedding.outcome import behaviour_features
+from lever_ray.embedding.regressor import term_weights
+from lever_ray.embedding.successor import make_embedder
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import admits, make_task
@@ -40,13 +42,15 @@ class RankingRows:
         environments: str[P], environment of each policy.
         layouts: str[P], digest of that environment's layout.
         ids: str[P], its id.
-        x: float32[P, D], embeddings.
+        terms: float64[P, 4], term weights of its own objective, see :func:`lever_ray.embedding.regressor.term_weights`.
+        x: float32[P, D], features of its behaviour.
         y: float64[P], returns on the target objective.
     """
 
     environments: np.ndarray
     layouts: np.ndarray
     ids: np.ndarray
+    terms: np.ndarray
     x: np.ndarray
     y: np.ndarray
 
@@ -60,6 +64,10 @@ class RankingRows:
         names = [part.name for part in fields(cls)]
         whole = cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
         return whole._taken(np.lexsort((whole.ids, whole.environments)))
+
+    def of_other_objectives(self, objective: Objective) -> RankingRows:
+        """The rows of policies whose own objective is another: what an experiment about composing it may learn from."""
+        return self._taken((self.terms != term_weights(objective)).any(axis=1))
 
     def _taken(self, rows: np.ndarray) -> RankingRows:
         return RankingRows(*(getattr(self, part.name)[rows] for part in fields(self)))
@@ -95,7 +103,7 @@ class LibraryShard:
         self._path = Path(path)
         self._policy_files = tuple(policy_files)
         self._environment_files = tuple(environment_files)
-        self._embeddings: dict[tuple[GroupKey, str], np.ndarray] = {}
+        self._embeddings: dict[tuple[GroupKey, str, bool], np.ndarray] = {}
 
     @cached_property
     def _table(self) -> pa.Table:
@@ -163,14 +171,19 @@ class LibraryShard:
         environment = self._environments[key.environment]
         return [read_policy(row, environment) for row in self._table.take(self._members[key].rows).to_pylist()]
 
-    def embeddings(self, key: GroupKey, kind: str) -> np.ndarray:
-        """float32[n, D]: embeddings of a group's members; computed once."""
-        if (key, kind) not in self._embeddings:
+    def embeddings(self, key: GroupKey, kind: str, *, masked: bool = True) -> np.ndarray:
+        """float32[n, D]: features of a group's members; computed once.
+
+        Recorded returns are those of policies that keep to no support: their features are the unmasked ones.
+        """
+        if (key, kind, masked) not in self._embeddings:
             group, environment = self._group(key), self._environments[key.environment]
             assert group is not None
             embedder = make_embedder(environment.layout, environment.canonical)
-            self._embeddings[key, kind] = embed(embedder, make_pool(group.q, group.support), _singles(group), kind=kind)
-        return self._embeddings[key, kind]
+            pool = make_pool(group.q, group.support)
+            features = behaviour_features(embedder, pool, _singles(group), masked=masked, kind=kind)
+            self._embeddings[key, kind, masked] = features
+        return self._embeddings[key, kind, masked]
 
     def ranking_rows(
         self, objective: Objective | None, *, gamma: float, episodes: int | None, kind: str
@@ -200,7 +213,9 @@ class LibraryShard:
         known = np.isfinite(y)
         place = self._environments[key.environment]
         environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.layout.digest)
-        return RankingRows(environments, layouts, np.array(group.ids), self.embeddings(key, kind), y)._taken(known)
+        terms = np.tile(term_weights(_objective_of(key.objective)), (len(group), 1))
+        x = self.embeddings(key, kind, masked=objective is not None)
+        return RankingRows(environments, layouts, np.array(group.ids), terms, x, y)._taken(known)
 
     def _gather(self, column: str, members: _Members, shape: tuple[int, ...]) -> np.ndarray:
         """Array [n, *shape] of a group's rows of a list column; a view where the rows lie together."""
@@ -216,3 +231,11 @@ class LibraryShard:
 
 def _singles(group: PolicyGroup) -> np.ndarray:
     return np.arange(len(group), dtype=np.int32)[:, None]
+
+
+def _objective_of(identity: str) -> Objective:
+    """The objective with an id such as ``path-gold[1,2.5]``."""
+    names, _, weights = identity.rstrip("]").partition("[")
+    terms = names.split("-")
+    given = map(float, weights.split(",")) if weights else [1.0] * len(terms)
+    return Objective.of(names, weights=dict(zip(terms, given, strict=True)))

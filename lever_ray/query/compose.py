@@ -36,14 +36,15 @@ class RegressorSettings:
     """Which return regressor the ranker ``regressor`` uses.
 
     Attributes:
-        model: ``ridge`` or ``hist-gradient-boosting`` (as published).
+        model: ``ridge``, ``additive-ridge`` (a sum over the objective's terms; target ``own``) or
+            ``hist-gradient-boosting`` (as published).
         target: ``composite`` (policies relabelled offline with the new objective) or ``own`` (as published).
-        embedding: ``psi`` or ``psi_static``.
+        embedding: ``psi``, ``psi_static`` or ``outcome``.
     """
 
-    model: str = "ridge"
-    target: str = "composite"
-    embedding: str = "psi"
+    model: str = "additive-ridge"
+    target: str = "own"
+    embedding: str = "outcome"
 
 
 def compose(
@@ -158,12 +159,22 @@ def fit(
         episodes=key.episodes,
         kind=settings.embedding,
     ).without(environment, library.environment(environment).layout)
+    if settings.target == "own":
+        rows = rows.of_other_objectives(objective)
     if len(rows.x) < 2:
         raise LibraryError(
             f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
             f"the library has {len(rows.x)} such policies; add environments to it, or use ranker='offline-return'"
         )
-    return fit_regressor(rows.x, rows.y, model=settings.model, target=settings.target, kind=settings.embedding)
+    return fit_regressor(
+        rows.x,
+        rows.y,
+        model=settings.model,
+        target=settings.target,
+        kind=settings.embedding,
+        terms=rows.terms,
+        objective=objective,
+    )
 
 
 def _group_keys(

@@ -13,8 +13,9 @@ from lever_ray.composition.optimum import optimum
 from lever_ray.composition.planner import plan
 from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RecordedReturnRanker, RegressorRanker
 from lever_ray.composition.search import Strategy
+from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
-from lever_ray.embedding.successor import EMBEDDING, KINDS, make_embedder
+from lever_ray.embedding.successor import EMBEDDING, make_embedder
 from lever_ray.gridworld.features import features
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
@@ -45,12 +46,16 @@ def warm_up() -> float:
     everything = np.full((1, _LAYOUT.states), 15, np.uint8)
     rewards = run.snapshots[-1].mean_rewards[None]
     group = PolicyGroup("path-gold", ("a",), run.q[None], everything, np.zeros(1), rewards)
-    predictor = LinearPredictor(np.zeros(EMBEDDING), 0.0)
+    widths = {kind: len(OUTCOME_FEATURES) if kind == "outcome" else EMBEDDING for kind in BEHAVIOUR_KINDS}
+    predictors = {kind: LinearPredictor(np.zeros(width), 0.0) for kind, width in widths.items()}
     task = make_task(_LAYOUT, objective)
     exact = OfflineReturnRanker(task)
     rankers: list[Ranker] = [
         RecordedReturnRanker(task.moves, task.events, task.rules.start),
-        *(RegressorRanker(embedder, FittedRegressor("ridge", "own", kind, predictor, 0.0, 0)) for kind in KINDS),
+        *(
+            RegressorRanker(embedder, FittedRegressor("ridge", "own", kind, predictor, 0.0, 0))
+            for kind, predictor in predictors.items()
+        ),
     ]
     pairs = [("sum", ranker) for ranker in (*rankers, exact)] + [("gpi", exact), ("plan", exact)]
     for operator, ranker in pairs:

@@ -91,7 +91,8 @@ def test_every_strategy_operator_and_ranker_gives_a_composed_policy(library, str
     assert (result.evaluated, len(result.search.candidates)) == (count, count)
     assert result.strategy == ("hybrid-3" if strategy == "hybrid" else strategy)
     assert (result.operator, result.ranker, result.support) == (operator, ranker, "mask")
-    assert (result.regime, result.tier) == ("support-limited", "I2" if ranker == "recorded-return" else "I3")
+    tiers = {"regressor": "I1", "recorded-return": "I2", "offline-return": "I3"}
+    assert (result.regime, result.tier) == ("support-limited", tiers[ranker])
     assert result.predicted_return == result.search.scores.values.max()
     assert result.actions is None
     assert 0 < result.coverage.library <= 1

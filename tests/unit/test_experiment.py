@@ -167,7 +167,7 @@ def test_what_differs_between_regimes_is_said(rows: list[dict[str, Any]]) -> Non
     regimes = {row["operator"]: row["regime"] for row in rows}
     assert regimes == {"sum": "support-limited", "gpi": "evaluates rollouts", "plan": "propagates value"}
     tiers = {row["ranker"]: row["tier"] for row in rows}
-    assert tiers == {"regressor": "I3", "recorded-return": "I2", "offline-return": "I3"}
+    assert tiers == {"regressor": "I1", "recorded-return": "I2", "offline-return": "I3"}
 
 
 class FailsOn(SerialExecutor):

@@ -234,7 +234,8 @@ def expected_rows(library, key, kind, objective):
     """Embeddings and returns of a group's members, one by one."""
     held, (group,) = library.environment(key.environment), library.groups([key])
     pool, singles = make_pool(group.q, group.support), np.arange(len(group), dtype=np.int32)[:, None]
-    x = embed(make_embedder(held.layout, held.canonical), pool, singles, kind=kind)
+    masked = objective is not None
+    x = embed(make_embedder(held.layout, held.canonical), pool, singles, masked=masked, kind=kind)
     if objective is None:
         return x, group.totals
     return x, offline_returns(make_task(held.layout, objective), pool, singles, SUM, True, True)[0]

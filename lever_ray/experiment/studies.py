@@ -1,0 +1,101 @@
+"""Studies that stand apart from an experiment's cells: each trains what it needs and answers one question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from lever_ray.errors import InvalidValue, UnknownName, look_up
+from lever_ray.executor import Executor
+from lever_ray.experiment.ranker_cases import CASE_COLUMNS
+from lever_ray.experiment.ranker_study import RankerStudy, run_ranker_study
+from lever_ray.experiment.report import TableSpec, markdown_table
+from lever_ray.experiment.search_study import SearchStudy, run_search_study
+from lever_ray.experiment.shaping_study import ShapingStudy, run_shaping_study
+from lever_ray.experiment.statistics import Row
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study by name.
+
+    Attributes:
+        settings: dataclass of its settings.
+        run: gives its rows; each has a ``layout_seed``.
+        tables: how they are summed up.
+    """
+
+    settings: type[Any]
+    run: Callable[..., list[Row]]
+    tables: tuple[TableSpec, ...]
+
+
+_SHAPING = TableSpec(
+    "What remains without shaping",
+    ("family", "setup", "mode", "gamma", "shaping", "operator"),
+    {
+        "quality/best_candidate": "best composition",
+        "quality/mean_candidate": "mean composition",
+        "quality/best_single": "best single policy",
+        "quality/scratch": "scratch, same gamma",
+        "quality/plan": "optimum on recorded transitions",
+    },
+    "Normalised quality under the same reward, (J - J_rand) / (J* - J_rand); best means by oracle.",
+)
+_RANKERS = TableSpec(
+    "How rankers choose on unseen layouts",
+    ("family", "drop", "gamma", "coverage", *CASE_COLUMNS),
+    {"regret": "regret", "tau": "Kendall tau-b", "undefined": "tau undefined", "left_support": "left the support"},
+    "A layout counts with the mean of its setups.",
+)
+_SEARCH = TableSpec(
+    "What a budget of evaluations buys",
+    ("family", "gamma", "strategy", "budget"),
+    {"share": "share of the exhaustive best", "gap_closed": "share of the gap from random closed"},
+    "Exhaustive best over a seeded sample of the product; random is the same number of independent draws.",
+)
+STUDIES: dict[str, Study] = {
+    "rankers": Study(RankerStudy, run_ranker_study, (_RANKERS,)),
+    "search": Study(SearchStudy, run_search_study, (_SEARCH,)),
+    "shaping": Study(ShapingStudy, run_shaping_study, (_SHAPING,)),
+}
+"""``rankers``: regret at full and partial coverage; ``search``: quality by budget; ``shaping``: reward without it."""
+
+
+def study_settings(name: str, overrides: Mapping[str, Any]) -> Any:
+    """The settings of a study, with some values replaced.
+
+    Raises:
+        UnknownName: there is no such study or setting.
+        InvalidValue: a value has the wrong type or lies outside its domain.
+    """
+    kind = look_up("study", name, STUDIES).settings
+    known = {part.name: getattr(kind, part.name) for part in fields(kind)}
+    for key in overrides:
+        if key not in known:
+            raise UnknownName("setting", key, sorted(known), hint=f"Study {name!r} has no such setting.")
+    return kind(**{key: _typed(key, value, known[key]) for key, value in overrides.items()})
+
+
+def _typed(key: str, value: Any, default: Any) -> Any:
+    """A value as the default's type has it; lists become tuples, all the way down."""
+    if isinstance(default, tuple):
+        given = value if isinstance(value, list) else [value]
+        inner = default[0] if default else ""
+        return tuple(_typed(key, part, inner) for part in given)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, type(default)):
+        raise InvalidValue(f"{key} holds {value!r}; a {type(default).__name__} such as {default!r} is needed")
+    return value
+
+
+def run_study(name: str, settings: Any, *, executor: Executor) -> list[Row]:
+    """Rows of a study."""
+    return STUDIES[name].run(settings, executor=executor)
+
+
+def study_report(name: str, rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:
+    """A study's tables as Markdown, with 95% bootstrap intervals over layouts."""
+    return "\n\n".join(markdown_table(spec, rows, bootstrap=bootstrap) for spec in STUDIES[name].tables) + "\n"
