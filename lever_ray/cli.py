@@ -8,8 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lever_ray.errors import LeverError
+
+if TYPE_CHECKING:
+    from lever_ray.config import StrategySettings
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -51,9 +55,8 @@ def demo(overrides: Sequence[str]) -> int:
 
 
 def _study(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> int:
-    from lever_ray.app import commands, session, settings
-    from lever_ray.console import front_table, summary_table
-    from lever_ray.tuning import front_of
+    from lever_ray.app import commands, session, settings, tuning_commands
+    from lever_ray.console import front_table, importance_table, summary_table
 
     failed = False
     with session.session(settings.load_settings(overrides)) as parts:
@@ -65,10 +68,51 @@ def _study(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> int:
                 parts.console.print(summary_table(report.summary))
             parts.console.print(f"Rows and summary: {report.folder}", soft_wrap=True)
         if tuning:
-            parts.console.print(front_table(front_of(commands.tune_budget(parts))))
+            found = tuning_commands.tune_budget(parts)
+            parts.console.print(front_table(found.front, recommended=found.recommended["number"]))
+            if found.importances:
+                parts.console.print(importance_table(found.importances))
+            parts.console.print(f"Trials, front and figures: {found.folder}", soft_wrap=True)
+            parts.console.print(f"Recommended: strategy={found.strategy_name}, in {found.strategy}", soft_wrap=True)
         for line in parts.where_to_look():
             parts.console.print(line, soft_wrap=True)
     return FAILED if failed else OK
+
+
+def report(overrides: Sequence[str]) -> int:
+    """Show a finished experiment as Markdown tables with intervals, and keep them beside its rows."""
+    from lever_ray.app import commands, settings
+
+    file = commands.report(settings.load_settings(overrides))
+    sys.stdout.write(file.read_text(encoding="utf-8"))
+    sys.stderr.write(f"Written to {file}\n")
+    return OK
+
+
+def study(arguments: argparse.Namespace) -> int:
+    """Run a study that trains what it needs: rankers, search or shaping; docs/findings.md says what they found."""
+    from lever_ray.app import commands, session, settings
+
+    with session.session(settings.load_settings([]), tracked=False) as parts:
+        folder = commands.study(parts, arguments.name, arguments.overrides)
+    sys.stdout.write((folder / "report.md").read_text(encoding="utf-8"))
+    sys.stderr.write(f"Rows and report: {folder}\n")
+    return OK
+
+
+def recommend(arguments: argparse.Namespace) -> int:
+    """Pick a strategy from a finished study's front and keep it under a name that every command accepts."""
+    from lever_ray.app import settings, tuning_commands
+    from lever_ray.experiment.recommendation import Wish
+
+    limited = (arguments.milliseconds, arguments.candidates, arguments.share) != (None, None, None)
+    given = settings.load_settings(arguments.overrides)
+    seconds = None if arguments.milliseconds is None else arguments.milliseconds / 1e3
+    share = arguments.share if limited else given.tuning.share
+    _, file = tuning_commands.recommend_strategy(given, Wish(seconds, arguments.candidates, share), name=arguments.name)
+    sys.stdout.write(file.read_text(encoding="utf-8"))
+    sys.stderr.write(f"Written to {file}; use it with strategy={file.stem}\n")
+    return OK
 
 
 def inspect(overrides: Sequence[str]) -> int:
@@ -107,20 +151,16 @@ def compose(arguments: argparse.Namespace) -> int:
     query, overrides = arguments.query, arguments.overrides
     if query is not None and "=" in query and " " not in query:  # an override where the query was left out
         query, overrides = None, [query, *overrides]
-    library = PolicyLibrary.open(library_path(load_settings(overrides).library))
+    settings = load_settings(overrides)
+    library = PolicyLibrary.open(library_path(settings.library))
     result = compose(
         library,
         query,
         environment=arguments.environment,
         objective=arguments.objective,
         groups=arguments.groups,
-        strategy=arguments.strategy,
-        k=arguments.k,
-        operator=arguments.operator,
-        ranker=arguments.ranker,
-        support=arguments.support,
-        gamma=arguments.gamma,
         episodes=arguments.episodes,
+        **_way_of(arguments, settings.strategy),
     )
     layout = library.environment(arguments.environment).layout
     if arguments.picture is not None:
@@ -132,6 +172,30 @@ def compose(arguments: argparse.Namespace) -> int:
     else:
         make_console().print(result_table(layout, result))
     return OK
+
+
+def _way_of(arguments: argparse.Namespace, chosen: StrategySettings) -> dict[str, Any]:
+    """How a query is answered: as its options say, else as ``strategy=<name>`` does, else as usual."""
+    from lever_ray.composition.search import Strategy
+    from lever_ray.query.compose import RegressorSettings
+    from lever_ray.query.composer import PLAN_WIDTH
+
+    name = arguments.strategy or ("hybrid" if chosen.name == "all" else chosen.name)
+    k = chosen.k if arguments.k is None else arguments.k
+    usual = RegressorSettings()
+    return {
+        "strategy": Strategy.of(name, k=k, budget=chosen.budget, restarts=chosen.restarts),
+        "operator": arguments.operator or chosen.operator or "sum",
+        "ranker": arguments.ranker or chosen.ranker or None,
+        "support": arguments.support or chosen.support or "mask",
+        "gamma": chosen.gamma if arguments.gamma is None else arguments.gamma,
+        "width": (chosen.width or PLAN_WIDTH) if arguments.width is None else arguments.width,
+        "regressor": RegressorSettings(
+            chosen.regressor_model or usual.model,
+            chosen.regressor_target or usual.target,
+            chosen.embedding or usual.embedding,
+        ),
+    }
 
 
 def ui(arguments: argparse.Namespace) -> int:
@@ -164,6 +228,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "doctor": doctor,
     "experiment": experiment,
     "inspect": inspect,
+    "report": report,
     "tune": tune,
 }
 
@@ -200,6 +265,10 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
         sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
         sub.set_defaults(run=lambda given, command=command: command(given.overrides))
+    sub = commands.add_parser("study", help=study.__doc__, description=study.__doc__)
+    sub.add_argument("name", help="rankers, search or shaping")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="its settings, e.g. layouts=20 family=grid16")
+    sub.set_defaults(run=study)
     sub = commands.add_parser("ui", help=ui.__doc__, description=ui.__doc__)
     sub.add_argument("--port", type=int, default=5000)
     sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
@@ -207,6 +276,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("runtime-env", help=runtime_env.__doc__, description=runtime_env.__doc__)
     sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
     sub.set_defaults(run=runtime_env)
+    sub = commands.add_parser("recommend", help=recommend.__doc__, description=recommend.__doc__)
+    sub.add_argument("--milliseconds", type=float, help="at most so many milliseconds per query")
+    sub.add_argument("--candidates", type=float, help="at most so many candidates evaluated per query")
+    sub.add_argument("--share", type=float, help="the cheapest that has this share of the best quality, e.g. 0.95")
+    sub.add_argument("--name", default="", help="of the strategy; default: the study's")
+    sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
+    sub.set_defaults(run=recommend)
     sub = commands.add_parser("compose", help=compose.__doc__, description=compose.__doc__, epilog=example)
     _add_compose_arguments(sub)
     sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
@@ -220,11 +296,12 @@ def _add_compose_arguments(parser: argparse.ArgumentParser) -> None:
     add("--environment", required=True, help="name of the environment in the library, e.g. grid8-3")
     add("--objective", help="the composite objective instead of words, e.g. path-gold-hazard")
     add("--groups", nargs="+", help="sub-objectives to take policies from; default: the smallest exact cover")
-    add("--strategy", default="hybrid", help="targeted, hybrid (default) or exhaustive")
-    add("--k", type=int, default=3, help="members per group for hybrid (default 3)")
-    add("--operator", default="sum", help="sum (default) or max")
-    add("--ranker", default="regressor", help="regressor (default) or offline-return")
-    add("--support", default="mask", help="mask (default) or ignore")
+    add("--strategy", help="targeted, hybrid (default), hybrid-5, budgeted-100, exhaustive, ...")
+    add("--k", type=int, help="members per group for hybrid (default 3)")
+    add("--operator", help="sum (default), max, normalized-sum, gpi, switch or plan")
+    add("--ranker", help="regressor (default), recorded-return or offline-return (default for gpi, switch, plan)")
+    add("--width", type=int, help="beam width of the operator plan (default 100)")
+    add("--support", help="mask (default) or ignore")
     add("--gamma", type=float, help="discount of the members, where the library holds several")
     add("--episodes", type=int, help="training budget of the members, where the library holds several")
     add("--picture", type=Path, help="write a picture of the route, PNG")

@@ -47,6 +47,23 @@ class SetupSettings:
 
 
 @dataclass
+class ContrastSettings:
+    """A comparison fixed before the run: one column against another, over the rows that have some values.
+
+    Attributes:
+        name: what is asked.
+        where: value by column, e.g. ``{operator: sum, gamma: "0"}``.
+        column: e.g. ``return/composed``.
+        against: e.g. ``return/best_single_oracle``.
+    """
+
+    name: str = ""
+    where: dict[str, str] = field(default_factory=dict)
+    column: str = "return/composed"
+    against: str = "return/best_single_oracle"
+
+
+@dataclass
 class ExperimentSettings:
     """Which cells are run and how.
 
@@ -55,13 +72,15 @@ class ExperimentSettings:
         setups: composition problems.
         strategies: candidate strategies; the group ``strategy`` narrows them to one.
         rankers: what predicts returns.
-        operator: how members combine.
+        operators: how members combine; those that answer with a route are ranked by ``offline-return`` alone.
         support: ``mask`` or ``ignore``.
-        regressor_model: ``ridge`` or ``hist-gradient-boosting``.
+        regressor_model: ``ridge``, ``additive-ridge`` (target ``own``) or ``hist-gradient-boosting``.
         regressor_target: ``composite`` or ``own``.
-        embedding: ``psi`` or ``psi_static``.
+        embedding: ``psi``, ``psi_static`` or ``outcome``.
         random_rollouts: episodes of the uniformly random policy.
+        repeats: times that a fast query is asked; the median of each stage's seconds is reported.
         bootstrap: resamples of the layouts for 95% intervals.
+        contrasts: at most 8 comparisons that ``lever-ray report`` tests.
         resume: go on from the finished environments of an interrupted run with the same settings.
     """
 
@@ -69,27 +88,91 @@ class ExperimentSettings:
     setups: list[SetupSettings] = field(default_factory=list)
     strategies: list[str] = field(default_factory=lambda: ["targeted", "hybrid", "exhaustive"])
     rankers: list[str] = field(default_factory=lambda: ["regressor", "offline-return"])
-    operator: str = "sum"
+    operators: list[str] = field(default_factory=lambda: ["sum"])
     support: str = "mask"
-    regressor_model: str = "ridge"
-    regressor_target: str = "composite"
-    embedding: str = "psi"
+    regressor_model: str = "additive-ridge"
+    regressor_target: str = "own"
+    embedding: str = "outcome"
     random_rollouts: int = 100
+    repeats: int = 5
     bootstrap: int = 2_000
+    contrasts: list[ContrastSettings] = field(default_factory=list)
     resume: bool = True
 
 
 @dataclass
 class StrategySettings:
-    """Narrows an experiment to one strategy, and holds its parameters.
+    """Narrows an experiment to one strategy, and holds its parameters; ``lever-ray recommend`` writes such settings.
 
     Attributes:
-        name: ``targeted``, ``hybrid``, ``exhaustive``, or ``all`` for those that the experiment names.
+        name: one of :data:`lever_ray.composition.search.STRATEGIES`, or ``all`` for those that the experiment names.
         k: members per group that ``hybrid`` combines.
+        budget: most evaluations of strategies that have a budget.
+        restarts: of the local search of ``budgeted``.
+        operator, ranker, support, regressor_model, regressor_target, embedding: what the strategy was tuned with; empty
+            means as the experiment says.
+        gamma: discount of the members that it was tuned with; None for all of the library's.
+        width: beam width of the operator ``plan``; 0 for the default.
     """
 
     name: str = "all"
     k: int = 3
+    budget: int = 1_000
+    restarts: int = 4
+    operator: str = ""
+    ranker: str = ""
+    support: str = ""
+    regressor_model: str = ""
+    regressor_target: str = ""
+    embedding: str = ""
+    gamma: float | None = None
+    width: int = 0
+
+
+@dataclass
+class SpaceSettings:
+    """What tuning chooses from; narrow it by shortening lists and ranges. Parameters exist only where they matter.
+
+    Attributes:
+        strategies: candidate strategies.
+        k: least and greatest members per group of ``hybrid``.
+        budget: least and greatest B of strategies with a budget; drawn on a logarithmic scale.
+        restarts: least and greatest restarts of ``budgeted``.
+        operators: how members combine; ``plan`` has no candidates and needs ``tuning.cost=seconds``.
+        width: least and greatest beam width of ``plan``; drawn on a logarithmic scale.
+        supports: support rules of operators over Q-tables; routes know ``mask`` alone.
+        rankers: of operators over Q-tables; routes are ranked by ``offline-return`` alone.
+        models, targets, embeddings: of the ranker ``regressor``.
+        gammas: discounts of the members; all of the library's, if empty.
+    """
+
+    strategies: list[str] = field(default_factory=lambda: ["targeted", "hybrid", "budgeted", "exhaustive"])
+    k: list[int] = field(default_factory=lambda: [2, 8])
+    budget: list[int] = field(default_factory=lambda: [10, 3_000])
+    restarts: list[int] = field(default_factory=lambda: [1, 8])
+    operators: list[str] = field(default_factory=lambda: ["sum", "max", "normalized-sum", "gpi", "switch"])
+    width: list[int] = field(default_factory=lambda: [10, 300])
+    supports: list[str] = field(default_factory=lambda: ["mask", "ignore"])
+    rankers: list[str] = field(default_factory=lambda: ["regressor", "recorded-return", "offline-return"])
+    models: list[str] = field(default_factory=lambda: ["ridge"])
+    targets: list[str] = field(default_factory=lambda: ["composite", "own"])
+    embeddings: list[str] = field(default_factory=lambda: ["psi"])
+    gammas: list[float] = field(default_factory=list)
+
+
+@dataclass
+class LimitSettings:
+    """What a choice must keep to; None where there is no limit.
+
+    Attributes:
+        seconds: most seconds per query (median).
+        quality: least normalised quality (interquartile mean over environments).
+        coverage: least share of the composed route's steps on recorded transitions (mean over environments).
+    """
+
+    seconds: float | None = None
+    quality: float | None = None
+    coverage: float | None = None
 
 
 @dataclass
@@ -101,22 +184,34 @@ class TuningSettings:
         trials: how many trials the study shall have in the end.
         sampler: ``tpe``, ``nsga2`` or ``random``.
         seed: of the sampler.
-        strategies, operators, rankers: the choices.
-        k_max: largest k of ``hybrid``.
-        gamma: discount of the members.
+        storage: URL of a database; a journal file under ``LEVER_RAY_HOME/tuning``, if empty.
         setup: the composition problem that choices are tried on.
+        space: what is chosen from.
+        cost: ``candidates`` (evaluated per query; deterministic) or ``seconds`` (per query, compilation excluded).
+        limits: constraints.
+        repeats: times that a query is timed; the median counts.
+        batch: trials that are tried side by side; part of what decides the result, so it does not follow the cluster.
+        halving: stop trials that are hopeless after a part of the environments.
+        held_out: share of the environments that tuning never sees and the front is measured on afterwards.
+        share: of the best quality that the recommended strategy keeps.
+        bootstrap: resamples of the held-out environments for 95% intervals.
     """
 
     study: str = "budget"
     trials: int = 20
     sampler: str = "tpe"
     seed: int = 0
-    strategies: list[str] = field(default_factory=lambda: ["targeted", "hybrid", "exhaustive"])
-    operators: list[str] = field(default_factory=lambda: ["sum", "max"])
-    rankers: list[str] = field(default_factory=lambda: ["regressor", "offline-return"])
-    k_max: int = 8
-    gamma: float = 0.0
+    storage: str = ""
     setup: SetupSettings = field(default_factory=lambda: SetupSettings("trivial", "path-gold-hazard-lever"))
+    space: SpaceSettings = field(default_factory=SpaceSettings)
+    cost: str = "candidates"
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    repeats: int = 3
+    batch: int = 4
+    halving: bool = True
+    held_out: float = 0.5
+    share: float = 0.95
+    bootstrap: int = 2_000
 
 
 @dataclass

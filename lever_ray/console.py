@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lever_ray.composition.coverage import library_coverage
+from lever_ray.composition.operators import OPERATORS
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.render import LEGEND, as_text
 from lever_ray.gridworld.rollout import rollout
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.composer import UNION
 from lever_ray.query.result import CompositionResult
 
 Row = dict[str, Any]
@@ -55,7 +58,7 @@ def _plain_progress(console: Console, title: str, total: int) -> Callable[[str],
 
 
 def summary_table(summary: Sequence[Row]) -> Table:
-    """Quality, controls and speed-up, one line per gamma, setup and strategy; rankers side by side."""
+    """Quality, controls and speed-up, one line per gamma, setup, operator and strategy; rankers side by side."""
     rankers = list(dict.fromkeys(line["ranker"] for line in summary))
     layouts = max(line["layouts"] for line in summary)
     table = Table(
@@ -88,9 +91,16 @@ def summary_table(summary: Sequence[Row]) -> Table:
         if previous not in (None, place):
             table.add_section()
         shown = ("", "", "") if place == previous else (f"{first['gamma']:g}", first["mode"], first["setup"])
-        table.add_row(*shown, first["strategy"], *_numbers(lines, rankers))
+        table.add_row(*shown, _way(first), *_numbers(lines, rankers))
         previous = place
     return table
+
+
+def _way(line: Row) -> str:
+    """Strategy, with the operator where that is not ``sum``."""
+    if line["operator"] == "sum":
+        return str(line["strategy"])
+    return f"{line['operator']} {line['strategy']}" if line["strategy"] != UNION else f"{line['operator']}"
 
 
 def _stacked(first: str, second: str) -> str:
@@ -109,11 +119,13 @@ def _by_strategy(summary: Sequence[Row]) -> list[dict[str, Row]]:
     grouped: dict[tuple[Any, ...], dict[str, Row]] = {}
     order = {"targeted": 0, "hybrid": 1, "exhaustive": 2}
     modes = {"trivial": 0, "double": 1, "triple": 2}
+    operators = list(OPERATORS)
     for line in summary:
         key = (
             line["gamma"],
             modes.get(line["mode"], 9),
             len(line["setup"]),
+            operators.index(line["operator"]),
             order.get(line["strategy"].split("-")[0], 9),
         )
         grouped.setdefault((*key, line["setup"], line["strategy"]), {})[line["ranker"]] = line
@@ -126,7 +138,8 @@ def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:
     controls = [first[f"return/{name}"] for name in ("scratch", "scratch_best_gamma", "best_single_oracle")]
     controls += [max(line["return/random_q"] for line in lines.values()), first["return/optimum"]]
     speed = [f"{lines[ranker]['speedup/seconds']:.2g}x" if ranker in lines else "" for ranker in rankers]
-    return [*composed, *(f"{value:.1f}" for value in controls), *speed, f"{first['candidates/evaluated']:.0f}"]
+    shown = ("" if math.isnan(value) else f"{value:.1f}" for value in controls)
+    return [*composed, *shown, *speed, f"{first['candidates/evaluated']:.0f}"]
 
 
 def library_table(library: PolicyLibrary) -> Table:
@@ -148,7 +161,7 @@ def library_table(library: PolicyLibrary) -> Table:
 def result_table(layout: Layout, result: CompositionResult) -> Group:
     """A composed policy: what it is made of, what is predicted, and its route."""
     table = Table(show_header=False, box=None)
-    members = ", ".join(f"{group} {identity}" for group, identity in zip(result.groups, result.policy_ids, strict=True))
+    members = _members(result)
     stages = ", ".join(f"{stage} {seconds * 1e3:.2f}" for stage, seconds in result.timings.items())
     route = rollout(layout, objective=result.objective, q=result.q, actions=result.actions)
     for name, value in (
@@ -164,13 +177,24 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
             f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support}",
         ),
         ("regime, tier", f"{result.regime}, {result.tier}"),
-        ("coverage", f"library {result.coverage.library:.1%}, on the route {result.coverage.on_policy:.1%}"),
+        (
+            "coverage",
+            f"library {result.coverage.library:.1%}, on the route {result.coverage.on_policy:.1%}, "
+            f"value {result.coverage.value:.1%}",
+        ),
         ("milliseconds", stages),
         *(("warning", warning) for warning in result.warnings),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
     taken = [cell for cell in layout.golds if cell in route.path]
     return Group(table, "", as_text(layout, path=route.path, taken=taken), LEGEND)
+
+
+def _members(result: CompositionResult) -> str:
+    if result.strategy == UNION:
+        return f"recorded transitions of {len(result.policy_ids)} policies for {', '.join(result.groups)}"
+    pairs = zip(result.groups, result.policy_ids, strict=True)
+    return ", ".join(f"{group} {identity}" for group, identity in pairs)
 
 
 def findings_table(findings: Sequence[Any]) -> Table:
@@ -183,12 +207,59 @@ def findings_table(findings: Sequence[Any]) -> Table:
     return table
 
 
-def front_table(front: Sequence[Any]) -> Table:
-    """The Pareto front of a tuning study, cheapest first."""
-    table = Table(title="Pareto front: quality against candidates evaluated", header_style="bold")
-    for name in ("strategy, operator, ranker", "candidates", "quality", "ms per query", "trial"):
-        table.add_column(name, justify="left" if "," in name else "right")
-    for trial in front:
-        cells = (f"{trial.candidates:.0f}", f"{trial.quality:.3f}", f"{trial.seconds * 1e3:.2f}", str(trial.number))
-        table.add_row(trial.label, *cells)
+def front_table(front: Sequence[Row], *, recommended: int | None = None) -> Table:
+    """The Pareto front of a tuning study, cheapest first: as tuned, and on environments that tuning never saw."""
+    cost = front[0]["minimised"] if front else "candidates"
+    here = max((row["environments"] for row in front), default=0)
+    there = max((row["held_out/environments"] for row in front), default=0)
+    table = Table(
+        title=f"Pareto front: normalised quality against {cost} per query",
+        caption=_FRONT_CAPTION.format(here=here, there=there),
+        caption_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("strategy, operator, ranker", no_wrap=True)
+    for name in ("candidates", "ms per\nquery", "quality\ntuned", "quality\nheld out", "95% interval"):
+        table.add_column(name, justify="right")
+    table.add_column("gain over\nthe one above", justify="right")
+    table.add_column("held out\nsays")
+    table.add_column("trial", justify="right")
+    for row in front:
+        table.add_row(*_front_cells(row), style="bold" if row["number"] == recommended else None)
+    return table
+
+
+_FRONT_CAPTION = (
+    "Tuned on {here} environments, measured again on {there} that tuning never saw (interquartile mean, bootstrap "
+    "interval).\nOpen or refuted: the gain over the next cheaper one may be, or is, luck. Bold: recommended."
+)
+
+
+def _front_cells(row: Row) -> list[str]:
+    low, high = row["held_out/quality/ci_low"], row["held_out/quality/ci_high"]
+    gain = row["held_out/gain"]
+    return [
+        row["label"],
+        f"{row['candidates']:.4g}",
+        f"{row['held_out/seconds'] * 1e3:.3g}",
+        f"{row['quality']:.3f}",
+        f"{row['held_out/quality']:.3f}",
+        "" if math.isnan(low) else f"{low:.3f} to {high:.3f}",
+        "" if math.isnan(gain) else f"{gain:+.3f}",
+        row["verdict"],
+        str(row["number"]),
+    ]
+
+
+def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Table:
+    """How much each parameter decides, by target; shares of 1."""
+    table = Table(title="Parameter importance (PED-ANOVA)", header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("parameter")
+    for target in importances:
+        table.add_column(target, justify="right")
+    names = {name for shares in importances.values() for name in shares}
+    for name in sorted(names, key=lambda name: -sum(shares.get(name, 0.0) for shares in importances.values())):
+        table.add_row(name, *(f"{shares.get(name, 0.0):.0%}" for shares in importances.values()))
     return table

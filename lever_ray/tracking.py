@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import sqlite3
@@ -239,6 +240,8 @@ PER_LAYOUT: tuple[str, ...] = (
     "rank_correlation",
     "coverage/library",
     "coverage/on_policy",
+    "coverage/value",
+    *(f"gap/{term}" for term in ("coverage", "memory", "operator", "selection")),
     *(f"ends/{end}" for end in ("exit", "hazard", "truncated")),
     "candidates/evaluated",
     *(f"seconds/{stage}" for stage in ("retrieve", "rank", "compose", "scratch")),
@@ -279,7 +282,7 @@ def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, t
         cells = by_line[tuple(line[name] for name in CELL_COLUMNS)]
         labels = {name: str(line[name]) for name in (*CELL_COLUMNS, *CARRIED_COLUMNS)}
         run.child(
-            f"{line['setup']}/{line['mode']}/{line['strategy']}/{line['ranker']}/g{line['gamma']:g}",
+            f"{line['setup']}/{line['mode']}/{line['operator']}/{line['strategy']}/{line['ranker']}/g{line['gamma']:g}",
             tags={**tags, **labels},
             parameters=labels | {"layouts": line["layouts"]},
             metrics=[*_per_layout(cells), *_summarised(line)],
@@ -288,7 +291,8 @@ def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, t
 
 
 def _per_layout(cells: Sequence[Row]) -> list[tuple[str, float, int]]:
-    return [(name, cell[name], cell["layout_seed"]) for cell in cells for name in PER_LAYOUT]
+    values = [(name, cell[name], cell["layout_seed"]) for cell in cells for name in PER_LAYOUT]
+    return [value for value in values if not math.isnan(value[1])]
 
 
 def _summarised(line: Row) -> list[tuple[str, float, int]]:
@@ -301,7 +305,7 @@ def _parent_curves(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
     sums: dict[tuple[str, int], list[float]] = {}
     for row in rows:
         for short, metric in _PARENT_CURVES.items():
-            name = f"{short}/{row['strategy']}/{row['ranker']}"
+            name = f"{short}/{row['operator']}/{row['strategy']}/{row['ranker']}"
             sums.setdefault((name, row["layout_seed"]), []).append(row[metric])
     return [(name, sum(values) / len(values), step) for (name, step), values in sums.items()]
 

@@ -1,120 +1,173 @@
-"""Optuna: which candidate budget to pay for. One driver asks and tells; trials run on an executor."""
+"""Optuna: which way of answering queries to pay for. One driver asks and tells; trials run on an executor."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import optuna
-from optuna.storages import JournalStorage
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from lever_ray.composition.search import STRATEGIES, Strategy
-from lever_ray.config import TuningSettings
+from lever_ray.config import LimitSettings, TuningSettings
 from lever_ray.errors import InvalidValue, SettingsError, check_known
-from lever_ray.executor import Executor
-from lever_ray.experiment.trial import Choice, Problem, TrialResult, try_choice
-from lever_ray.library.reader import LibraryReader
+from lever_ray.experiment.pareto import Evaluate, Point, run_batch, violations
+from lever_ray.experiment.search_space import Given, SearchSpace
+from lever_ray.experiment.study_file import mend_journal
+from lever_ray.experiment.trial import COSTS, Averages, Choice, Measured, Problem
+from lever_ray.experiment.tuned import COMPLETE, PRUNED, TunedTrial
+
+T = TypeVar("T", str, float)
 
 DIRECTIONS: tuple[str, ...] = ("maximize", "minimize")
-"""Of quality and of candidates evaluated."""
+"""Of quality and cost."""
+POPULATION = 20
+"""Trials per generation of ``nsga2``."""
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
-    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
-    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
-_QUESTION = "question"
+FEWEST_FOR_IMPORTANCE = 20
+"""Complete trials from which parameter importances are told: PED-ANOVA compares the best tenth with all."""
+_QUESTION, _MEASURED = "question", "measured"
+_TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
+
+Watch = Callable[[TunedTrial], Mapping[str, str]]
+"""Called with each trial before it is told; what it returns is kept with the trial, e.g. a link to its run."""
 
 
-@dataclass(frozen=True)
-class TunedTrial:
-    """A finished trial.
+def search_space(settings: TuningSettings, gammas: Sequence[float]) -> SearchSpace:
+    """The space of the settings.
 
-    Attributes:
-        number: of the trial.
-        label: the choice in words.
-        quality: mean normalised quality.
-        candidates: mean candidates evaluated.
-        seconds: median seconds per query.
-        on_front: whether no other trial is better in one objective and no worse in the other.
+    Args:
+        settings: of tuning.
+        gammas: discounts that the library holds.
+
+    Raises:
+        InvalidValue, UnknownName: see :class:`~lever_ray.experiment.search_space.SearchSpace`; also a discount that the
+            library lacks.
     """
+    chosen = settings.space.gammas or list(gammas)
+    for gamma in chosen:
+        if gamma not in gammas:
+            raise InvalidValue(
+                f"tuning.space.gammas has {gamma:g}, and library.gammas are {list(gammas)}; choose among them"
+            )
+    return SearchSpace(settings.space, tuple(chosen), settings.cost)
 
-    number: int
-    label: str
-    quality: float
-    candidates: float
-    seconds: float
-    on_front: bool
 
-
-def check_tuning(settings: TuningSettings) -> None:
+def check_tuning(settings: TuningSettings, gammas: Sequence[float]) -> None:
     """Refuse settings that no study can be run with.
 
     Raises:
-        InvalidValue: trials or k_max below 1, or an empty list of choices.
-        UnknownName: sampler, strategy, operator or ranker is not known.
+        InvalidValue: a number outside its domain, a limit that nothing can keep, or an empty search space.
+        UnknownName: sampler, cost, or something in the search space is not known.
+        SettingsError: the storage is no URL.
     """
-    if settings.trials < 1:
-        raise InvalidValue(f"tuning.trials is {settings.trials}; at least 1 is needed")
-    if settings.k_max < 1:
-        raise InvalidValue(f"tuning.k_max is {settings.k_max}; at least 1 is needed")
-    check_known("sampler", settings.sampler, SAMPLERS)
+    for name in ("trials", "repeats", "batch", "bootstrap"):
+        if getattr(settings, name) < 1:
+            raise InvalidValue(f"tuning.{name} is {getattr(settings, name)}; at least 1 is needed")
     if settings.seed < 0:
         raise InvalidValue(f"tuning.seed is {settings.seed}; it must be >= 0")
-    for name in ("strategies", "operators", "rankers"):
-        if not getattr(settings, name):
-            raise InvalidValue(f"tuning.{name} is empty; the search space needs at least one choice")
-    for strategy in settings.strategies:
-        check_known("strategy", strategy, STRATEGIES)
-    for operator in settings.operators:
-        for ranker in settings.rankers:
-            Choice(Strategy(settings.strategies[0]), operator, ranker)
+    if not 0 < settings.held_out < 1:
+        raise InvalidValue(f"tuning.held_out is {settings.held_out:g}; give a share between 0 and 1, e.g. 0.5")
+    if not 0 < settings.share <= 1:
+        raise InvalidValue(f"tuning.share is {settings.share:g}; give a share of the best quality in (0, 1], e.g. 0.95")
+    check_known("sampler", settings.sampler, SAMPLERS)
+    check_known("cost", settings.cost, COSTS)
+    _check_limits(settings.limits)
+    if settings.storage and "://" not in settings.storage:
+        raise SettingsError(
+            f"tuning.storage is {settings.storage!r}, no URL of a database; use e.g. sqlite:////absolute/study.db, or "
+            "leave it empty for a journal file"
+        )
+    if settings.storage.startswith("sqlite:///") and not settings.storage.startswith("sqlite:////"):
+        raise SettingsError(f"tuning.storage {settings.storage!r} is a relative path; use sqlite:////absolute/study.db")
+    search_space(settings, gammas)
 
 
-def open_study(settings: TuningSettings, journal: Path, *, problem: Problem, library: str = "") -> optuna.Study:
+def _check_limits(limits: LimitSettings) -> None:
+    if limits.seconds is not None and limits.seconds <= 0:
+        raise InvalidValue(f"tuning.limits.seconds is {limits.seconds:g}; no query takes that little, raise it")
+    if limits.quality is not None and limits.quality > 1:
+        raise InvalidValue(f"tuning.limits.quality is {limits.quality:g}; 1 is the optimum, lower it")
+    if limits.coverage is not None and not 0 <= limits.coverage <= 1:
+        raise InvalidValue(f"tuning.limits.coverage is {limits.coverage:g}; it is a share, from 0 to 1")
+
+
+def open_study(settings: TuningSettings, journal: Path, *, problem: Problem) -> optuna.Study:
     """Create or resume a study; trials that a killed driver left running are failed and queued again.
 
     Args:
-        settings: name, sampler and search space.
-        journal: the study's file.
+        settings: name, storage, sampler and search space.
+        journal: the study's file, where the settings name no database; this process must be its only driver.
         problem: what choices are tried on.
-        library: digest of the library's content.
 
     Raises:
-        SettingsError: the journal holds a study of that name with other directions or another search space.
+        SettingsError: the storage cannot be used, holds another study, or the study was begun with other directions,
+            another search space or on another problem; the message names what changed.
     """
-    optuna.logging.set_verbosity(logging.WARNING)
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study = optuna.create_study(
-            study_name=settings.study,
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            sampler=SAMPLERS[settings.sampler](settings.seed),
-            directions=["maximize", "minimize"],
-            load_if_exists=True,
-        )
-    _check_same_question(study, _question(settings, problem, library))
+    optuna.logging.set_verbosity(logging.ERROR)
+    storage = _database(settings.storage) if settings.storage else _journal(journal, settings.study)
+    study = optuna.create_study(
+        study_name=settings.study, storage=storage, directions=["maximize", "minimize"], load_if_exists=True
+    )
+    _check_same_question(study, _question(settings, problem))
+    with _quiet():
+        study.set_metric_names(["quality", settings.cost])
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+        study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
     return study
 
 
-def _question(settings: TuningSettings, problem: Problem, library: str) -> dict[str, Any]:
+def _database(url: str) -> BaseStorage:
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(f"tuning.storage {url!r} cannot be used ({reason}); check the URL") from error
+
+
+def _journal(file: Path, study: str) -> BaseStorage:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    mend_journal(file)
+    try:
+        storage = JournalStorage(JournalFileBackend(str(file)))
+        held = [each.study_name for each in storage.get_all_studies()]
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise SettingsError(
+            f"{file} is no journal of a study ({error}); move it away, or choose another study"
+        ) from error
+    if held and study not in held:
+        raise SettingsError(
+            f"{file} holds study {held[0]!r} and not {study!r}; move it away, or set tuning.study={held[0]}"
+        )
+    return storage
+
+
+def _question(settings: TuningSettings, problem: Problem) -> dict[str, Any]:
     """Everything that trials of one study must have in common, as JSON keeps it."""
-    space = {name: getattr(settings, name) for name in ("strategies", "operators", "rankers", "k_max", "sampler")}
-    tried_on = {"setup": [problem.setup.mode, problem.setup.objective], "gamma": problem.gamma}
-    return (
-        space
-        | tried_on
-        | {"episodes": problem.episodes, "environments": list(problem.environments), "library": library}
-    )
+    everything = asdict(settings)
+    question = {f"space.{name}": value for name, value in everything["space"].items()}
+    question |= {f"limits.{name}": value for name, value in everything["limits"].items()}
+    question |= {name: everything[name] for name in ("sampler", "cost", "halving", "repeats")}
+    return question | {
+        "setup": [problem.setup.mode, problem.setup.objective],
+        "episodes": problem.episodes,
+        "environments": [list(problem.tuning), list(problem.held_out)],
+        "library": problem.library,
+    }
 
 
 def _check_same_question(study: optuna.Study, question: dict[str, Any]) -> None:
@@ -125,84 +178,166 @@ def _check_same_question(study: optuna.Study, question: dict[str, Any]) -> None:
             "choose another tuning.study"
         )
     known = study.user_attrs.get(_QUESTION)
+    if known is None and study.get_trials(deepcopy=False):
+        raise SettingsError(f"study {study.study_name!r} was begun by another program; choose another tuning.study")
     if known is None:
         study.set_user_attr(_QUESTION, question)
     elif known != question:
-        changed = sorted(name for name in question if known.get(name) != question[name])
+        changed = sorted(name for name in known.keys() | question.keys() if known.get(name) != question.get(name))
         raise SettingsError(
             f"study {study.study_name!r} was begun with another question (changed: {', '.join(changed)}); "
             "choose another tuning.study"
         )
 
 
-def suggest(trial: optuna.Trial, settings: TuningSettings) -> Choice:
-    """The choice that a trial tries; ``k`` exists for ``hybrid`` alone."""
-    name = trial.suggest_categorical("strategy", settings.strategies)
-    k = trial.suggest_int("k", 1, settings.k_max) if name == "hybrid" else 1
-    operator = trial.suggest_categorical("operator", settings.operators)
-    ranker = trial.suggest_categorical("ranker", settings.rankers)
-    return Choice(Strategy(name, k=k), operator, ranker)
+class _Asked:
+    """A chooser that asks a trial; a parameter with one value is no parameter of the study."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self._trial = trial
+
+    def among(self, name: str, values: Sequence[T]) -> T:
+        """See :class:`lever_ray.experiment.search_space.Chooser`."""
+        return values[0] if len(values) == 1 else self._trial.suggest_categorical(name, values)
+
+    def whole(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """See :class:`lever_ray.experiment.search_space.Chooser`."""
+        return low if low == high else self._trial.suggest_int(name, low, high, log=log)
 
 
 def tune(
     study: optuna.Study,
     settings: TuningSettings,
     *,
-    library: LibraryReader,
+    space: SearchSpace,
     problem: Problem,
-    executor: Executor,
-    watch: Callable[[TunedTrial], None] | None = None,
+    evaluate: Evaluate,
+    watch: Watch | None = None,
 ) -> list[TunedTrial]:
-    """Run trials until the study has as many as the settings say; returns all finished ones, in order.
+    """Run trials until the study has as many as the settings say; returns all that were told, in order.
+
+    A study that was interrupted and resumed asks for the same choices as one that was not, with ``tpe`` and ``random``:
+    every trial is drawn with a seed of its own, and batches begin where they would have.
+
+    Args:
+        study: see :func:`open_study`.
+        settings: of tuning.
+        space: what is chosen from.
+        problem: its tuning environments are visited; the held-out ones are not.
+        evaluate: measures choices; see :class:`lever_ray.experiment.trial.Bench`.
+        watch: see :data:`Watch`.
 
     Raises:
         Exception: what a trial raised; it is told as failed first.
     """
-    while (wanted := settings.trials - _finished(study)) > 0:
-        trials = [study.ask() for _ in range(min(executor.workers, wanted))]
-        choices = [suggest(trial, settings) for trial in trials]
-        for outcome in executor.map(try_choice, choices, shared=(library, problem)):
-            trial = trials[outcome.index]
-            if outcome.error is not None:
-                study.tell(trial, state=TrialState.FAIL)
-                raise outcome.error
-            _tell(study, trial, choices[outcome.index], outcome.value)
-            if watch is not None:
-                watch(_read(study.get_trials(deepcopy=False)[trial.number], frozenset()))
-    return finished_trials(study)
+    told = told_trials(study, space, settings)
+    while (wanted := settings.trials - len(told)) > 0:
+        count = min(wanted, settings.batch - len(told) % settings.batch)
+        asked = [_ask(study, settings, space, len(told) + place) for place in range(count)]
+        with _failing(study, [trial for trial, _ in asked]):
+            measured = _measure([choice for _, choice in asked], told, settings, problem, evaluate)
+        for (trial, choice), results in zip(asked, measured, strict=True):
+            state = COMPLETE if len(results) == len(problem.tuning) else PRUNED
+            point = Point.of(results, cost=settings.cost, limits=settings.limits)
+            told.append(TunedTrial(trial.number, choice, tuple(results), state, point))
+            _tell(study, trial, told[-1], settings, {} if watch is None else watch(told[-1]))
+    return told_trials(study, space, settings)
 
 
-def _finished(study: optuna.Study) -> int:
-    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+def _ask(study: optuna.Study, settings: TuningSettings, space: SearchSpace, place: int) -> tuple[optuna.Trial, Choice]:
+    """The next trial and its choice, drawn with a seed that follows from its place among those told."""
+    seed = int(np.random.SeedSequence([settings.seed, place]).generate_state(1)[0])
+    with _quiet():
+        study.sampler = SAMPLERS[settings.sampler](seed)
+        trial = study.ask()
+        return trial, space.draw(_Asked(trial))
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, choice: Choice, result: TrialResult) -> None:
-    trial.set_user_attr("label", choice.label)
-    trial.set_user_attr("seconds", result.seconds)
-    study.tell(trial, [result.quality, result.candidates])
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
-def finished_trials(study: optuna.Study) -> list[TunedTrial]:
-    """Every finished trial, marked where it lies on the Pareto front."""
-    front = frozenset(trial.number for trial in study.best_trials)
-    return [_read(trial, front) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+@contextmanager
+def _failing(study: optuna.Study, trials: Sequence[optuna.Trial]) -> Iterator[None]:
+    """Tell trials as failed where the block raises; an interruption leaves them to be queued again."""
+    try:
+        yield
+    except Exception:
+        for trial in trials:
+            study.tell(trial, state=TrialState.FAIL)
+        raise
 
 
-def _read(trial: FrozenTrial, front: frozenset[int]) -> TunedTrial:
-    quality, candidates = trial.values
-    label, seconds = trial.user_attrs["label"], trial.user_attrs["seconds"]
-    return TunedTrial(trial.number, label, quality, candidates, seconds, trial.number in front)
+def _measure(
+    choices: Sequence[Choice],
+    told: Sequence[TunedTrial],
+    settings: TuningSettings,
+    problem: Problem,
+    evaluate: Evaluate,
+) -> list[list[Measured]]:
+    """Results of a batch; a choice that was tried before keeps the results that it had."""
+    known = {trial.choice: list(trial.measured) for trial in told}
+    new = list(dict.fromkeys(choice for choice in choices if choice not in known))
+
+    def place(results: Sequence[Measured]) -> Point:
+        return Point.of(results, cost=settings.cost, limits=settings.limits)
+
+    found = run_batch(
+        new, problem.tuning, evaluate, earlier=list(known.values()), place=place, halving=settings.halving
+    )
+    known |= dict(zip(new, found, strict=True))
+    return [known[choice] for choice in choices]
 
 
-def front_of(trials: Sequence[TunedTrial]) -> list[TunedTrial]:
-    """The front, cheapest first; of choices that are equally good at equal cost the fastest stands for all."""
-    best: dict[tuple[float, float], TunedTrial] = {}
-    for trial in sorted(trials, key=lambda trial: (trial.candidates, trial.seconds, trial.number)):
-        if trial.on_front:
-            best.setdefault((trial.candidates, trial.quality), trial)
-    return list(best.values())
+def _tell(
+    study: optuna.Study, trial: optuna.Trial, told: TunedTrial, settings: TuningSettings, notes: Mapping[str, str]
+) -> None:
+    averages = Averages.of(told.measured)
+    attributes: dict[str, Any] = {"label": told.choice.label, "averages": averages._asdict()}
+    attributes |= {_MEASURED: [list(each) for each in told.measured], **notes}
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+    for name, value in violations(averages, settings.limits).items():
+        trial.set_constraint(name, value)
+    if told.state == COMPLETE:
+        study.tell(trial, [told.point.quality, told.point.cost])
+    else:
+        study.tell(trial, state=TrialState.PRUNED)
 
 
-def as_rows(trials: Sequence[TunedTrial]) -> list[dict[str, Any]]:
-    """Trials as plain rows."""
-    return [vars(trial) | {} for trial in trials]
+def told_trials(study: optuna.Study, space: SearchSpace, settings: TuningSettings) -> list[TunedTrial]:
+    """Every trial that was told a result, in order."""
+    return [_read(trial, space, settings) for trial in study.get_trials(deepcopy=False, states=_TOLD)]
+
+
+def _read(trial: FrozenTrial, space: SearchSpace, settings: TuningSettings) -> TunedTrial:
+    measured = tuple(Measured(*numbers) for numbers in trial.user_attrs[_MEASURED])
+    state = COMPLETE if trial.state == TrialState.COMPLETE else PRUNED
+    point = Point.of(measured, cost=settings.cost, limits=settings.limits)
+    return TunedTrial(trial.number, space.draw(Given(trial.params)), measured, state, point)
+
+
+def importances(study: optuna.Study) -> dict[str, dict[str, float]]:
+    """How much each parameter decides ``quality``, ``cost`` and ``front`` (reaching the Pareto front); each sums to 1.
+
+    By PED-ANOVA (arXiv 2304.10255; conditional parameters by arXiv 2601.20800), which explains *low* values of its
+    target: quality is negated. Empty below :data:`FEWEST_FOR_IMPORTANCE` complete trials, or where nothing was chosen.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < FEWEST_FOR_IMPORTANCE or not any(trial.params for trial in complete):
+        return {}
+    targets: dict[str, Callable[[FrozenTrial], float] | None] = {
+        "quality": lambda trial: -trial.values[0],
+        "cost": lambda trial: trial.values[1],
+        "front": None,
+    }
+    evaluator = PedAnovaImportanceEvaluator()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = {
+            name: get_param_importances(study, evaluator=evaluator, target=target) for name, target in targets.items()
+        }
+    return {name: dict(sorted(shares.items())) for name, shares in found.items()}

@@ -1,4 +1,4 @@
-"""What jobs and console commands do: build a library, run an experiment, tune a budget; each logs what it found."""
+"""What jobs and console commands do: build a library, run an experiment, report it; each logs what it found."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lever_ray.app.session import Session
-from lever_ray.app.settings import experiment_plan
+from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path
 from lever_ray.console import progress
-from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.run import ExperimentRows, plan_digest, run_experiment, write_rows
+from lever_ray.errors import SettingsError
+from lever_ray.experiment.report import markdown_report
+from lever_ray.experiment.run import ExperimentRows, plan_digest, read_rows, run_experiment, write_rows
 from lever_ray.experiment.statistics import Row, summarise
-from lever_ray.experiment.trial import Problem
-from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import BuildReport, build_library, environment_names
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.vocabulary import describe
 from lever_ray.query.warm import warm_up
-from lever_ray.tuning import TunedTrial, as_rows, finished_trials, open_study, tune
 
 if TYPE_CHECKING:
     from lever_ray.tracking import TrackedRun
@@ -61,11 +59,11 @@ def experiment(parts: Session) -> ExperimentReport:
     """Run the experiment of the settings, write its rows and summary, and log it."""
     settings, plan = parts.settings, experiment_plan(parts.settings)
     library = parts.open_library()
-    names = _environments_of(library, settings)
-    digest = plan_digest(plan, names, _library_digest(settings))
+    names = environments_of(library, settings)
+    digest = plan_digest(plan, names, library_digest(settings))
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
-    with _tracked_run(
-        parts, settings.experiment.name, _tags(settings) | {"config": digest}, ("experiment", "library")
+    with tracked_run(
+        parts, settings.experiment.name, tags_of(settings) | {"config": digest}, ("experiment", "library")
     ) as run:
         with progress(parts.console, f"Experiment {settings.experiment.name}", len(names)) as advance:
             resume = settings.experiment.resume
@@ -80,8 +78,50 @@ def experiment(parts: Session) -> ExperimentReport:
             if run is not None:
                 run.write(metrics=[("failed_environments", len(rows.failures), 0)])
                 with parts.console.status("Logging to MLflow"):
-                    _log_experiment(run, report, _tags(settings) | {"config": digest})
+                    _log_experiment(run, report, tags_of(settings) | {"config": digest})
     return report
+
+
+def report(settings: Settings) -> Path:
+    """Write ``report.md`` beside the rows of the experiment that the settings describe; the file.
+
+    Raises:
+        LibraryError: the library is missing.
+        SettingsError: the experiment has not been run.
+    """
+    library = PolicyLibrary.open(library_path(settings.library))
+    names = environments_of(library, settings)
+    digest = plan_digest(experiment_plan(settings), names, library_digest(settings))
+    folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
+    if not (folder / "rows.parquet").exists():
+        raise SettingsError(f"no rows in {folder}; run `lever-ray experiment` with the same settings first")
+    text = markdown_report(
+        read_rows(folder / "rows.parquet"),
+        contrasts=settings.experiment.contrasts,
+        bootstrap=settings.experiment.bootstrap,
+    )
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    return folder / "report.md"
+
+
+def study(parts: Session, name: str, overrides: Sequence[str]) -> Path:
+    """Run a study that trains what it needs; the folder with ``rows.parquet`` and ``report.md``.
+
+    Raises:
+        UnknownName: there is no such study or setting.
+        InvalidValue: a setting has the wrong type or lies outside its domain.
+    """
+    from lever_ray.experiment.studies import run_study, study_report, study_settings
+
+    settings = study_settings(name, read_pairs(overrides))
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+    folder = home() / "studies" / f"{name}-{digest}"
+    with parts.console.status(f"Running study {name}"):
+        rows = run_study(name, settings, executor=parts.executor)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows(folder / "rows.parquet", rows)
+    (folder / "report.md").write_text(f"{settings}\n\n{study_report(name, rows)}", encoding="utf-8")
+    return folder
 
 
 def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
@@ -92,7 +132,7 @@ def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
 
 
 @contextmanager
-def _tracked_run(parts: Session, name: str, tags: dict[str, str], groups: Sequence[str]) -> Iterator[TrackedRun | None]:
+def tracked_run(parts: Session, name: str, tags: dict[str, str], groups: Sequence[str]) -> Iterator[TrackedRun | None]:
     """A parent run with the settings of some groups as parameters; None where nothing is tracked."""
     if parts.tracker is None:
         yield None
@@ -103,7 +143,8 @@ def _tracked_run(parts: Session, name: str, tags: dict[str, str], groups: Sequen
         yield run
 
 
-def _tags(settings: Settings) -> dict[str, str]:
+def tags_of(settings: Settings) -> dict[str, str]:
+    """Tags that every run carries."""
     return {
         "experiment": settings.experiment.name,
         "family": settings.library.family,
@@ -111,14 +152,16 @@ def _tags(settings: Settings) -> dict[str, str]:
     }
 
 
-def _environments_of(library: LibraryReader, settings: Settings) -> list[str]:
+def environments_of(library: LibraryReader, settings: Settings) -> list[str]:
+    """Names of the environments that the settings ask for; UnknownName where the library lacks one."""
     names = environment_names(settings.library)
     for name in names:
         library.environment(name)
     return names
 
 
-def _library_digest(settings: Settings) -> str:
+def library_digest(settings: Settings) -> str:
+    """Hash of the library's content."""
     manifest = PolicyLibrary.open(library_path(settings.library)).manifest
     return hashlib.sha256("".join(sorted(file.sha256 for file in manifest.files)).encode()).hexdigest()
 
@@ -131,9 +174,11 @@ def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, s
     run.table("summary", headline_rows(report.summary))
     run.file(report.folder / "rows.parquet")
     run.file(report.folder / "summary.parquet")
-    run.figure("quality_versus_speedup", figures.quality_versus_speedup(report.summary))
-    run.figure("controls", figures.controls(report.summary))
-    run.figure("time_by_stage", figures.time_by_stage(report.summary))
+    for operator in dict.fromkeys(line["operator"] for line in report.summary):
+        lines = [line for line in report.summary if line["operator"] == operator]
+        run.figure(f"quality_versus_speedup_{operator}", figures.quality_versus_speedup(lines))
+        run.figure(f"controls_{operator}", figures.controls(lines))
+        run.figure(f"time_by_stage_{operator}", figures.time_by_stage(lines))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -144,50 +189,3 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
     return flat
-
-
-def tune_budget(parts: Session) -> list[TunedTrial]:
-    """Run or go on with the tuning study of the settings and log it; every finished trial."""
-    settings = parts.settings.tuning
-    library = parts.open_library()
-    problem = _tuning_problem(parts.settings, _environments_of(library, parts.settings))
-    journal = home() / "studies" / f"{settings.study}.journal"
-    study = open_study(settings, journal, problem=problem, library=_library_digest(parts.settings))
-    before = len(finished_trials(study))
-    if before:
-        parts.console.print(f"Study {settings.study} goes on after {before} finished trials")
-    tags = _tags(parts.settings) | {
-        "study": settings.study,
-        "setup": settings.setup.objective,
-        "mode": settings.setup.mode,
-    }
-    with _tracked_run(parts, f"tune {settings.study}", tags, ("tuning", "library")) as run:
-        with progress(parts.console, f"Tuning {settings.study}", max(0, settings.trials - before)) as advance:
-            trials = tune(
-                study,
-                settings,
-                library=library,
-                problem=problem,
-                executor=parts.executor,
-                watch=lambda trial: advance(trial.label),
-            )
-        if run is not None:
-            _log_study(run, trials)
-    return trials
-
-
-def _tuning_problem(settings: Settings, environments: Sequence[str]) -> Problem:
-    setup = Setup.of(settings.tuning.setup.mode, settings.tuning.setup.objective)
-    episodes = training_budget(settings.library.budget).episodes
-    return Problem(setup, settings.tuning.gamma, episodes, tuple(environments))
-
-
-def _log_study(run: TrackedRun, trials: Sequence[TunedTrial]) -> None:
-    from lever_ray.experiment import figures
-
-    rows = as_rows(trials)
-    run.write(
-        metrics=[(name, row[name], row["number"]) for row in rows for name in ("quality", "candidates", "seconds")]
-    )
-    run.table("trials", rows)
-    run.figure("front", figures.front(rows))

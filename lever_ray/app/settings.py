@@ -21,6 +21,8 @@ from lever_ray.library.build import check_settings
 from lever_ray.tuning import check_tuning
 
 EXECUTORS: tuple[str, ...] = ("ray", "serial")
+OWN_GROUP = "strategy"
+"""The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
 
 
 def conf_folder() -> Path:
@@ -28,6 +30,14 @@ def conf_folder() -> Path:
     package = Path(__file__).resolve().parent.parent
     beside = package.parent / "conf"
     return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+def _search_path(own: Path) -> list[str]:
+    """Hydra's override that adds the strategies of ``lever-ray recommend``, where there are any."""
+    if not (own / OWN_GROUP).is_dir():
+        return []
+    quoted = f"file://{own}".replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.searchpath=['{quoted}']"]
 
 
 def load_settings(overrides: Sequence[str] = ()) -> Settings:
@@ -38,12 +48,13 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
         SettingsError: a value has the wrong type, or an override cannot be read.
         InvalidValue: a value lies outside its domain.
     """
+    own = home()
     for override in overrides:
-        _check_key(override)
+        _check_key(override, own)
     ConfigStore.instance().store(name="settings", node=Settings)
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = compose("config", overrides=list(overrides))
+            composed = compose("config", overrides=[*_search_path(own), *overrides])
         settings = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(_one_line(error, overrides)) from error
@@ -54,7 +65,7 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
     return settings
 
 
-def _check_key(override: str) -> None:
+def _check_key(override: str, own: Path) -> None:
     """Refuse an override whose key or group option does not exist, whether it is set, added (+) or removed (~)."""
     key, separator, value = override.partition("=")
     key = key.lstrip("+~").partition("@")[0]
@@ -62,7 +73,8 @@ def _check_key(override: str) -> None:
         raise SettingsError(f"override {override!r} has no value; write group=option or group.key=value")
     folder = conf_folder() / key
     if folder.is_dir():
-        options = sorted(file.stem for file in folder.glob("*.yaml"))
+        places = (folder, own / key) if key == OWN_GROUP else (folder,)
+        options = sorted(file.stem for place in places for file in place.glob("*.yaml"))
         check_known(f"option of {key}", value, options)
     elif key not in set(_keys(Settings)) and "[" not in key:
         group = key.partition(".")[0]
@@ -101,7 +113,7 @@ def check(settings: Settings) -> None:
         raise InvalidValue(f"seeds is {settings.seeds}; at least 1 layout is needed")
     check_known("executor", settings.cluster.executor, EXECUTORS)
     check_settings(settings.library)
-    check_tuning(settings.tuning)
+    check_tuning(settings.tuning, settings.library.gammas)
     _check_tuning_problem(settings)
     for key, name in (("experiment.name", settings.experiment.name), ("tuning.study", settings.tuning.study)):
         if not name or Path(name).name != name:
@@ -114,10 +126,6 @@ def check(settings: Settings) -> None:
 
 def _check_tuning_problem(settings: Settings) -> None:
     tuning, library = settings.tuning, settings.library
-    if tuning.gamma not in library.gammas:
-        raise InvalidValue(
-            f"tuning.gamma is {tuning.gamma:g}, and library.gammas are {library.gammas}; choose one of them"
-        )
     missing = set(Setup.of(tuning.setup.mode, tuning.setup.objective).groups) - set(library.objectives)
     if missing:
         raise InvalidValue(f"tuning.setup needs policies for {sorted(missing)}; add them to library.objectives")
@@ -127,3 +135,20 @@ def experiment_plan(settings: Settings) -> ExperimentPlan:
     """The experiment that the settings describe; see :func:`lever_ray.experiment.plan.make_plan` for the errors."""
     episodes = training_budget(settings.library.budget).episodes
     return make_plan(settings.experiment, settings.library, settings.strategy, episodes=episodes)
+
+
+def read_pairs(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values by key of ``key=value`` texts, read as YAML.
+
+    Raises:
+        SettingsError: a text has no ``=`` or its value cannot be read.
+    """
+    for override in overrides:
+        if "=" not in override:
+            raise SettingsError(f"{override!r} is no setting; write key=value, e.g. layouts=20")
+    try:
+        pairs = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+    except Exception as error:
+        raise SettingsError(f"cannot read {' '.join(overrides)!r}: {str(error).splitlines()[0]}") from error
+    assert isinstance(pairs, dict)
+    return {str(key): value for key, value in pairs.items()}

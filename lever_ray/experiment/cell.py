@@ -28,8 +28,6 @@ from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
 
 Row = dict[str, Any]
-REPEATS = 5
-"""Times that a query is asked; the median of its stages is reported."""
 SLOW = 0.05
 """Seconds from which a query is asked once."""
 ROUTES_MEASURED = 1_000
@@ -212,7 +210,7 @@ class Cell:
     def _timed(self, strategy: Strategy) -> tuple[CompositionResult, dict[str, float]]:
         """The query, and the median of its stages' seconds over repeats; slow ones run once."""
         answers = [self._compose(strategy)]
-        while len(answers) < REPEATS and answers[0].timings["total"] < SLOW:
+        while len(answers) < self.problem.plan.repeats and answers[0].timings["total"] < SLOW:
             answers.append(self._compose(strategy))
         stages = {
             stage: median(answer.timings[stage] for answer in answers) for stage in ("retrieve", "rank", "compose")

@@ -1,4 +1,4 @@
-"""Figures of an experiment's summary and of a tuning study; they show every control beside the result.
+"""Figures of an experiment's summary; they show every control beside the result.
 
 A summary is what :func:`lever_ray.experiment.statistics.summarise` returns: one line per gamma, mode, setup, strategy
 and ranker. Intervals are its 95% bootstrap intervals over layouts; one that is missing (NaN) is left out.
@@ -51,8 +51,6 @@ TIMES: dict[str, tuple[str, dict[str, Any]]] = {
 _COLOURS = (plot.BLUE, plot.PINK, plot.INK, plot.YELLOW, plot.SKY)
 _MARKERS = ("s", "o", "^", "D", "v", "P", "X")
 _ORDER = {name: place for place, name in enumerate((*STRATEGIES, *POOLS))}
-_SHIFTS = ((-6, 6), (6, -6), (0, 9), (0, -9), (6, 6), (-6, -6), (-12, 20), (12, -20), (-12, 34), (12, -34), (12, 34))
-"""Where a label may stand, in points (1/72 inch) from what it names."""
 
 
 def quality_versus_speedup(summary: Iterable[Line]) -> Figure:
@@ -168,42 +166,6 @@ def time_by_stage(summary: Iterable[Line]) -> Figure:
     return figure
 
 
-def front(trials: Sequence[Line]) -> Figure:
-    """Pareto front of a tuning study: the best quality that a number of candidates buys.
-
-    Args:
-        trials: rows with ``candidates`` (evaluated per query), ``quality`` (normalised), ``label`` and ``on_front``.
-
-    Raises:
-        InvalidValue: there is no trial with finite quality and a positive number of candidates.
-    """
-    known = [trial for trial in trials if _number(trial, "candidates") > 0 and math.isfinite(_number(trial, "quality"))]
-    if not known:
-        raise InvalidValue(f"none of {len(trials)} trials has a quality and candidates; there is no front to draw")
-    best: dict[str, Line] = {}
-    for trial in sorted(known, key=lambda trial: (trial["candidates"], -trial["quality"])):
-        if trial["on_front"]:
-            best.setdefault(trial["label"], trial)
-    others, points = _points([trial for trial in known if not trial["on_front"]]), _points(best.values())
-    figure = plot.canvas(6.6, 4.2)
-    axes = figure.subplots()
-    plot.plain_axes(axes, rules="both")
-    axes.set(xscale="log", xlabel="candidates evaluated per query", ylabel=QUALITY_LABEL)
-    axes.margins(x=0.12, y=0.14)
-    axes.scatter(others[:, 0], others[:, 1], 26, "#b3bcc6", edgecolor=plot.PAPER, label="dominated", zorder=2)
-    axes.scatter(points[:, 0], points[:, 1], 52, plot.BLUE, edgecolor=plot.PAPER, label="on the front", zorder=4)
-    axes.locator_params(axis="x", subs=(1.0, 2.0, 5.0))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axes.xaxis.set_minor_formatter("")
-    plot.headline(
-        axes, "Pareto front", f"{plot.counted(len(known), 'trial')}, {plot.counted(len(best), 'choice')} on it"
-    )
-    axes.legend(loc="lower right", **plot.LEGEND)
-    stairs = _draw_stairs(axes, points)
-    _place_labels(figure, axes, np.vstack([others, points, stairs]), zip(points[::-1], reversed(best), strict=True))
-    return figure
-
-
 def _draw_point(axes: Axes, line: Line, *, colour: str, marker: str) -> None:
     x, y = _number(line, "speedup/seconds"), _number(line, "quality/normalised")
     errors = _error(line, "quality/normalised"), _error(line, "speedup/seconds")
@@ -247,47 +209,6 @@ def _name_groups(axes: Axes, heads: dict[tuple[str, str], float]) -> None:
     for (setup, mode), top in heads.items():
         text = axes.annotate(f"{setup} ({mode})", (0, top), (left, 0), ("axes fraction", "data"), "offset points")
         text.set(va="center", size=8, weight="bold", color=plot.INK, backgroundcolor=plot.PAPER, in_layout=False)
-
-
-def _draw_stairs(axes: Axes, points: np.ndarray) -> np.ndarray:
-    """The quality that is reached with at most so many candidates, to the right edge; returns points along the line."""
-    if not len(points):
-        return points
-    right = axes.get_xlim()[1]
-    x, y = np.append(np.repeat(points[:, 0], 2)[1:], right), np.repeat(points[:, 1], 2)
-    axes.plot(x, y, color=plot.BLUE, linewidth=1.4, zorder=3, gid="front")
-    axes.set_xlim(right=right)
-    steps, ends = np.linspace(0, len(x) - 1, 40 * len(x)), np.arange(len(x))
-    return np.column_stack([np.exp(np.interp(steps, ends, np.log(x))), np.interp(steps, ends, y)])
-
-
-def _place_labels(figure: Figure, axes: Axes, marks: np.ndarray, labelled: Iterable[tuple[np.ndarray, str]]) -> None:
-    """Write labels beside their points, each where it covers fewest marks and labels placed before."""
-    figure.draw_without_rendering()
-    pixels = axes.transData.transform(marks)
-    placed: list[Any] = []
-    for point, text in labelled:
-        place: dict[str, Any] = {"xy": tuple(point), "textcoords": "offset points", "in_layout": False}
-        label = axes.annotate(text, **place, xytext=(0, 0), fontsize=8, color=plot.INK, zorder=5)
-        costs = [_cost(_moved(label, shift), pixels, placed, axes.bbox) for shift in _SHIFTS]
-        shift = _SHIFTS[int(np.argmin(costs))]
-        placed.append(_moved(label, shift))
-        if abs(shift[1]) > 9:
-            leader = {"arrowstyle": "-", "color": plot.MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-            axes.annotate("", **place, xytext=shift, arrowprops=leader)
-
-
-def _moved(label: Any, shift: tuple[int, int]) -> Any:
-    """Move a label and return its box in pixels."""
-    sideways = "right" if shift[0] < 0 else "left" if shift[0] > 0 else "center"
-    label.set(position=shift, horizontalalignment=sideways, verticalalignment="bottom" if shift[1] > 0 else "top")
-    return label.get_window_extent()
-
-
-def _cost(box: Any, marks: np.ndarray, placed: Sequence[Any], frame: Any) -> float:
-    """How many marks and boxes are covered; leaving the frame is worse than any of it."""
-    outside = 4 - frame.count_contains(box.corners())
-    return float(box.padded(9).count_contains(marks) + 10 * box.count_overlaps(placed) + 1e6 * outside)
 
 
 def _checked(summary: Iterable[Line]) -> list[Line]:
@@ -336,10 +257,6 @@ def _assigned(choices: Sequence[str], lines: Iterable[Line], name: str) -> dict[
 
 def _groups(lines: Iterable[Line]) -> list[tuple[str, str]]:
     return sorted({(line["setup"], line["mode"]) for line in lines}, key=lambda pair: [*map(_known_first, pair)])
-
-
-def _points(trials: Iterable[Line]) -> np.ndarray:
-    return np.array([(_number(trial, "candidates"), _number(trial, "quality")) for trial in trials]).reshape(-1, 2)
 
 
 def _only(lines: Sequence[Line], name: str, value: str) -> list[Line]:

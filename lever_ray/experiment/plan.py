@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from lever_ray.composition.groups import cover
-from lever_ray.composition.operators import composition_operator, is_masked
+from lever_ray.composition.operators import Operator, check_composable, composition_operator
 from lever_ray.composition.rankers import RANKERS
 from lever_ray.composition.search import Strategy
 from lever_ray.config import ExperimentSettings, LibrarySettings, StrategySettings
-from lever_ray.embedding.regressor import MODELS, TARGETS
-from lever_ray.embedding.successor import KINDS
+from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
+from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
 from lever_ray.errors import InvalidValue, UnknownName, check_known
 from lever_ray.gridworld.objective import TERMS, Objective
 from lever_ray.query.compose import RegressorSettings
+from lever_ray.query.composer import PLAN_WIDTH
 
 POOLS: dict[str, tuple[str, ...]] = {
     "trivial": TERMS,
@@ -22,6 +24,7 @@ POOLS: dict[str, tuple[str, ...]] = {
     "triple": (*TERMS, "path-gold-hazard"),
 }
 """Objectives whose policies each mode may use."""
+MOST_CONTRASTS = 8
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,10 @@ class ExperimentPlan:
         episodes: its episodes.
         gammas: discounts of the members.
         training_seeds: seeds of the scratch control.
-        setups, strategies, rankers, operator, support, regressor, random_rollouts: see
+        setups, strategies, rankers, operators, support, regressor, random_rollouts, repeats: see
             :class:`lever_ray.config.ExperimentSettings`.
+        gamma: discount of the members where one was chosen; controls are measured at all of ``gammas`` even so.
+        width: beam width of the operator ``plan``.
     """
 
     family: str
@@ -76,21 +81,39 @@ class ExperimentPlan:
     setups: tuple[Setup, ...]
     strategies: tuple[Strategy, ...]
     rankers: tuple[str, ...]
-    operator: str
+    operators: tuple[str, ...]
     support: str
     regressor: RegressorSettings
     random_rollouts: int
+    repeats: int = 5
+    gamma: float | None = None
+    width: int = PLAN_WIDTH
+
+    @property
+    def member_gammas(self) -> tuple[float, ...]:
+        """Discounts at which members are composed."""
+        return self.gammas if self.gamma is None else (self.gamma,)
+
+    def rankers_of(self, operator: Operator) -> tuple[str, ...]:
+        """The rankers that an operator's candidates are ranked by: ``offline-return`` alone for routes."""
+        return ("offline-return",) if operator.is_route else self.rankers
+
+    def strategies_of(self, operator: Operator) -> tuple[Strategy, ...]:
+        """The strategies that an operator is tried with: one where it has no candidates to choose from."""
+        return self.strategies if operator.needs_candidates else self.strategies[:1]
 
     @property
     def cells_per_environment(self) -> int:
         """Rows that one environment gives."""
-        return len(self.gammas) * len(self.setups) * len(self.strategies) * len(self.rankers)
+        operators = [composition_operator(name) for name in self.operators]
+        ways = sum(len(self.rankers_of(each)) * len(self.strategies_of(each)) for each in operators)
+        return len(self.member_gammas) * len(self.setups) * ways
 
 
 def make_plan(
     experiment: ExperimentSettings, library: LibrarySettings, strategy: StrategySettings, *, episodes: int
 ) -> ExperimentPlan:
-    """Check settings and expand them.
+    """Check settings and expand them; what ``strategy`` says takes the place of what the experiment does.
 
     Raises:
         UnknownName: a mode, objective term, strategy, ranker, operator, support rule, regressor or embedding is
@@ -99,17 +122,29 @@ def make_plan(
             library lacks.
         UncoveredObjective: a setup's pool has no exact cover.
     """
-    for name in ("setups", "strategies", "rankers"):
+    experiment = _narrowed(experiment, strategy)
+    for name in ("setups", "strategies", "rankers", "operators"):
         if not getattr(experiment, name):
             raise InvalidValue(f"experiment.{name} is empty; name at least one")
-    if experiment.random_rollouts < 1 or experiment.bootstrap < 1:
-        raise InvalidValue("experiment.random_rollouts and experiment.bootstrap must be at least 1")
+    for name in ("random_rollouts", "bootstrap", "repeats"):
+        if getattr(experiment, name) < 1:
+            raise InvalidValue(f"experiment.{name} is {getattr(experiment, name)}; at least 1 is needed")
+    if len(experiment.contrasts) > MOST_CONTRASTS:
+        raise InvalidValue(
+            f"experiment.contrasts has {len(experiment.contrasts)} entries; at most {MOST_CONTRASTS} are tested, "
+            "so that correcting for them leaves some power"
+        )
     _check_all_known("ranker", experiment.rankers, RANKERS)
-    _check_all_known("regressor model", [experiment.regressor_model], MODELS)
+    _check_all_known("regressor model", [experiment.regressor_model], (*MODELS, *TERM_MODELS))
     _check_all_known("regressor target", [experiment.regressor_target], TARGETS)
-    _check_all_known("embedding", [experiment.embedding], KINDS)
-    composition_operator(experiment.operator)
-    is_masked(experiment.support)
+    _check_all_known("embedding", [experiment.embedding], BEHAVIOUR_KINDS)
+    if experiment.regressor_model in TERM_MODELS and experiment.regressor_target != "own":
+        raise InvalidValue(
+            f"experiment.regressor_model {experiment.regressor_model!r} learns from own returns; "
+            "set experiment.regressor_target to own"
+        )
+    for operator in experiment.operators:
+        check_composable(composition_operator(operator), support=experiment.support, weighted=False)
     setups = tuple(Setup.of(setup.mode, setup.objective) for setup in experiment.setups)
     held = {Objective.of(objective).name for objective in library.objectives}
     for setup in setups:
@@ -118,7 +153,11 @@ def make_plan(
             raise InvalidValue(
                 f"setup {setup.mode}/{setup.objective} needs policies for {missing}; add them to library.objectives"
             )
-    chosen = experiment.strategies if strategy.name == "all" else [strategy.name]
+    if strategy.gamma is not None and strategy.gamma not in library.gammas:
+        raise InvalidValue(
+            f"strategy.gamma is {strategy.gamma:g}, and library.gammas are {library.gammas}; add it to them, or choose "
+            "another strategy"
+        )
     return ExperimentPlan(
         family=library.family,
         budget=library.budget,
@@ -126,13 +165,28 @@ def make_plan(
         gammas=tuple(library.gammas),
         training_seeds=library.training_seeds,
         setups=setups,
-        strategies=tuple(Strategy(name, k=strategy.k) for name in chosen),
+        strategies=tuple(
+            Strategy.of(name, k=strategy.k, budget=strategy.budget, restarts=strategy.restarts)
+            for name in experiment.strategies
+        ),
         rankers=tuple(experiment.rankers),
-        operator=experiment.operator,
+        operators=tuple(experiment.operators),
         support=experiment.support,
         regressor=RegressorSettings(experiment.regressor_model, experiment.regressor_target, experiment.embedding),
         random_rollouts=experiment.random_rollouts,
+        repeats=experiment.repeats,
+        gamma=strategy.gamma,
+        width=strategy.width or PLAN_WIDTH,
     )
+
+
+def _narrowed(experiment: ExperimentSettings, strategy: StrategySettings) -> ExperimentSettings:
+    """The experiment with what a strategy was chosen or tuned with."""
+    name = "" if strategy.name == "all" else strategy.name
+    lists = {"strategies": name, "operators": strategy.operator, "rankers": strategy.ranker}
+    words = {key: getattr(strategy, key) for key in ("support", "regressor_model", "regressor_target", "embedding")}
+    changes: dict[str, Any] = {key: [value] for key, value in lists.items() if value}
+    return replace(experiment, **changes, **{key: value for key, value in words.items() if value})
 
 
 def _check_all_known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:

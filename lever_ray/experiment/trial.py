@@ -1,23 +1,40 @@
-"""One candidate-budget choice, tried over environments: how good and at what cost."""
+"""One way of answering queries, tried over environments: how good its answers are and what they cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lever_ray.composition.operators import composition_operator
+from lever_ray.composition.operators import check_composable, composition_operator
 from lever_ray.composition.optimum import optimum
-from lever_ray.composition.rankers import RANKERS
+from lever_ray.composition.rankers import check_ranker
 from lever_ray.composition.search import Strategy
-from lever_ray.errors import check_known
+from lever_ray.embedding.regressor import FittedRegressor
+from lever_ray.errors import InvalidValue
+from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
+from lever_ray.experiment.statistics import interquartile_mean
+from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import random_return, rollout
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.shard import GroupKey
-from lever_ray.query.compose import compose
+from lever_ray.query.compose import RegressorSettings, compose, fit
+from lever_ray.query.composer import PLAN_WIDTH
+from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
+
+SLOW = 0.05
+"""Seconds from which a query is timed once, after one that is not timed."""
+_FITTED: dict[tuple[Any, ...], FittedRegressor] = {}
+"""Regressors that this process fitted, by everything that decides them."""
+_MOST_FITTED = 4_096
+
+
+USUAL_REGRESSOR = RegressorSettings()
 
 
 @dataclass(frozen=True)
@@ -25,41 +42,104 @@ class Choice:
     """How a query is answered.
 
     Attributes:
-        strategy: and its parameter.
+        strategy: which candidates, with its parameters.
         operator: name of the operator.
         ranker: name of the ranker.
+        gamma: discount of the members.
+        support: ``mask`` or ``ignore``.
+        regressor: of the ranker ``regressor``.
+        width: beam width of the operator ``plan``.
 
     Raises:
-        UnknownName: operator or ranker is not known.
+        UnknownName: operator, ranker or support rule is not known.
+        InvalidValue: the ranker cannot rank the operator's candidates, or the operator gives the support rule no
+            meaning, or the width is below 1.
     """
 
     strategy: Strategy
-    operator: str
-    ranker: str
+    operator: str = "sum"
+    ranker: str = "regressor"
+    gamma: float = 0.0
+    support: str = "mask"
+    regressor: RegressorSettings = USUAL_REGRESSOR
+    width: int = PLAN_WIDTH
 
     def __post_init__(self) -> None:
-        composition_operator(self.operator)
-        check_known("ranker", self.ranker, RANKERS)
+        operator = composition_operator(self.operator)
+        check_ranker(self.ranker, operator)
+        check_composable(operator, support=self.support, weighted=False)
+        if self.width < 1:
+            raise InvalidValue(f"width is {self.width}; a beam keeps at least 1 state")
+
+    @property
+    def has_candidates(self) -> bool:
+        """Whether the strategy matters: ``plan`` searches the recorded transitions of every member."""
+        return composition_operator(self.operator).needs_candidates
 
     @property
     def label(self) -> str:
-        """E.g. ``hybrid-3 sum offline-return``."""
-        return f"{self.strategy.id} {self.operator} {self.ranker}"
+        """In words, e.g. ``hybrid-3 sum regressor(own) unmasked g0.99``; what is usual is left out.
+
+        ``budgeted-100x4``: 100 evaluations, 4 restarts.
+        """
+        if not self.has_candidates:
+            return f"{self.operator}-{self.width} g{self.gamma:g}"
+        odd = [
+            value
+            for name, value in asdict(self.regressor).items()
+            if self.ranker == "regressor" and value != getattr(USUAL_REGRESSOR, name)
+        ]
+        ranker = self.ranker + (f"({', '.join(odd)})" if odd else "")
+        unmasked = " unmasked" if self.support == "ignore" else ""
+        apart = f"x{self.strategy.restarts}" if self.strategy.name == "budgeted" else ""
+        return f"{self.strategy.id}{apart} {self.operator} {ranker}{unmasked} g{self.gamma:g}"
 
 
-@dataclass(frozen=True)
-class TrialResult:
-    """What a choice gave, averaged over environments.
+class Measured(NamedTuple):
+    """What a choice gave in one environment.
 
     Attributes:
-        quality: mean normalised quality, (J - J_rand) / (J* - J_rand).
-        candidates: mean number of candidates evaluated.
-        seconds: median seconds per query, fitting excluded.
+        quality: normalised, (J - J_rand) / (J* - J_rand), J measured in the real environment after composing.
+        candidates: evaluated.
+        seconds: per query, median of repeats; fitting and compilation excluded.
+        coverage: share of the composed route's steps on recorded transitions.
     """
 
     quality: float
     candidates: float
     seconds: float
+    coverage: float
+
+
+class Averages(NamedTuple):
+    """What a choice gave over environments.
+
+    Attributes:
+        quality: interquartile mean.
+        candidates: mean number evaluated.
+        seconds: median per query.
+        coverage: mean.
+    """
+
+    quality: float
+    candidates: float
+    seconds: float
+    coverage: float
+
+    @classmethod
+    def of(cls, measured: Sequence[Measured]) -> Averages:
+        """Of at least one environment."""
+        quality, candidates, seconds, coverage = np.array(measured).T
+        middle = interquartile_mean(quality)
+        return cls(middle, float(candidates.mean()), float(np.median(seconds)), float(coverage.mean()))
+
+    def cost(self, name: str) -> float:
+        """``candidates`` or ``seconds``."""
+        return float(getattr(self, name))
+
+
+COSTS: tuple[str, ...] = ("candidates", "seconds")
+"""What can be minimised: candidates evaluated per query (deterministic), or seconds per query."""
 
 
 @dataclass(frozen=True)
@@ -68,40 +148,154 @@ class Problem:
 
     Attributes:
         setup: the composition problem.
-        gamma: discount of the members.
-        episodes: their training budget.
-        environments: names of the environments.
+        episodes: training budget of the members.
+        tuning: environments that choices are compared on, in the order in which they are tried.
+        held_out: environments that are looked at once, when tuning is over.
+        library: digest of the library's content; empty where it is not known.
+        repeats: times that a query is timed.
     """
 
     setup: Setup
-    gamma: float
     episodes: int
-    environments: tuple[str, ...]
+    tuning: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+    library: str = ""
+    repeats: int = 1
 
 
-def try_choice(choice: Choice, library: LibraryReader, problem: Problem) -> TrialResult:
-    """Answer the problem's query in every environment and measure the answers in the real environment."""
-    warm_up()
-    outcomes = [_try_one(choice, library, problem, environment) for environment in problem.environments]
-    quality, candidates, seconds = np.array(outcomes).T
-    return TrialResult(float(quality.mean()), float(candidates.mean()), float(np.median(seconds)))
+def split_environments(names: Sequence[str], held_out: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Deal environments to tuning and held-out, at least one to each, in an order that follows from the names alone.
+
+    Every study on a library sees the same split, whatever its sampler's seed, so that trying several seeds does not
+    look at the held-out environments through the back door.
+
+    Args:
+        names: the environments.
+        held_out: share of them that is held out, between 0 and 1.
+
+    Raises:
+        InvalidValue: there are fewer than two environments.
+    """
+    if len(names) < 2:
+        raise InvalidValue(
+            f"the library has {len(names)} environment, too few to split into tuning and held-out ones; "
+            "raise library.layouts to at least 2 (10 or more for intervals that say something)"
+        )
+    order = np.random.default_rng(0).permutation(len(names))
+    kept = len(names) - max(1, min(len(names) - 1, int(held_out * len(names))))
+    return tuple(names[place] for place in order[:kept]), tuple(sorted(names[place] for place in order[kept:]))
 
 
-def _try_one(choice: Choice, library: LibraryReader, problem: Problem, environment: str) -> Sequence[float]:
-    objective, groups = problem.setup.objective, problem.setup.groups
-    library.groups([GroupKey(environment, name, problem.gamma, problem.episodes) for name in groups])  # opened, untimed
-    answer = compose(
-        library,
-        environment=environment,
-        objective=objective,
-        groups=groups,
-        strategy=choice.strategy,
-        operator=choice.operator,
-        ranker=choice.ranker,
-        gamma=problem.gamma,
-        episodes=problem.episodes,
-    )
+class _Reference(NamedTuple):
+    """What returns of an environment are normalised with: J* (exact or by a wide beam search) and J_rand."""
+
+    best: float
+    chance: float
+
+
+class Bench:
+    """Measures choices; environments fan out over an executor, and the choices of a batch share each visit.
+
+    Args:
+        library: where queries take their policies from; it must survive being sent to the executor's workers.
+        problem: what choices are tried on.
+        executor: where environments are visited.
+    """
+
+    def __init__(self, library: LibraryReader, problem: Problem, executor: Executor) -> None:
+        self._library, self._problem, self._executor = library, problem, executor
+        self._references: dict[str, _Reference] = {}
+
+    def __call__(self, choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+        """Every choice in every environment: a list for each choice, in the order of the environments.
+
+        Raises:
+            Exception: what the first failing environment raised.
+        """
+        if not choices or not environments:
+            return [[] for _ in choices]
+        self._measure_references([name for name in environments if name not in self._references])
+        self._open_for_ranking(choices)
+        work = [(name, self._references[name], tuple(choices)) for name in environments]
+        shared = (self._library, self._problem)
+        visits = in_order(self._executor.map(_visit, work, shared=shared))
+        return [list(column) for column in zip(*visits, strict=True)]
+
+    def _measure_references(self, names: Sequence[str]) -> None:
+        objective = self._problem.setup.objective
+        found = in_order(self._executor.map(_reference, names, shared=(self._library, objective)))
+        self._references |= dict(zip(names, found, strict=True))
+
+    def _open_for_ranking(self, choices: Sequence[Choice]) -> None:
+        """Have the shards embed their policies once; the answer travels with the library to every worker."""
+        for gamma, regressor in {(each.gamma, each.regressor) for each in choices if each.ranker == "regressor"}:
+            self._library.ranking_rows(
+                target=regressor.target,
+                objective=self._problem.setup.objective,
+                gamma=gamma,
+                episodes=self._problem.episodes,
+                kind=regressor.embedding,
+            )
+
+
+def _reference(environment: str, library: LibraryReader, objective: str) -> _Reference:
     layout = library.environment(environment).layout
-    best, chance = optimum(layout, objective=objective).total, random_return(layout, objective)
-    achieved = rollout(layout, objective=objective, q=answer.q).total
-    return (achieved - chance) / (best - chance), answer.evaluated, answer.timings["total"]
+    return _Reference(optimum(layout, objective=objective).total, random_return(layout, objective))
+
+
+def _visit(
+    work: tuple[str, _Reference, tuple[Choice, ...]], library: LibraryReader, problem: Problem
+) -> list[Measured]:
+    """Try choices in one environment."""
+    environment, reference, choices = work
+    warm_up()
+    layout = library.environment(environment).layout
+    measured = []
+    for choice in choices:
+        answer, seconds = _timed(choice, library, problem, environment)
+        achieved = rollout(layout, objective=problem.setup.objective, q=answer.q, actions=answer.actions).total
+        quality = (achieved - reference.chance) / (reference.best - reference.chance)
+        measured.append(Measured(quality, float(answer.evaluated), seconds, answer.coverage.on_policy))
+    return measured
+
+
+def _timed(
+    choice: Choice, library: LibraryReader, problem: Problem, environment: str
+) -> tuple[CompositionResult, float]:
+    """The query's answer and its median seconds; an answer given first opens files and compiles, untimed."""
+    keys = [GroupKey(environment, name, choice.gamma, problem.episodes) for name in problem.setup.groups]
+    regressor = choice.regressor if choice.ranker != "regressor" else _fitted(choice, library, problem, keys[0])
+
+    def ask() -> CompositionResult:
+        return compose(
+            library,
+            environment=environment,
+            objective=problem.setup.objective,
+            groups=problem.setup.groups,
+            strategy=choice.strategy,
+            operator=choice.operator,
+            ranker=choice.ranker,
+            regressor=regressor,
+            support=choice.support,
+            gamma=choice.gamma,
+            episodes=problem.episodes,
+            width=choice.width,
+        )
+
+    answer = ask()
+    seconds = [ask().timings["total"]]
+    while len(seconds) < problem.repeats and seconds[0] < SLOW:
+        seconds.append(ask().timings["total"])
+    return answer, median(seconds)
+
+
+def _fitted(choice: Choice, library: LibraryReader, problem: Problem, key: GroupKey) -> FittedRegressor:
+    """The choice's regressor for one environment; fitted once per process where the library's content is known."""
+    objective = Objective.of(problem.setup.objective)
+    question = (problem.library, problem.setup.objective, key.environment, key.gamma, key.episodes, choice.regressor)
+    found = _FITTED.get(question) if problem.library else None
+    if found is None:
+        found = fit(library, key.environment, objective, key, choice.regressor)
+        if problem.library and len(_FITTED) < _MOST_FITTED:
+            _FITTED[question] = found
+    return found

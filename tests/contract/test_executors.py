@@ -22,7 +22,7 @@ from lever_ray.library.reader import LibraryReader
 from lever_ray.library.shard import GroupKey
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import RegressorSettings, compose, fit, make_ranker
-from lever_ray.query.result import Composer
+from lever_ray.query.composer import Composer
 from tests.conftest import SMALL_LIBRARY
 
 TIMED = ("seconds/", "speedup/")

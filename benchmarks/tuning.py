@@ -1,0 +1,243 @@
+"""What tuning buys: samplers at equal trials, halving, overhead, a study's time, and the tuned strategy elsewhere.
+
+Samplers are compared on one grid16 library whose whole (reduced) search space is measured beforehand, every choice once
+in every environment; studies then look their results up. So ten seeds are cheap and every one sees the same truth.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from time import perf_counter
+
+import numpy as np
+
+from lever_ray.composition.search import Strategy
+from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, TuningSettings
+from lever_ray.executor import Executor, SerialExecutor
+from lever_ray.experiment.pareto import Evaluate, Point, hypervolume
+from lever_ray.experiment.plan import Setup
+from lever_ray.experiment.recommendation import Wish, recommend
+from lever_ray.experiment.trial import Bench, Choice, Measured, Problem, split_environments
+from lever_ray.experiment.tuned import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places
+from lever_ray.learning.sarsa import training_budget
+from lever_ray.library.build import build_library, environment_names
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.compose import RegressorSettings
+from lever_ray.query.vocabulary import describe
+from lever_ray.query.warm import warm_up
+from lever_ray.tuning import open_study, search_space, tune
+
+OBJECTIVES = ["path", "gold", "hazard", "lever"]
+LIBRARY = LibrarySettings("tuning", "grid16", layouts=20, gammas=[0.0, 0.99], objectives=OBJECTIVES)
+SEEDS = range(10)
+TRIALS = (20, 40, 80)
+REDUCED = SpaceSettings(
+    strategies=["targeted", "hybrid", "exhaustive"],
+    operators=["sum", "max", "normalized-sum", "switch"],
+    k=[2, 8],
+)
+STUDY = TuningSettings(
+    study="bench", trials=40, setup=SetupSettings("trivial", "path-gold-hazard-lever"), space=REDUCED, repeats=1
+)
+DEAREST = 9.0**4
+"""Candidates of the whole product: four groups of nine."""
+
+
+def figures() -> dict[str, float]:
+    """Serially, on whatever else the machine does; see the functions below for what each figure means."""
+    from lever_ray.ray_execution import RayExecutor, ShardedLibrary, connect, disconnect
+
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    warm_up()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        joined = connect("local", num_cpus=2, include_dashboard=False)
+        try:
+            ray = RayExecutor()
+            build_library(place / "library", LIBRARY, executor=ray, describe=describe)
+            library = PolicyLibrary.open(place / "library")
+            result = _whole_study(ShardedLibrary.open(place / "library", actors=2), ray, place)
+            truth = _measured_space(library, ray)
+        finally:
+            if joined:
+                disconnect()
+        return result | _samplers(truth, place) | _halving(truth, place) | _overhead(place)
+
+
+def _problem(*, repeats: int = 1) -> Problem:
+    tuning, held_out = split_environments(environment_names(LIBRARY), STUDY.held_out)
+    setup = Setup.of(STUDY.setup.mode, STUDY.setup.objective)
+    return Problem(setup, training_budget(LIBRARY.budget).episodes, tuning, held_out, "bench", repeats)
+
+
+def _run(settings: TuningSettings, evaluate: Evaluate, journal: Path, problem: Problem) -> list[TunedTrial]:
+    study = open_study(settings, journal, problem=problem)
+    return tune(study, settings, space=search_space(settings, LIBRARY.gammas), problem=problem, evaluate=evaluate)
+
+
+def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> dict[str, float]:
+    """100 trials of the default space with Ray on 2 cores, and the recommended choice beside the published one.
+
+    Published: hybrid k = 3, unmasked sums, HistGradientBoosting on own returns; ``ridge``: the same with this project's
+    default regressor and mask. All on held-out environments, in this process alone.
+    """
+    settings = replace(STUDY, study="whole", trials=100, space=SpaceSettings(), repeats=3)
+    problem = _problem(repeats=settings.repeats)
+    bench = Bench(library, problem, executor)
+    begun = perf_counter()
+    trials = _run(settings, bench, place / "whole.journal", problem)
+    result = {"tuning.grid16.100_trials.seconds": perf_counter() - begun}
+    result["tuning.grid16.100_trials.stopped_early"] = float(sum(trial.state == "pruned" for trial in trials))
+    serial = Bench(library, problem, SerialExecutor())
+    front = front_of(trials)
+    rows = held_out_rows(
+        front, serial([point.choice for point in front], problem.held_out), cost="candidates", bootstrap=2_000
+    )
+    confirmed = sum(row["verdict"] in ("cheapest", "confirmed") for row in rows)
+    result |= {"tuning.front.points": float(len(rows)), "tuning.front.confirmed_on_held_out": float(confirmed)}
+    chosen = recommend(rows, Wish(share=settings.share))["number"]
+    tuned = next(trial.choice for trial in trials if trial.number == chosen)
+    return result | _side_by_side(tuned, serial, problem)
+
+
+def _side_by_side(tuned: Choice, bench: Bench, problem: Problem) -> dict[str, float]:
+    as_published = RegressorSettings("hist-gradient-boosting", "own", "psi")
+    choices = {"tuned": tuned}
+    for gamma in LIBRARY.gammas:
+        hybrid = Strategy("hybrid", k=3)
+        choices[f"published_g{gamma:g}"] = Choice(hybrid, "sum", "regressor", gamma, "ignore", as_published)
+        choices[f"ridge_g{gamma:g}"] = Choice(hybrid, "sum", "regressor", gamma)
+    measured = dict(zip(choices, bench(list(choices.values()), problem.held_out), strict=True))
+    drawn = resampled_places(len(problem.held_out), count=2_000)
+    result = {}
+    for name, found in measured.items():
+        quality = np.array([each.quality for each in found])
+        interval = iqm_interval(quality, drawn)
+        figures = {
+            "quality": interval.value,
+            "quality.ci_low": interval.low,
+            "quality.ci_high": interval.high,
+            "candidates": mean(each.candidates for each in found),
+            "milliseconds": 1e3 * float(np.median([each.seconds for each in found])),
+        }
+        if name != "tuned":
+            gain = np.array([each.quality for each in measured["tuned"]]) - quality
+            low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
+            figures |= {"tuned_gain": float(gain.mean()), "tuned_gain.ci_low": low, "tuned_gain.ci_high": high}
+        result |= {f"tuning.held_out.{name}.{key}": float(value) for key, value in figures.items()}
+    return result
+
+
+Truth = dict[Choice, dict[str, Measured]]
+
+
+def _measured_space(library: PolicyLibrary, executor: Executor) -> Truth:
+    problem = _problem()
+    choices = list(search_space(STUDY, LIBRARY.gammas).choices())
+    found = Bench(library, problem, executor)(choices, problem.tuning)
+    return {
+        choice: dict(zip(problem.tuning, measured, strict=True))
+        for choice, measured in zip(choices, found, strict=True)
+    }
+
+
+class _LookedUp:
+    """Answers from what was measured beforehand, and counts how many (choice, environment) pairs were asked for."""
+
+    def __init__(self, truth: Truth) -> None:
+        self.truth, self.visits = truth, 0
+
+    def __call__(self, choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+        self.visits += len(choices) * len(environments)
+        return [[self.truth[choice][name] for name in environments] for choice in choices]
+
+
+def _area(points: Sequence[Point]) -> float:
+    return hypervolume(points, cheapest=1.0, dearest=DEAREST)
+
+
+def _best_area(truth: Truth) -> float:
+    found = [list(measured.values()) for measured in truth.values()]
+    return _area([Point.of(each, cost="candidates", limits=STUDY.limits) for each in found])
+
+
+def _areas(settings: TuningSettings, truth: Truth, place: Path) -> tuple[np.ndarray, float]:
+    """float64[seeds]: hypervolume of each study as a share of the whole space's; and the mean number of visits."""
+    shares, visits = [], []
+    for seed in SEEDS:
+        evaluate, problem = _LookedUp(truth), _problem()
+        with tempfile.TemporaryDirectory(dir=place) as folder, _without_fsync():
+            trials = _run(replace(settings, seed=seed), evaluate, Path(folder) / "journal", problem)
+        shares.append(_area([trial.point for trial in trials if trial.feasible]) / _best_area(truth))
+        visits.append(evaluate.visits)
+    return np.array(shares), mean(visits)
+
+
+def _samplers(truth: Truth, place: Path) -> dict[str, float]:
+    """Hypervolume after equal trials, as a share of the whole space's: means over seeds, and TPE less random, paired.
+
+    It is the best quality that a number of candidates buys, averaged over its logarithm from 1 to the whole product.
+    """
+    result = {"tuning.hypervolume.choices_in_space": float(len(truth))}
+    drawn = resampled_places(len(SEEDS), count=10_000)
+    for trials in TRIALS:
+        name = f"tuning.hypervolume.{trials}_trials"
+        shares = {}
+        for sampler in ("tpe", "nsga2", "random"):
+            settings = replace(STUDY, sampler=sampler, halving=False, trials=trials)
+            shares[sampler], _ = _areas(settings, truth, place)
+            result[f"{name}.{sampler}"] = float(shares[sampler].mean())
+        difference = shares["tpe"] - shares["random"]
+        low, high = np.percentile(difference[drawn].mean(axis=1), [2.5, 97.5])
+        result[f"{name}.tpe_less_random"] = float(difference.mean())
+        result |= {f"{name}.tpe_less_random.ci_low": float(low), f"{name}.tpe_less_random.ci_high": float(high)}
+    return result
+
+
+def _halving(truth: Truth, place: Path) -> dict[str, float]:
+    """What halving saves of the visits to environments, and what it costs in hypervolume, TPE at equal trials."""
+    whole, visits = _areas(replace(STUDY, halving=False), truth, place)
+    halved, fewer = _areas(STUDY, truth, place)
+    return {
+        "tuning.halving.visits_share": fewer / visits,
+        "tuning.halving.hypervolume_less_whole": float((halved - whole).mean()),
+    }
+
+
+def _overhead(place: Path) -> dict[str, float]:
+    """Milliseconds per trial that asking, journalling and telling take, over 100 trials that measure nothing.
+
+    With the disk's acknowledgement of every entry, as it is, and without it.
+    """
+    result = {}
+    for name, way in (("", nullcontext), (".without_fsync", _without_fsync)):
+        settings = replace(STUDY, study=f"overhead{name}", trials=100, halving=False)
+        with way():
+            begun = perf_counter()
+            _run(settings, _nothing, place / f"overhead{name}.journal", _problem())
+            result[f"tuning.overhead.milliseconds_per_trial{name}"] = 10.0 * (perf_counter() - begun)
+    return result
+
+
+@contextmanager
+def _without_fsync() -> Iterator[None]:
+    wait = os.fsync
+    os.fsync = lambda _: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.fsync = wait
+
+
+def _nothing(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+    return [
+        [Measured(len(choice.label) / 97, float(choice.strategy.k), 1e-3, 1.0)] * len(environments)
+        for choice in choices
+    ]

@@ -1,0 +1,282 @@
+"""Tuning, as jobs and console commands do it: a study, its front on held-out environments, a strategy by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lever_ray.app.commands import environments_of, library_digest, tags_of, tracked_run
+from lever_ray.app.session import Session
+from lever_ray.config import Settings, home
+from lever_ray.console import progress
+from lever_ray.errors import SettingsError
+from lever_ray.experiment.pareto import hypervolume
+from lever_ray.experiment.plan import Setup
+from lever_ray.experiment.recommendation import PREFIX, Wish, recommend, strategy_file, write_strategy
+from lever_ray.experiment.run import read_rows, write_rows
+from lever_ray.experiment.study_file import only_driver
+from lever_ray.experiment.trial import Averages, Bench, Problem, split_environments
+from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
+from lever_ray.learning.sarsa import training_budget
+from lever_ray.tuning import importances, open_study, search_space, told_trials, tune
+
+if TYPE_CHECKING:
+    from lever_ray.tracking import TrackedRun
+
+Row = dict[str, Any]
+SCALES: dict[str, tuple[float, float]] = {"candidates": (1.0, 1e6), "seconds": (1e-4, 10.0)}
+"""Ends of the logarithmic scale of each cost over which the front's hypervolume is averaged."""
+FEW = 8
+"""Held-out environments below which intervals say little."""
+MEASURED_ON = "measured_on"
+"""Column of ``front.parquet`` that says where its figures were measured."""
+
+
+@dataclass(frozen=True)
+class TuningReport:
+    """What a study gave and where it is kept.
+
+    Attributes:
+        trials: a row each.
+        front: a row per point, with what held-out environments say of it.
+        importances: by target and parameter; empty where there were too few trials.
+        recommended: the row of the front that is recommended.
+        strategy: its file.
+        folder: of the tables and figures.
+    """
+
+    trials: list[Row]
+    front: list[Row]
+    importances: dict[str, dict[str, float]]
+    recommended: Row
+    strategy: Path
+    folder: Path
+
+    @property
+    def strategy_name(self) -> str:
+        """As every command takes it: ``strategy=<name>``."""
+        return self.strategy.stem
+
+
+def study_folder(settings: Settings) -> Path:
+    """Where a study's tables and figures are kept; its journal stands beside it."""
+    return home() / "tuning" / settings.tuning.study
+
+
+def strategy_folder() -> Path:
+    """Where recommended strategies are written; on Hydra's search path."""
+    return home() / "strategy"
+
+
+def tuning_problem(settings: Settings, environments: Sequence[str], *, library: str = "") -> Problem:
+    """What the settings tune on.
+
+    Raises:
+        InvalidValue: there are too few environments to split.
+    """
+    tuning, held_out = split_environments(environments, settings.tuning.held_out)
+    setup = Setup.of(settings.tuning.setup.mode, settings.tuning.setup.objective)
+    episodes = training_budget(settings.library.budget).episodes
+    return Problem(setup, episodes, tuning, held_out, library, settings.tuning.repeats)
+
+
+def tune_budget(parts: Session) -> TuningReport:
+    """Run or go on with the tuning study of the settings, measure its front on held-out environments, and log both.
+
+    Raises:
+        InvalidValue: too few environments, or no trial keeps the limits (after everything was kept and logged).
+        SettingsError: see :func:`lever_ray.tuning.open_study`; also where another process drives the study.
+    """
+    settings, library = parts.settings, parts.open_library()
+    names = environments_of(library, settings)
+    problem = tuning_problem(settings, names, library=library_digest(settings))
+    bench, folder = Bench(library, problem, parts.executor), study_folder(settings)
+    journal = folder.with_name(f"{folder.name}.journal")
+    tags = tags_of(settings) | {
+        "study": settings.tuning.study,
+        "setup": problem.setup.objective,
+        "mode": problem.setup.mode,
+    }
+    if len(problem.held_out) < FEW:
+        parts.console.print(
+            f"{len(problem.held_out)} held-out environments are few: bootstrap intervals over less than {FEW} are too "
+            "narrow; raise library.layouts or tuning.held_out before you rely on a verdict",
+            soft_wrap=True,
+        )
+    with only_driver(journal):
+        study = open_study(settings.tuning, journal, problem=problem)
+        space = search_space(settings.tuning, settings.library.gammas)
+        before = told_trials(study, space, settings.tuning)
+        if before:
+            parts.console.print(f"Study {settings.tuning.study} goes on after {len(before)} finished trials")
+        with tracked_run(parts, f"tune {settings.tuning.study}", tags, ("tuning", "library")) as run:
+            grown = _Growth(settings, run, parts.tracker, before)
+            missing = max(0, settings.tuning.trials - len(before))
+            with progress(parts.console, f"Tuning {settings.tuning.study}", missing) as advance:
+
+                def watch(trial: TunedTrial) -> Mapping[str, str]:
+                    advance(trial.choice.label)
+                    return grown.add(trial)
+
+                trials = tune(study, settings.tuning, space=space, problem=problem, evaluate=bench, watch=watch)
+            rows = trial_rows(trials)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_rows(folder / "trials.parquet", rows)
+            if run is not None:
+                run.table("trials", rows)
+            check_feasible(trials, settings.tuning.limits)
+            with parts.console.status("Measuring the front on held-out environments"):
+                front = _measured_front(front_of(trials), bench, problem, settings)
+            report = _keep(rows, front, importances(study), settings, folder)
+            if run is not None:
+                _log(run, report, settings)
+    return report
+
+
+def _measured_front(front: Sequence[TunedTrial], bench: Bench, problem: Problem, settings: Settings) -> list[Row]:
+    held_out = bench([trial.choice for trial in front], problem.held_out)
+    rows = held_out_rows(front, held_out, cost=settings.tuning.cost, bootstrap=settings.tuning.bootstrap)
+    told = (
+        f"study {settings.tuning.study!r} on library {settings.library.name!r} ({problem.library[:12]}), "
+        f"{problem.setup.mode}/{problem.setup.objective}, budget {settings.library.budget}"
+    )
+    return [row | {MEASURED_ON: told, "minimised": settings.tuning.cost} for row in rows]
+
+
+def _keep(
+    rows: list[Row], front: list[Row], found: dict[str, dict[str, float]], settings: Settings, folder: Path
+) -> TuningReport:
+    """Write the tables, the figures, and the strategy that keeps the settings' share of the best quality."""
+    from lever_ray import plot
+    from lever_ray.experiment import tuning_figures
+
+    write_rows(folder / "front.parquet", front)
+    plot.save(tuning_figures.front(rows, cost=settings.tuning.cost, held_out=front), folder / "front.png")
+    if found:
+        plot.save(tuning_figures.importances(found), folder / "importances.png")
+    row, file = _recommended(front, Wish(share=settings.tuning.share), settings.tuning.study)
+    return TuningReport(rows, front, found, row, file, folder)
+
+
+def _recommended(front: Sequence[Row], wish: Wish, name: str) -> tuple[Row, Path]:
+    row = dict(recommend(front, wish))
+    text = strategy_file(row, name=name, wish=wish, measured_on=str(row[MEASURED_ON]))
+    return row, write_strategy(strategy_folder(), name, text)
+
+
+def recommend_strategy(settings: Settings, wish: Wish, *, name: str = "") -> tuple[Row, Path]:
+    """Write ``tuned-<name>.yaml``, the strategy on a finished study's front that a wish asks for; row and file.
+
+    Args:
+        settings: name the study.
+        wish: what is asked.
+        name: of the strategy, with or without the prefix; the study's, if empty.
+
+    Raises:
+        SettingsError: the study has not been run.
+        InvalidValue: nothing on the front keeps the wish, or the name is no plain file name.
+    """
+    file = study_folder(settings) / "front.parquet"
+    if not file.exists():
+        raise SettingsError(
+            f"study {settings.tuning.study!r} has no front in {file.parent}; run `lever-ray tune` with the same "
+            "tuning.study first"
+        )
+    given = name.removeprefix(PREFIX) or settings.tuning.study
+    return _recommended(read_rows(file), wish, given)
+
+
+class _Growth:
+    """Logs the front as it grows, trial by trial, to the parent run, and each new trial as a child of it.
+
+    Args:
+        settings: of the command.
+        run: the parent; None logs nothing.
+        tracker: of the session, for links.
+        before: trials of earlier runs of the study, whose figures the new parent repeats.
+    """
+
+    def __init__(self, settings: Settings, run: TrackedRun | None, tracker: Any, before: Sequence[TunedTrial]) -> None:
+        self._settings, self._run, self._tracker = settings, run, tracker
+        self._trials: list[TunedTrial] = []
+        metrics = [metric for trial in before for metric in self._grown(trial)]
+        if run is not None and metrics:
+            run.write(metrics=metrics)
+
+    def add(self, trial: TunedTrial) -> dict[str, str]:
+        """Log a trial that is about to be told; notes for it, where it is logged."""
+        metrics = self._grown(trial)
+        if self._run is None:
+            return {}
+        self._run.write(metrics=metrics)
+        row = trial_rows([trial])[0]
+        labels = {name: str(row[name]) for name in _PARAMETERS}
+        tags = {"study": self._settings.tuning.study, "trial": str(trial.number), "state": trial.state}
+        numbers = [(name, value, trial.number) for name, value in Averages.of(trial.measured)._asdict().items()]
+        self._run.child(f"trial-{trial.number:04d}", tags=tags, parameters=labels, metrics=numbers)
+        return {"mlflow": self._link(trial.number)}
+
+    def _grown(self, trial: TunedTrial) -> list[tuple[str, float, int]]:
+        self._trials.append(trial)
+        return [] if self._run is None else front_metrics(self._trials, self._settings.tuning.cost)
+
+    def _link(self, number: int) -> str:
+        """Opens the trial's run in the MLflow UI."""
+        page = self._tracker.link().partition("?")[0]
+        study = self._settings.tuning.study
+        return f"{page}?searchFilter=tags.study%20%3D%20%27{study}%27%20and%20tags.trial%20%3D%20%27{number}%27"
+
+
+_PARAMETERS: tuple[str, ...] = (
+    "label",
+    "operator",
+    "strategy",
+    "k",
+    "budget",
+    "restarts",
+    "ranker",
+    "support",
+    "gamma",
+    "model",
+    "target",
+    "embedding",
+    "width",
+    "environments",
+)
+"""Columns of a trial's row that are its run's parameters."""
+
+
+def front_metrics(trials: Sequence[TunedTrial], cost: str) -> list[tuple[str, float, int]]:
+    """The front after the last of some trials, and that trial's own figures, as metrics with step = trial."""
+    last, front = trials[-1], front_of(trials)
+    cheapest, dearest = SCALES[cost]
+    points = [trial.point for trial in front]
+    metrics = {
+        "front/hypervolume": hypervolume(points, cheapest=cheapest, dearest=dearest),
+        "front/points": float(len(front)),
+        "trial/quality": last.point.quality,
+        f"trial/{cost}": last.point.cost,
+        "trial/environments": float(len(last.measured)),
+    }
+    if front:
+        metrics |= {"front/best_quality": front[-1].point.quality, f"front/best_{cost}": front[-1].point.cost}
+    return [(name, value, last.number) for name, value in metrics.items()]
+
+
+def _log(run: TrackedRun, report: TuningReport, settings: Settings) -> None:
+    from lever_ray.experiment import tuning_figures
+
+    run.table("front", report.front)
+    run.figure("front", tuning_figures.front(report.trials, cost=settings.tuning.cost, held_out=report.front))
+    if report.importances:
+        run.figure("importances", tuning_figures.importances(report.importances))
+    for file in (report.folder / "trials.parquet", report.folder / "front.parquet", report.strategy):
+        run.file(file)
+    row = report.recommended
+    kept = ("quality", "candidates", "seconds", "coverage")
+    run.write(
+        tags={"recommended": report.strategy_name},
+        metrics=[(f"recommended/{part}{name}", row[f"{part}{name}"], 0) for part in ("", "held_out/") for name in kept],
+    )

@@ -1,0 +1,53 @@
+"""The journal file of a tuning study: one driver at a time, and nothing lost where that driver was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lever_ray.errors import SettingsError
+
+_LONG_HELD = 2.0
+"""Seconds after which a lock of a single write was left behind; writes take milliseconds."""
+_LOOKED_AT = 1 << 20
+"""Bytes at the end of a journal in which its last line is looked for."""
+
+
+@contextmanager
+def only_driver(journal: Path) -> Iterator[None]:
+    """Keep other drivers away from a study for as long as this process lives; a kill frees it.
+
+    Raises:
+        SettingsError: another process drives the study.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.with_name(f"{journal.name}.driver").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError(
+                f"study {journal.stem!r} is being tuned by another process; wait for it, or choose another tuning.study"
+            ) from error
+        yield
+
+
+def mend_journal(journal: Path) -> None:
+    """Remove what a killed driver left half done: a torn last line, and the lock of a write.
+
+    A torn line is an entry that was never finished; appended to, it would spoil the entry after it as well.
+    """
+    lock = journal.with_name(f"{journal.name}.lock")
+    if lock.is_symlink() and time.time() - lock.lstat().st_mtime > _LONG_HELD:
+        lock.unlink(missing_ok=True)
+    if not journal.exists():
+        return
+    with journal.open("r+b") as handle:
+        end = handle.seek(0, 2)
+        begun = max(0, end - _LOOKED_AT)
+        handle.seek(begun)
+        tail = handle.read()
+        if tail and not tail.endswith(b"\n"):
+            handle.truncate(begun + tail.rfind(b"\n") + 1)

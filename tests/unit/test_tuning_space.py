@@ -1,0 +1,109 @@
+"""The search space: conditional parameters, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lever_ray.config import SpaceSettings
+from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.experiment.search_space import SearchSpace
+from lever_ray.experiment.trial import USUAL_REGRESSOR, Choice
+
+SETTINGS = SpaceSettings(
+    strategies=["targeted", "hybrid", "exhaustive", "budgeted"],
+    k=[2, 3],
+    budget=[10, 11],
+    restarts=[1, 2],
+    operators=["sum", "gpi", "plan"],
+    width=[5, 6],
+    embeddings=["psi", "psi_static"],
+)
+
+
+class Recording:
+    """A chooser that takes what it is told, else the first, and remembers what was asked."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values, self.asked = values, []
+
+    def among(self, name: str, values: Any) -> Any:
+        self.asked.append(name)
+        return self.values.get(name, values[0])
+
+    def whole(self, name: str, low: int, high: int, *, log: bool = False) -> int:  # noqa: ARG002
+        self.asked.append(name)
+        return int(self.values.get(name, low))
+
+
+ALWAYS = ["operator", "gamma"]
+TABLES = ["support", "ranker"]
+ASKED = {
+    "targeted": ({"ranker": "offline-return"}, [*ALWAYS, "strategy", *TABLES]),
+    "hybrid": ({"strategy": "hybrid", "ranker": "recorded-return"}, [*ALWAYS, "strategy", "k", *TABLES]),
+    "budgeted": (
+        {"strategy": "budgeted", "ranker": "offline-return"},
+        [*ALWAYS, "strategy", "budget", "restarts", *TABLES],
+    ),
+    "regressor": ({"ranker": "regressor"}, [*ALWAYS, "strategy", *TABLES, "model", "target", "embedding"]),
+    "gpi": ({"operator": "gpi", "strategy": "hybrid"}, [*ALWAYS, "strategy", "k"]),
+    "plan": ({"operator": "plan"}, [*ALWAYS, "width"]),
+}
+
+
+@pytest.mark.parametrize(("values", "asked"), ASKED.values(), ids=ASKED)
+def test_parameters_are_asked_for_where_they_matter(values: dict[str, str], asked: list[str]) -> None:
+    chooser = Recording(**values)
+    SearchSpace(SETTINGS, (0.0, 0.99), "seconds").draw(chooser)
+    assert chooser.asked == asked
+
+
+def test_every_choice_can_be_enumerated_and_none_comes_twice() -> None:
+    found = list(SearchSpace(SETTINGS, (0.0, 0.99), "seconds").choices())
+    assert len(set(found)) == len(found)
+    strategies = 1 + 2 + 1 + 2 * 2
+    rankers = 1 * 2 * 2 + 2
+    assert len(found) == 2 * (strategies * 2 * rankers + strategies + 2)
+    for choice in found:
+        if choice.operator != "sum":
+            assert (choice.ranker, choice.support) == ("offline-return", "mask")
+        if choice.ranker != "regressor":
+            assert choice.regressor == USUAL_REGRESSOR
+
+
+def test_labels_tell_choices_apart() -> None:
+    found = list(SearchSpace(SETTINGS, (0.0, 0.99), "seconds").choices())
+    assert len({choice.label for choice in found}) == len(found)
+    assert Choice(found[0].strategy, "sum", "regressor", 0.0).label == "targeted sum regressor g0"
+
+
+WRONG: list[tuple[dict[str, Any], str, type[Exception], str]] = [
+    ({"operators": []}, "candidates", InvalidValue, "tuning.space.operators is empty"),
+    ({"strategies": []}, "candidates", InvalidValue, "tuning.space.strategies is empty"),
+    ({"rankers": ["regressor"], "targets": []}, "candidates", InvalidValue, "tuning.space.targets is empty"),
+    ({"strategies": ["targetted"]}, "candidates", UnknownName, "Did you mean 'targeted'"),
+    ({"rankers": ["oracle"]}, "candidates", UnknownName, "unknown ranker 'oracle'"),
+    ({"supports": ["masked"]}, "candidates", UnknownName, "Did you mean 'mask'"),
+    ({"operators": ["sum", "sum"]}, "candidates", InvalidValue, "names something twice"),
+    ({"k": [0, 3]}, "candidates", InvalidValue, r"tuning.space.k is \[0, 3\]"),
+    ({"k": [5, 3]}, "candidates", InvalidValue, r"tuning.space.k is \[5, 3\]"),
+    ({"budget": [10]}, "candidates", InvalidValue, r"tuning.space.budget is \[10\]"),
+    ({"operators": ["plan"]}, "candidates", InvalidValue, "use tuning.cost=seconds"),
+    ({"operators": ["gpi"], "rankers": ["regressor"]}, "seconds", InvalidValue, "'gpi' goes with ranker"),
+    ({"operators": ["gpi"], "supports": ["ignore"]}, "seconds", InvalidValue, "'gpi' goes with ranker"),
+]
+
+
+@pytest.mark.parametrize(("changes", "cost", "error", "said"), WRONG)
+def test_what_leaves_nothing_to_choose_is_refused(
+    changes: dict[str, Any], cost: str, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        SearchSpace(replace(SETTINGS, **({"operators": ["sum"]} | changes)), (0.0,), cost)
+
+
+def test_a_space_without_discounts_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="name at least one discount"):
+        SearchSpace(SETTINGS, (), "seconds")
