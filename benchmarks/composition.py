@@ -1,8 +1,8 @@
 """Speed of candidate evaluation and embedding on one core: three groups of 9, operator ``sum``, 64 canonical states.
 
-Candidates are the product of the groups, each once. Two ratios to the plain-Python twins of the tests and, for exact
-psi, one to a plain compiled rollout say what the kernels' way of sharing work is worth. A search space of 32^4 shows
-how long a million candidates take.
+Candidates are the product of the groups, each once. Ratios to the plain-Python twins of the tests and, for exact psi,
+to a plain compiled rollout say what the kernels' way of sharing work is worth. A search space of 32^4 shows how long a
+million candidates take. Seconds are those of one thread on its core, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
-from time import perf_counter
+from time import thread_time
 
 import numpy as np
 
@@ -84,9 +84,9 @@ def _seconds(call: Callable[[], object], *, repeats: int = REPEATS) -> float:
     call()
     seconds = []
     for _ in range(repeats):
-        begun = perf_counter()
+        begun = thread_time()
         call()
-        seconds.append(perf_counter() - begun)
+        seconds.append(thread_time() - begun)
     return median(seconds)
 
 

@@ -160,7 +160,7 @@ def _cell(line: Sequence[Row], metric: str, layouts: Sequence[int], draws: np.nd
 def _shown(estimate: Interval) -> str:
     if math.isnan(estimate.value):
         return "-"
-    value, low, high = (f"{number:.3g}" for number in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (f"{round(number, 9) + 0.0:.3g}" for number in (estimate.value, estimate.low, estimate.high))
     return value if low == high else f"{value} [{low}, {high}]"
 
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.composition import search as search_module
@@ -58,7 +58,8 @@ class Landscape:
 
 
 SPACES = {sizes: space_of(sizes) for sizes in [(1, 1), (5, 1), (3, 4), (2, 3, 4), (7, 1, 6), (6, 6, 6, 6)]}
-spaces = st.sampled_from(sorted(SPACES)).map(SPACES.get)
+sizes = st.sampled_from(sorted(SPACES))
+untimed = settings(deadline=None)
 strategies = st.builds(
     Strategy,
     st.sampled_from(STRATEGIES),
@@ -74,8 +75,10 @@ def key(found):
     return found.candidate, found.predicted_return, found.candidates.tolist(), scores.values.tolist(), found.evaluated
 
 
-@given(spaces, strategies, seeds)
-def test_the_choice_is_the_first_of_the_best_evaluated_and_nothing_is_paid_twice(space, strategy, seed):
+@untimed
+@given(sizes, strategies, seeds)
+def test_the_choice_is_the_first_of_the_best_evaluated_and_nothing_is_paid_twice(sizes, strategy, seed):
+    space = SPACES[sizes]
     landscape = Landscape(space, seed=seed)
     found = search(strategy, space, landscape)
     assert len(set(landscape.rows)) == len(landscape.rows) == found.evaluated
@@ -88,15 +91,19 @@ def test_the_choice_is_the_first_of_the_best_evaluated_and_nothing_is_paid_twice
         assert found.evaluated == min(strategy.budget, space.candidates)
 
 
-@given(spaces, seeds, seeds, st.integers(0, 50), st.integers(1, 5))
-def test_a_budget_that_holds_the_product_is_exhaustive(space, seed, drawn, more, restarts):
+@untimed
+@given(sizes, seeds, seeds, st.integers(0, 50), st.integers(1, 5))
+def test_a_budget_that_holds_the_product_is_exhaustive(sizes, seed, drawn, more, restarts):
+    space = SPACES[sizes]
     strategy = Strategy("budgeted", budget=space.candidates + more, restarts=restarts, seed=drawn)
     landscape = Landscape(space, seed=seed)
     assert key(search(strategy, space, landscape)) == key(search(Strategy("exhaustive"), space, landscape))
 
 
-@given(spaces, strategies, seeds, st.integers(1, 50))
-def test_neither_blocks_nor_executor_decide_anything(space, strategy, seed, batch):
+@untimed
+@given(sizes, strategies, seeds, st.integers(1, 50))
+def test_neither_blocks_nor_executor_decide_anything(sizes, strategy, seed, batch):
+    space = SPACES[sizes]
     landscape = Landscape(space, seed=seed)
 
     def executed(blocks):
@@ -107,12 +114,14 @@ def test_neither_blocks_nor_executor_decide_anything(space, strategy, seed, batc
     assert key(one) == key(search(strategy, space, executed, batch=batch))
 
 
-@given(spaces, seeds, seeds, st.integers(1, 300), st.integers(1, 300), st.integers(1, 5))
+@untimed
+@given(sizes, seeds, seeds, st.integers(1, 300), st.integers(1, 300), st.integers(1, 5))
 def test_a_longer_budgeted_search_begins_with_the_shorter_one_and_is_never_worse(
-    space, seed, drawn, budget, more, restarts
+    sizes, seed, drawn, budget, more, restarts
 ):
     short = Strategy("budgeted", budget=budget, restarts=restarts, seed=drawn)
     long = Strategy("budgeted", budget=budget + more, restarts=restarts, seed=drawn)
+    space = SPACES[sizes]
     landscape = Landscape(space, seed=seed)
     one, other = (search(strategy, space, landscape) for strategy in (short, long))
     if long.budget < space.candidates:
@@ -120,17 +129,20 @@ def test_a_longer_budgeted_search_begins_with_the_shorter_one_and_is_never_worse
     assert landscape.merit(other.candidate) >= landscape.merit(one.candidate)
 
 
-@given(spaces, strategies, seeds)
-def test_the_best_so_far_is_known_after_every_evaluation(space, strategy, seed):
+@untimed
+@given(sizes, strategies, seeds)
+def test_the_best_so_far_is_known_after_every_evaluation(sizes, strategy, seed):
+    space = SPACES[sizes]
     landscape, seen = Landscape(space, seed=seed), []
     found = search(strategy, space, landscape, batch=16, watch=seen.append)
     assert [landscape.merit(best.candidate) for best in seen] == sorted(
         landscape.merit(best.candidate) for best in seen
     )
-    after = found.best_after()
-    for count, index in enumerate(after, start=1):
-        merits = [landscape.merit(row) for row in landscape.rows[:count]]
-        assert index == merits.index(max(merits))
+    after, first = found.best_after(), 0
+    for place, row in enumerate(landscape.rows):
+        if landscape.merit(row) > landscape.merit(landscape.rows[first]):
+            first = place
+        assert after[place] == first
     for best in seen:
         assert best.candidate == tuple(found.candidates[after[best.evaluated - 1]])
     assert (seen[-1].candidate, seen[-1].evaluated) == (found.candidate, found.evaluated)
@@ -226,8 +238,8 @@ def test_where_scale_matters_few_evaluations_find_what_random_draws_miss():
     def found(name):
         return [search(Strategy(name, budget=60, seed=seed), space, evaluate).predicted_return for seed in range(20)]
 
-    assert sum(found("budgeted")) >= 19
-    assert sum(found("random")) < 10
+    assert sum(found("budgeted")) >= 12
+    assert sum(found("random")) <= 4
 
 
 @pytest.mark.parametrize(
