@@ -10,14 +10,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import composition, planning, startup, text_queries, training
+from benchmarks import composition, planning, search, startup, text_queries, training, tuning
 
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "startup": startup.figures,
     "training": training.figures,
     "composition": composition.figures,
     "planning": planning.figures,
+    "search": search.figures,
     "text": text_queries.figures,
+    "tuning": tuning.figures,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

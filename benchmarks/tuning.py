@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -42,12 +43,19 @@ REDUCED = SpaceSettings(
     strategies=["targeted", "hybrid", "exhaustive"],
     operators=["sum", "max", "normalized-sum", "switch"],
     k=[2, 8],
+    models=["ridge"],
+    targets=["composite", "own"],
+    embeddings=["psi"],
 )
 STUDY = TuningSettings(
     study="bench", trials=40, setup=SetupSettings("trivial", "path-gold-hazard-lever"), space=REDUCED, repeats=1
 )
 DEAREST = 9.0**4
 """Candidates of the whole product: four groups of nine."""
+
+
+Truth = dict[Choice, dict[str, Measured]]
+"""What was measured of every choice, by environment."""
 
 
 def figures() -> dict[str, float]:
@@ -63,11 +71,12 @@ def figures() -> dict[str, float]:
             ray = RayExecutor()
             build_library(place / "library", LIBRARY, executor=ray, describe=describe)
             library = PolicyLibrary.open(place / "library")
-            result = _whole_study(ShardedLibrary.open(place / "library", actors=2), ray, place)
+            result, tuned = _whole_study(ShardedLibrary.open(place / "library", actors=2), ray, place)
             truth = _measured_space(library, ray)
         finally:
             if joined:
                 disconnect()
+        result |= _side_by_side({"tuned": tuned, "tuned_i1": _tuned_like_published(truth, place)}, library)
         return result | _samplers(truth, place) | _halving(truth, place) | _overhead(place)
 
 
@@ -82,12 +91,8 @@ def _run(settings: TuningSettings, evaluate: Evaluate, journal: Path, problem: P
     return tune(study, settings, space=search_space(settings, LIBRARY.gammas), problem=problem, evaluate=evaluate)
 
 
-def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> dict[str, float]:
-    """100 trials of the default space with Ray on 2 cores, and the recommended choice beside the published one.
-
-    Published: hybrid k = 3, unmasked sums, HistGradientBoosting on own returns; ``ridge``: the same with this project's
-    default regressor and mask. All on held-out environments, in this process alone.
-    """
+def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> tuple[dict[str, float], Choice]:
+    """100 trials of the default space with Ray on 2 cores; its front held out, and the choice that it recommends."""
     settings = replace(STUDY, study="whole", trials=100, space=SpaceSettings(), repeats=3)
     problem = _problem(repeats=settings.repeats)
     bench = Bench(library, problem, executor)
@@ -102,21 +107,40 @@ def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> dic
     )
     confirmed = sum(row["verdict"] in ("cheapest", "confirmed") for row in rows)
     result |= {"tuning.front.points": float(len(rows)), "tuning.front.confirmed_on_held_out": float(confirmed)}
-    chosen = recommend(rows, Wish(share=settings.share))["number"]
-    tuned = next(trial.choice for trial in trials if trial.number == chosen)
-    return result | _side_by_side(tuned, serial, problem)
+    return result, _recommended(trials, rows)
 
 
-def _side_by_side(tuned: Choice, bench: Bench, problem: Problem) -> dict[str, float]:
+def _recommended(trials: Sequence[TunedTrial], rows: Sequence[Mapping[str, Any]]) -> Choice:
+    chosen = recommend(rows, Wish(share=STUDY.share))["number"]
+    return next(trial.choice for trial in trials if trial.number == chosen)
+
+
+def _tuned_like_published(truth: Truth, place: Path) -> Choice:
+    """The recommendation of 40 trials among choices that use no more information than the published ranker does."""
+    space = replace(REDUCED, operators=["sum", "max", "normalized-sum"], rankers=["regressor"], targets=["own"])
+    trials = _run(replace(STUDY, study="i1", space=space), _LookedUp(truth), place / "i1.journal", _problem())
+    front = front_of(trials)
+    rows = held_out_rows(front, [point.measured for point in front], cost="candidates", bootstrap=1)
+    return _recommended(trials, rows)
+
+
+def _side_by_side(tuned: Mapping[str, Choice], library: LibraryReader) -> dict[str, float]:
+    """Tuned choices beside hybrid k = 3, on held-out environments and in this process alone.
+
+    ``published``: unmasked sums, HistGradientBoosting on own returns (tier I1; the publication rolled candidates out in
+    the environment, I4). ``default``: mask, this project's regressor. ``tuned`` may use tier I3,
+    ``tuned_i1`` may not.
+    """
     as_published = RegressorSettings("hist-gradient-boosting", "own", "psi")
-    choices = {"tuned": tuned}
+    problem, choices = _problem(repeats=3), dict(tuned)
+    bench = Bench(library, problem, SerialExecutor())
     for gamma in LIBRARY.gammas:
         hybrid = Strategy("hybrid", k=3)
         choices[f"published_g{gamma:g}"] = Choice(hybrid, "sum", "regressor", gamma, "ignore", as_published)
-        choices[f"ridge_g{gamma:g}"] = Choice(hybrid, "sum", "regressor", gamma)
+        choices[f"default_g{gamma:g}"] = Choice(hybrid, "sum", "regressor", gamma)
     measured = dict(zip(choices, bench(list(choices.values()), problem.held_out), strict=True))
     drawn = resampled_places(len(problem.held_out), count=2_000)
-    result = {}
+    result: dict[str, float] = {}
     for name, found in measured.items():
         quality = np.array([each.quality for each in found])
         interval = iqm_interval(quality, drawn)
@@ -127,15 +151,13 @@ def _side_by_side(tuned: Choice, bench: Bench, problem: Problem) -> dict[str, fl
             "candidates": mean(each.candidates for each in found),
             "milliseconds": 1e3 * float(np.median([each.seconds for each in found])),
         }
-        if name != "tuned":
-            gain = np.array([each.quality for each in measured["tuned"]]) - quality
+        for better in tuned if name not in tuned else ():
+            gain = np.array([each.quality for each in measured[better]]) - quality
             low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
-            figures |= {"tuned_gain": float(gain.mean()), "tuned_gain.ci_low": low, "tuned_gain.ci_high": high}
+            key = f"{better}_gain"
+            figures |= {key: float(gain.mean()), f"{key}.ci_low": low, f"{key}.ci_high": high}
         result |= {f"tuning.held_out.{name}.{key}": float(value) for key, value in figures.items()}
     return result
-
-
-Truth = dict[Choice, dict[str, Measured]]
 
 
 def _measured_space(library: PolicyLibrary, executor: Executor) -> Truth:

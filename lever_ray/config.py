@@ -154,9 +154,9 @@ class SpaceSettings:
     width: list[int] = field(default_factory=lambda: [10, 300])
     supports: list[str] = field(default_factory=lambda: ["mask", "ignore"])
     rankers: list[str] = field(default_factory=lambda: ["regressor", "recorded-return", "offline-return"])
-    models: list[str] = field(default_factory=lambda: ["ridge"])
-    targets: list[str] = field(default_factory=lambda: ["composite", "own"])
-    embeddings: list[str] = field(default_factory=lambda: ["psi"])
+    models: list[str] = field(default_factory=lambda: ["additive-ridge", "ridge"])
+    targets: list[str] = field(default_factory=lambda: ["own", "composite"])
+    embeddings: list[str] = field(default_factory=lambda: ["outcome", "psi"])
     gammas: list[float] = field(default_factory=list)
 
 

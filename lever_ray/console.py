@@ -117,7 +117,7 @@ _CAPTION = (
 
 def _by_strategy(summary: Sequence[Row]) -> list[dict[str, Row]]:
     grouped: dict[tuple[Any, ...], dict[str, Row]] = {}
-    order = {"targeted": 0, "hybrid": 1, "exhaustive": 2}
+    order = {name: place for place, name in enumerate(("targeted", "hybrid", "budgeted", "exhaustive"))}
     modes = {"trivial": 0, "double": 1, "triple": 2}
     operators = list(OPERATORS)
     for line in summary:
@@ -221,6 +221,7 @@ def front_table(front: Sequence[Row], *, recommended: int | None = None) -> Tabl
         padding=(0, 1, 0, 0),
     )
     table.add_column("strategy, operator, ranker", no_wrap=True)
+    table.add_column("tier")
     for name in ("candidates", "ms per\nquery", "quality\ntuned", "quality\nheld out", "95% interval"):
         table.add_column(name, justify="right")
     table.add_column("gain over\nthe one above", justify="right")
@@ -242,6 +243,7 @@ def _front_cells(row: Row) -> list[str]:
     gain = row["held_out/gain"]
     return [
         row["label"],
+        row["tier"],
         f"{row['candidates']:.4g}",
         f"{row['held_out/seconds'] * 1e3:.3g}",
         f"{row['quality']:.3f}",

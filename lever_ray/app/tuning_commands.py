@@ -231,6 +231,7 @@ class _Growth:
 
 _PARAMETERS: tuple[str, ...] = (
     "label",
+    "tier",
     "operator",
     "strategy",
     "k",

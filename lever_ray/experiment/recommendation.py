@@ -121,7 +121,7 @@ def strategy_file(row: Mapping[str, Any], *, name: str, wish: Wish, measured_on:
         measured_on: library, problem and study, in words.
     """
     lines = [
-        f"{PREFIX}{name}: {row['label']}",
+        f"{PREFIX}{name}: {row['label']}, information tier {row['tier']}",
         f"asked for: {wish.words}; trial {row['number']} of {measured_on}",
         f"on {row['environments']} tuning environments: {_promise(row, '')}",
         f"on {row['held_out/environments']} held-out environments: {_promise(row, 'held_out/')}",

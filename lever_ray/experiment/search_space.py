@@ -10,8 +10,8 @@ from lever_ray.composition.operators import OPERATORS, SUPPORT_RULES, compositio
 from lever_ray.composition.rankers import RANKERS
 from lever_ray.composition.search import STRATEGIES, Strategy
 from lever_ray.config import SpaceSettings
-from lever_ray.embedding.regressor import MODELS, TARGETS
-from lever_ray.embedding.successor import KINDS
+from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
+from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.experiment.trial import USUAL_REGRESSOR, Choice
 from lever_ray.query.compose import RegressorSettings
@@ -95,6 +95,12 @@ class SearchSpace:
                 f"operator {routes[0]!r} goes with ranker 'offline-return' and support 'mask' alone; add them to "
                 "tuning.space.rankers and tuning.space.supports, or leave it out of tuning.space.operators"
             )
+        learns = "regressor" in self.settings.rankers and len(routes) < len(operators)
+        if learns and "own" not in self.settings.targets and not set(self.settings.models) - set(TERM_MODELS):
+            raise InvalidValue(
+                f"regressor model {self.settings.models[0]!r} learns from own returns; "
+                "add 'own' to tuning.space.targets"
+            )
 
     def draw(self, chooser: Chooser) -> Choice:
         """One choice; parameters without a meaning for it are not asked for."""
@@ -125,11 +131,11 @@ class SearchSpace:
         return Strategy(name, budget=budget, restarts=chooser.whole("restarts", *_bounds(settings.restarts)))
 
     def _regressor(self, chooser: Chooser) -> RegressorSettings:
-        return RegressorSettings(
-            chooser.among("model", self.settings.models),
-            chooser.among("target", self.settings.targets),
-            chooser.among("embedding", self.settings.embeddings),
-        )
+        settings = self.settings
+        usable = [name for name in settings.models if name not in TERM_MODELS or "own" in settings.targets]
+        model = chooser.among("model", usable)
+        target = "own" if model in TERM_MODELS else chooser.among("target", settings.targets)
+        return RegressorSettings(model, target, chooser.among("embedding", settings.embeddings))
 
     def choices(self) -> Iterator[Choice]:
         """Every choice, in a fixed order; there may be very many where ranges are wide."""
@@ -150,9 +156,9 @@ _LISTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("operators", "operator", tuple(OPERATORS)),
     ("supports", "support rule", SUPPORT_RULES),
     ("rankers", "ranker", RANKERS),
-    ("models", "regressor model", MODELS),
+    ("models", "regressor model", (*MODELS, *TERM_MODELS)),
     ("targets", "regressor target", TARGETS),
-    ("embeddings", "embedding", KINDS),
+    ("embeddings", "embedding", BEHAVIOUR_KINDS),
 )
 
 

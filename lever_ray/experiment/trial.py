@@ -13,7 +13,7 @@ from lever_ray.composition.operators import check_composable, composition_operat
 from lever_ray.composition.optimum import optimum
 from lever_ray.composition.rankers import check_ranker
 from lever_ray.composition.search import Strategy
-from lever_ray.embedding.regressor import FittedRegressor
+from lever_ray.embedding.regressor import TARGET_TIERS, FittedRegressor
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
@@ -75,6 +75,12 @@ class Choice:
     def has_candidates(self) -> bool:
         """Whether the strategy matters: ``plan`` searches the recorded transitions of every member."""
         return composition_operator(self.operator).needs_candidates
+
+    @property
+    def tier(self) -> str:
+        """Information used: ``I0`` Q-tables, ``I1`` successors, ``I2`` mean rewards, ``I3`` reward function."""
+        ranker = {"recorded-return": "I2", "offline-return": "I3"}.get(self.ranker)
+        return max(composition_operator(self.operator).tier, ranker or TARGET_TIERS[self.regressor.target])
 
     @property
     def label(self) -> str:

@@ -95,6 +95,7 @@ def _row(trial: TunedTrial) -> Row:
         "number": trial.number,
         "state": trial.state,
         "label": trial.choice.label,
+        "tier": trial.choice.tier,
         **Averages.of(trial.measured)._asdict(),
         "cost": trial.point.cost,
         "violation": trial.point.violation,

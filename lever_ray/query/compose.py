@@ -15,6 +15,7 @@ from lever_ray.composition.rankers import (
     RegressorRanker,
     check_ranker,
 )
+from lever_ray.composition.routes import ROUTE_CODES
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
 from lever_ray.embedding.successor import make_embedder
@@ -28,7 +29,7 @@ from lever_ray.library.shard import GroupKey
 from lever_ray.query.composer import PLAN_WIDTH, Composer
 from lever_ray.query.parse import parse_query
 from lever_ray.query.result import CompositionResult
-from lever_ray.query.warm import warm_up
+from lever_ray.query.warm import warm_up, warm_up_routes
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def compose(
             or support rule that the operator gives no meaning to.
         LibraryError: a group has no policy, the library is damaged, or it is too small for a regressor.
     """
-    chosen = strategy if isinstance(strategy, Strategy) else Strategy(strategy, k=k)
+    chosen = strategy if isinstance(strategy, Strategy) else Strategy.of(strategy, k=k)
     combine = composition_operator(operator)
     ranked_by = ranker or ("offline-return" if combine.is_route else "regressor")
     check_composable(combine, support=support, weighted=weights is not None)
@@ -116,6 +117,8 @@ def compose(
         known = isinstance(regressor, FittedRegressor)
         fitted = regressor if known else fit(library, environment, wanted, keys[0], regressor)  # type: ignore
     warm_up()
+    if combine.name in ROUTE_CODES:
+        warm_up_routes()
     prepared = perf_counter()
     scorer = make_ranker(ranked_by, held, wanted, regressor=fitted)
     making = perf_counter() - prepared

@@ -32,7 +32,7 @@ _LAYOUT = Layout(size=3, start=(0, 0), exit=(2, 2), golds=((0, 2),), hazards=((2
 def warm_up() -> float:
     """Run every kernel once on a 3 x 3 grid; returns the seconds it took. Free from the second call on.
 
-    About 10 s where nothing is compiled yet, under 1 s from numba's cache on disk.
+    Half a minute of CPU time where nothing is compiled yet, about 1 s from numba's cache on disk.
     """
     begun = perf_counter()
     objective = Objective.of("path-gold")
@@ -57,8 +57,17 @@ def warm_up() -> float:
             for kind, predictor in predictors.items()
         ),
     ]
-    pairs = [("sum", ranker) for ranker in (*rankers, exact)] + [("gpi", exact), ("plan", exact)]
-    for operator, ranker in pairs:
+    for operator, ranker in [("sum", ranker) for ranker in (*rankers, exact)] + [("plan", exact)]:
         composer = Composer(Strategy("targeted"), OPERATORS[operator], ranker)
         composer.compose([group, group], layout=_LAYOUT, environment="warm-up", objective=objective)
     return perf_counter() - begun
+
+
+@cache
+def warm_up_routes() -> None:
+    """Run the kernels of ``gpi`` and ``switch`` once; apart from the others, since few queries need them."""
+    objective, states = Objective.of("path-gold"), _LAYOUT.states
+    q, everything = np.zeros((1, states, 4), np.float32), np.full((1, states), 15, np.uint8)
+    group = PolicyGroup("path-gold", ("a",), q, everything, np.zeros(1))
+    composer = Composer(Strategy("targeted"), OPERATORS["gpi"], OfflineReturnRanker(make_task(_LAYOUT, objective)))
+    composer.compose([group], layout=_LAYOUT, environment="warm-up", objective=objective)

@@ -330,7 +330,8 @@ def test_a_library_too_small_for_a_regressor_is_a_library_error(gappy):
 def test_environments_that_lack_what_the_objective_is_about_are_not_learnt_from(gappy):
     layout = gappy.environment("gappy").layout
     gappy.add(made_up_record("other", Layout.sample(TINY, seed=1), seed=seed) for seed in (1, 2))
-    ask = partial(composed, environment="gappy", objective="path-gold", ranker="regressor")
+    relabelled = lever.RegressorSettings("ridge", "composite", "psi")
+    ask = partial(composed, environment="gappy", objective="path-gold", ranker="regressor", regressor=relabelled)
     before = ask(gappy)
     gappy.add([made_up_record("bare", replace(layout, golds=()))])
     assert ask(gappy).policy_ids == before.policy_ids

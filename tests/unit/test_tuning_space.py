@@ -19,6 +19,8 @@ SETTINGS = SpaceSettings(
     restarts=[1, 2],
     operators=["sum", "gpi", "plan"],
     width=[5, 6],
+    models=["ridge"],
+    targets=["composite", "own"],
     embeddings=["psi", "psi_static"],
 )
 
@@ -73,10 +75,31 @@ def test_every_choice_can_be_enumerated_and_none_comes_twice() -> None:
             assert choice.regressor == USUAL_REGRESSOR
 
 
+def test_a_choice_names_the_information_that_its_answer_uses() -> None:
+    tiers = {
+        (choice.operator, choice.ranker, choice.regressor.target * (choice.ranker == "regressor")): choice.tier
+        for choice in SearchSpace(SETTINGS, (0.0,), "seconds").choices()
+    }
+    assert tiers == {
+        ("sum", "regressor", "composite"): "I3",
+        ("sum", "regressor", "own"): "I1",
+        ("sum", "recorded-return", ""): "I2",
+        ("sum", "offline-return", ""): "I3",
+        ("gpi", "offline-return", ""): "I3",
+        ("plan", "offline-return", ""): "I3",
+    }
+
+
 def test_labels_tell_choices_apart() -> None:
     found = list(SearchSpace(SETTINGS, (0.0, 0.99), "seconds").choices())
     assert len({choice.label for choice in found}) == len(found)
     assert Choice(found[0].strategy, "sum", "regressor", 0.0).label == "targeted sum regressor g0"
+
+
+def test_a_model_over_terms_learns_from_own_returns_alone() -> None:
+    space = SearchSpace(replace(SETTINGS, models=["ridge", "additive-ridge"]), (0.0,), "seconds")
+    targets = {choice.regressor.target for choice in space.choices() if choice.regressor.model == "additive-ridge"}
+    assert targets == {"own"}
 
 
 WRONG: list[tuple[dict[str, Any], str, type[Exception], str]] = [
@@ -92,6 +115,7 @@ WRONG: list[tuple[dict[str, Any], str, type[Exception], str]] = [
     ({"budget": [10]}, "candidates", InvalidValue, r"tuning.space.budget is \[10\]"),
     ({"operators": ["plan"]}, "candidates", InvalidValue, "use tuning.cost=seconds"),
     ({"operators": ["gpi"], "rankers": ["regressor"]}, "seconds", InvalidValue, "'gpi' goes with ranker"),
+    ({"models": ["additive-ridge"], "targets": ["composite"]}, "candidates", InvalidValue, "learns from own returns"),
     ({"operators": ["gpi"], "supports": ["ignore"]}, "seconds", InvalidValue, "'gpi' goes with ranker"),
 ]
 
