@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -81,6 +82,7 @@ def _open_tracker(settings: Settings) -> Tracker:
 def _start_executor(settings: Settings) -> tuple[Executor, bool]:
     """The executor, and whether a Ray cluster was joined or started for it."""
     if settings.cluster.executor == "serial":
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core, as training has: seconds are compared
         return SerialExecutor(), False
     from lever_ray.ray_execution import RayExecutor, connect
 

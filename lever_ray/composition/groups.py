@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -28,6 +28,7 @@ class PolicyGroup:
         totals: float64[n], recorded greedy returns on the own objective.
         mean_rewards: float32[n, S, A], mean recorded rewards on the own objective; None where any member lacks them.
         runs: (training seed, environment steps) of every training run that members come from.
+        layout: digest of the members' layout; empty where it is not known.
     """
 
     objective: str
@@ -37,6 +38,7 @@ class PolicyGroup:
     totals: np.ndarray
     mean_rewards: np.ndarray | None = None
     runs: frozenset[tuple[int, int]] = frozenset()
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,15 +60,20 @@ class PolicyGroup:
             totals=np.concatenate([group.totals for group in groups]),
             mean_rewards=None if any(part is None for part in rewards) else np.concatenate(rewards),  # type: ignore[arg-type]
             runs=frozenset().union(*(group.runs for group in groups)),
+            layout=groups[0].layout,
         )
 
     def ordered(self) -> PolicyGroup:
         """The same members, ordered by id."""
         order = np.argsort(np.array(self.ids))
         rewards = None if self.mean_rewards is None else self.mean_rewards[order]
-        ids = tuple(self.ids[row] for row in order)
-        return PolicyGroup(
-            self.objective, ids, self.q[order], self.support[order], self.totals[order], rewards, self.runs
+        return replace(
+            self,
+            ids=tuple(self.ids[row] for row in order),
+            q=self.q[order],
+            support=self.support[order],
+            totals=self.totals[order],
+            mean_rewards=rewards,
         )
 
     def scales(self) -> np.ndarray:
@@ -175,6 +182,11 @@ def _check_groups(groups: Sequence[PolicyGroup]) -> None:
             raise InvalidValue(
                 f"group {group.objective!r} has tables {group.q.shape[1:]}, group {groups[0].objective!r} "
                 f"{groups[0].q.shape[1:]}; a composition takes policies of one environment"
+            )
+        if "" not in (group.layout, groups[0].layout) and group.layout != groups[0].layout:
+            raise InvalidValue(
+                f"groups {groups[0].objective!r} and {group.objective!r} were trained on different layouts "
+                f"({groups[0].layout[:8]}, {group.layout[:8]}); a composition takes policies of one environment"
             )
         if not np.isfinite(group.q).all():
             broken = [group.ids[index] for index in np.flatnonzero(~np.isfinite(group.q).all(axis=(1, 2)))]

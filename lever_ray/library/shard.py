@@ -148,7 +148,8 @@ class LibraryShard:
         members = self._members.get(key)
         if members is None:
             return None
-        states = self._environments[key.environment].layout.states
+        layout = self._environments[key.environment].layout
+        states = layout.states
         return PolicyGroup(
             objective=key.objective,
             ids=members.ids,
@@ -157,6 +158,7 @@ class LibraryShard:
             totals=self._column("total", members).to_numpy(),
             mean_rewards=self._mean_rewards(members, states),
             runs=members.runs,
+            layout=layout.digest,
         )
 
     def _mean_rewards(self, members: _Members, states: int) -> np.ndarray | None:

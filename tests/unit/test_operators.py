@@ -1,5 +1,6 @@
 """Operators: tables, routes and users' functions; recorded returns; what is refused."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -232,3 +233,11 @@ def test_operators_are_labelled_with_regime_and_tier():
         "switch": ("evaluates rollouts", "I3"),
         "plan": ("propagates value", "I3"),
     }
+
+
+def test_groups_of_different_layouts_are_refused():
+    groups = groups_of(ROOM, 2, seed=0, tried=1.0)
+    here, there = (replace(group, layout=name) for group, name in zip(groups, ("a" * 64, "b" * 64), strict=True))
+    with pytest.raises(InvalidValue, match="'group-0' and 'group-1' were trained on different layouts"):
+        CandidateSpace.of([here, there])
+    CandidateSpace.of([here, replace(there, layout="")])
