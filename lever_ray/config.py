@@ -74,8 +74,8 @@ class ExperimentSettings:
         rankers: what predicts returns.
         operators: how members combine; those that answer with a route are ranked by ``offline-return`` alone.
         support: ``mask`` or ``ignore``.
-        regressor_model: ``ridge``, ``additive-ridge`` (target ``own``) or ``hist-gradient-boosting``.
-        regressor_target: ``composite`` or ``own``.
+        regressor_model: ``ridge``, ``additive-ridge`` or ``hist-gradient-boosting``.
+        regressor_target: ``composite``, ``own`` or ``recorded``.
         embedding: ``psi``, ``psi_static`` or ``outcome``.
         random_rollouts: episodes of the uniformly random policy.
         repeats: times that a fast query is asked; the median of each stage's seconds is reported.

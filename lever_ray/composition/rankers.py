@@ -13,7 +13,7 @@ from lever_ray.composition.routes import ROUTE_CODES, member_actions, route_retu
 from lever_ray.embedding.offline import LEFT_SUPPORT, offline_returns
 from lever_ray.embedding.outcome import behaviour_features
 from lever_ray.embedding.recorded import recorded_returns
-from lever_ray.embedding.regressor import FittedRegressor
+from lever_ray.embedding.regressor import TARGET_TIERS, FittedRegressor
 from lever_ray.embedding.successor import Embedder
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.gridworld.task import Task
@@ -178,7 +178,7 @@ class RegressorRanker:
     @property
     def tier(self) -> str:
         """See :class:`Ranker`."""
-        return "I3" if self.regressor.target == "composite" else "I1"
+        return TARGET_TIERS[self.regressor.target]
 
     def score(self, space: CandidateSpace, mixtures: np.ndarray, *, operator: Operator, masked: bool) -> Scores:
         """See :class:`Ranker`."""

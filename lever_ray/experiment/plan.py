@@ -138,10 +138,10 @@ def make_plan(
     _check_all_known("regressor model", [experiment.regressor_model], (*MODELS, *TERM_MODELS))
     _check_all_known("regressor target", [experiment.regressor_target], TARGETS)
     _check_all_known("embedding", [experiment.embedding], BEHAVIOUR_KINDS)
-    if experiment.regressor_model in TERM_MODELS and experiment.regressor_target != "own":
+    if experiment.regressor_model in TERM_MODELS and experiment.regressor_target == "composite":
         raise InvalidValue(
-            f"experiment.regressor_model {experiment.regressor_model!r} learns from own returns; "
-            "set experiment.regressor_target to own"
+            f"experiment.regressor_model {experiment.regressor_model!r} learns from returns on own "
+            "objectives; set experiment.regressor_target to own or recorded"
         )
     for operator in experiment.operators:
         check_composable(composition_operator(operator), support=experiment.support, weighted=False)

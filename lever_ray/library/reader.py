@@ -120,7 +120,8 @@ class LibraryReader(ABC):
         """What a return regressor learns from: every policy at one gamma, with embedding and return; asked for once.
 
         Args:
-            target: ``composite`` relabels the policies offline with ``objective``; ``own`` keeps their own returns.
+            target: ``composite`` relabels the policies offline with ``objective``; ``own`` keeps their own returns,
+                ``recorded`` adds up their recorded rewards.
             objective: the composite objective.
             gamma: discount of the policies.
             episodes: their training budget; None for any.
@@ -132,10 +133,10 @@ class LibraryReader(ABC):
         """
         check_known("regressor target", target, TARGETS)
         check_known("embedding", kind, BEHAVIOUR_KINDS)
-        relabel = Objective.of(objective) if target == "composite" else None
-        question = (relabel, gamma, episodes, kind)
+        wanted = Objective.of(objective)
+        question = (target, wanted if target == "composite" else None, gamma, episodes, kind)
         if question not in self._known_ranking_rows:
-            answers = self._ask("ranking_rows", relabel, gamma=gamma, episodes=episodes, kind=kind)
+            answers = self._ask("ranking_rows", target, wanted, gamma=gamma, episodes=episodes, kind=kind)
             parts = [part for part in answers if part is not None]
             if not parts:
                 gammas = sorted({key.gamma for key in self.keys()})

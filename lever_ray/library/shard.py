@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.composition.groups import PolicyGroup
+from lever_ray.embedding.blocks import kernel_array
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
-from lever_ray.embedding.outcome import behaviour_features
+from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features
+from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import term_weights
 from lever_ray.embedding.successor import make_embedder
 from lever_ray.gridworld.layout import Layout
@@ -174,10 +176,7 @@ class LibraryShard:
         return [read_policy(row, environment) for row in self._table.take(self._members[key].rows).to_pylist()]
 
     def embeddings(self, key: GroupKey, kind: str, *, masked: bool = True) -> np.ndarray:
-        """float32[n, D]: features of a group's members; computed once.
-
-        Recorded returns are those of policies that keep to no support: their features are the unmasked ones.
-        """
+        """float32[n, D]: features of a group's members; computed once."""
         if (key, kind, masked) not in self._embeddings:
             group, environment = self._group(key), self._environments[key.environment]
             assert group is not None
@@ -188,36 +187,49 @@ class LibraryShard:
         return self._embeddings[key, kind, masked]
 
     def ranking_rows(
-        self, objective: Objective | None, *, gamma: float, episodes: int | None, kind: str
+        self, target: str, objective: Objective, *, gamma: float, episodes: int | None, kind: str
     ) -> RankingRows | None:
         """Every policy at one gamma as a regressor learns from it; None where there is none.
 
         Args:
-            objective: policies are relabelled offline with it; None keeps their own recorded returns.
+            target: one of :data:`lever_ray.embedding.regressor.TARGETS`.
+            objective: what target ``composite`` relabels policies with.
             gamma: discount of the policies.
             episodes: their training budget; None for any.
-            kind: embedding.
+            kind: features.
         """
         keys = [key for key in self.keys() if key.gamma == gamma and episodes in (None, key.episodes)]
-        parts = [self._ranking_rows(key, objective, kind) for key in keys if self._admits(key.environment, objective)]
+        if target == "composite":
+            keys = [key for key in keys if admits(self._environments[key.environment].layout, objective)]
+        parts = [self._ranking_rows(key, target, objective, kind) for key in keys]
         return RankingRows.merge(parts) if parts else None
 
-    def _admits(self, environment: str, objective: Objective | None) -> bool:
-        return objective is None or admits(self._environments[environment].layout, objective)
-
-    def _ranking_rows(self, key: GroupKey, objective: Objective | None, kind: str) -> RankingRows:
-        group = self._group(key)
+    def _ranking_rows(self, key: GroupKey, target: str, objective: Objective, kind: str) -> RankingRows:
+        group, place = self._group(key), self._environments[key.environment]
         assert group is not None
-        y = group.totals
-        if objective is not None:
-            task = make_task(self._environments[key.environment].layout, objective)
-            y, _ = offline_returns(task, make_pool(group.q, group.support), _singles(group), SUM, True, True)
-        known = np.isfinite(y)
-        place = self._environments[key.environment]
+        y = self._returns(key, group, target, objective)
         environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.layout.digest)
         terms = np.tile(term_weights(_objective_of(key.objective)), (len(group), 1))
-        x = self.embeddings(key, kind, masked=objective is not None)
-        return RankingRows(environments, layouts, np.array(group.ids), terms, x, y)._taken(known)
+        x = self.embeddings(key, kind, masked=target != "own")
+        return RankingRows(environments, layouts, np.array(group.ids), terms, x, y)._taken(np.isfinite(y))
+
+    def _returns(self, key: GroupKey, group: PolicyGroup, target: str, objective: Objective) -> np.ndarray:
+        """float64[n]: what a regressor learns to predict; NaN where it is unknown.
+
+        Own returns are those of policies that keep to no support: they go with the unmasked features, and are left out
+        where the records do not show that rollout.
+        """
+        if target == "own":
+            shown = self.embeddings(key, "outcome", masked=False)[:, OFF_SUPPORT] == 0
+            return np.where(shown, group.totals, np.nan)
+        layout, pool = self._environments[key.environment].layout, make_pool(group.q, group.support)
+        if target == "composite":
+            return offline_returns(make_task(layout, objective), pool, _singles(group), SUM, True, True)[0]
+        if group.mean_rewards is None:
+            return np.full(len(group), np.nan)
+        task, rewards = make_task(layout, "path"), kernel_array(group.mean_rewards, np.float32)
+        where = task.moves, task.events, task.rules.start
+        return recorded_returns(*where, pool, rewards, _singles(group), SUM, True)[0]
 
     def _gather(self, column: str, members: _Members, shape: tuple[int, ...]) -> np.ndarray:
         """Array [n, *shape] of a group's rows of a list column; a view where the rows lie together."""

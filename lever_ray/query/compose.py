@@ -37,9 +37,10 @@ class RegressorSettings:
     """Which return regressor the ranker ``regressor`` uses.
 
     Attributes:
-        model: ``ridge``, ``additive-ridge`` (a sum over the objective's terms; target ``own``) or
+        model: ``ridge``, ``additive-ridge`` (a sum over the objective's terms; not for target ``composite``) or
             ``hist-gradient-boosting`` (as published).
-        target: ``composite`` (policies relabelled offline with the new objective) or ``own`` (as published).
+        target: ``composite`` (policies relabelled offline with the new objective), ``own`` (as published) or
+            ``recorded`` (mean recorded rewards along their own rollouts).
         embedding: ``psi``, ``psi_static`` or ``outcome``.
     """
 
@@ -162,7 +163,7 @@ def fit(
         episodes=key.episodes,
         kind=settings.embedding,
     ).without(environment, library.environment(environment).layout)
-    if settings.target == "own":
+    if settings.target != "composite":
         rows = rows.of_other_objectives(objective)
     if len(rows.x) < 2:
         raise LibraryError(

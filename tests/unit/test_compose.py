@@ -10,7 +10,7 @@ import pytest
 import lever_ray as lever
 from lever_ray.composition import search as search_module
 from lever_ray.composition.search import Strategy, product_blocks
-from lever_ray.embedding.regressor import MODELS, TARGETS
+from lever_ray.embedding.regressor import MODELS, TARGET_TIERS, TARGETS
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import (
     InvalidValue,
@@ -168,7 +168,7 @@ def test_blocks_scored_by_an_executor_change_nothing(library, monkeypatch):
 def test_every_regressor_ranks(library, model, target, embedding):
     settings = lever.RegressorSettings(model, target, embedding)
     result = composed(library, strategy="exhaustive", ranker="regressor", regressor=settings)
-    assert result.tier == ("I3" if target == "composite" else "I1")
+    assert result.tier == TARGET_TIERS[target]
     assert np.isfinite(result.search.scores.values).all()
     assert len(np.unique(result.search.scores.values)) > 1
 

@@ -24,7 +24,7 @@ HALL = Layout(3, (0, 0), (2, 2), ((0, 2),), lever=(2, 0))
 
 
 def record(environment="room", layout=ROOM, **settings):
-    return made_up_record(environment, layout, **{"episodes": 10, **settings})
+    return made_up_record(environment, layout, **{"episodes": 10, "tried": 1.0, **settings})
 
 
 RECORDS = [
@@ -255,6 +255,13 @@ def test_ranking_rows_are_the_embeddings_and_returns_of_all_policies_at_a_gamma(
     assert list(rows.environments) == ["hall"] * 4 + ["room"] * 8
     kept = rows.without("room", library.environment("room").layout)
     assert (list(kept.environments), len(kept.x), len(kept.y)) == (["hall"] * 4, 4, 4)
+
+
+def test_own_returns_are_left_out_where_the_records_do_not_show_the_rollout(library):
+    library.add([record(seed=80, gamma=0.5, tried=1.0), record(seed=81, gamma=0.5, tried=0.0)])
+    asked = {"objective": "path", "gamma": 0.5, "kind": "outcome"}
+    assert list(library.ranking_rows(target="own", **asked).y) == [80.0]
+    assert len(library.ranking_rows(target="composite", **asked).y) == 2
 
 
 def test_ranking_rows_leave_out_unknown_returns_and_notice_new_policies(library):
