@@ -71,12 +71,14 @@ def figures() -> dict[str, float]:
             ray = RayExecutor()
             build_library(place / "library", LIBRARY, executor=ray, describe=describe)
             library = PolicyLibrary.open(place / "library")
-            result, tuned = _whole_study(ShardedLibrary.open(place / "library", actors=2), ray, place)
+            sharded = ShardedLibrary.open(place / "library", actors=2)
+            result, tuned = _whole_study(sharded, ray, place)
+            same_tier = _tuned_like_published(sharded, ray, place)
             truth = _measured_space(library, ray)
         finally:
             if joined:
                 disconnect()
-        result |= _side_by_side({"tuned": tuned, "tuned_i1": _tuned_like_published(truth, place)}, library)
+        result |= _side_by_side({"tuned": tuned, "tuned_i1": same_tier}, library)
         return result | _samplers(truth, place) | _halving(truth, place) | _overhead(place)
 
 
@@ -115,13 +117,15 @@ def _recommended(trials: Sequence[TunedTrial], rows: Sequence[Mapping[str, Any]]
     return next(trial.choice for trial in trials if trial.number == chosen)
 
 
-def _tuned_like_published(truth: Truth, place: Path) -> Choice:
-    """The recommendation of 40 trials among choices that use no more information than the published ranker does."""
-    space = replace(REDUCED, operators=["sum", "max", "normalized-sum"], rankers=["regressor"], targets=["own"])
-    trials = _run(replace(STUDY, study="i1", space=space), _LookedUp(truth), place / "i1.journal", _problem())
+def _tuned_like_published(library: LibraryReader, executor: Executor, place: Path) -> Choice:
+    """The recommendation of 60 trials among choices that use no more information than the published ranker does."""
+    space = SpaceSettings(operators=["sum", "max", "normalized-sum"], rankers=["regressor"], targets=["own"])
+    settings, problem = replace(STUDY, study="i1", trials=60, space=space), _problem()
+    bench = Bench(library, problem, executor)
+    trials = _run(settings, bench, place / "i1.journal", problem)
     front = front_of(trials)
-    rows = held_out_rows(front, [point.measured for point in front], cost="candidates", bootstrap=1)
-    return _recommended(trials, rows)
+    held_out = bench([point.choice for point in front], problem.held_out)
+    return _recommended(trials, held_out_rows(front, held_out, cost="candidates", bootstrap=1))
 
 
 def _side_by_side(tuned: Mapping[str, Choice], library: LibraryReader) -> dict[str, float]:

@@ -144,7 +144,7 @@ def test_blocks_of_candidates_fan_out_and_the_choice_stays_the_same(
     record = library.environment("grid8-2")
     keys = [GroupKey("grid8-2", name, 0.0, 10_000) for name in objective.terms]
     regressor = fit(library, "grid8-2", objective, keys[0], RegressorSettings()) if ranker == "regressor" else None
-    scorer, groups = make_ranker(record, objective, regressor), library.groups(keys)
+    scorer, groups = make_ranker(ranker, record, objective, regressor=regressor), library.groups(keys)
     place: dict[str, Any] = {"layout": record.layout, "environment": "grid8-2", "objective": objective}
     whole = Composer(Strategy("exhaustive"), composition_operator("sum"), scorer)
     blocks = replace(whole, executor=executor, batch=7)

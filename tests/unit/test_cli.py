@@ -30,7 +30,7 @@ def test_compose_tells_what_it_did_and_draws_the_route(home: Path, capsys: pytes
         "gold-hazard",
         "predicted return",
         "measured afterwards",
-        "support-limited, I3",
+        "support-limited, I1",
         "coverage",
         "S start",
     ):

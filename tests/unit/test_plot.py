@@ -268,7 +268,12 @@ def test_missing_values_are_left_out_and_the_rest_is_drawn(draw, tmp_path):
 
 def test_every_column_that_is_drawn_is_one_that_a_summary_has():
     row = {"gamma": 0.0, "mode": "double", "setup": "path-gold-hazard", "strategy": "targeted", "ranker": "regressor"}
-    row |= dict.fromkeys(CARRIED_COLUMNS, "same") | dict.fromkeys(METRICS, 1.0) | {"trivial_layout": False}
+    row |= (
+        {"operator": "sum"}
+        | dict.fromkeys(CARRIED_COLUMNS, "same")
+        | dict.fromkeys(METRICS, 1.0)
+        | {"trivial_layout": False}
+    )
     (summed,) = summarise([row | {"environment": f"grid8-{seed}"} for seed in range(3)], bootstrap=5)
     assert line().keys() | {*figures.CONTROLS, *figures.TIMES, *figures.REFERENCES} - {"seconds/once"} <= summed.keys()
 
@@ -351,43 +356,3 @@ def test_time_has_a_row_for_each_strategy_in_each_setup():
     assert len(figure.axes) == 4
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [*CANDIDATES] * len(SETUPS)
     assert len({y for _, y in marks(figure.axes[0], "seconds/query")}) == 3 * len(SETUPS)
-
-
-# The front of a tuning study: a staircase, with two steps that nearly coincide, above two dominated trials.
-
-TRIED = [(30, 0.506, "targeted"), (31, 0.509, "hybrid-1"), (155, 0.523, "hybrid-5"), (373, 0.526, "hybrid-7")]
-TRIED += [(542, 0.529, "hybrid-8"), (1230, 0.549, "exhaustive"), (30, 0.45, "slow"), (400, 0.48, "slower")]
-STUDY = [
-    {"candidates": cost, "quality": quality, "label": f"{name} sum offline-return", "on_front": "slow" not in name}
-    for cost, quality, name in TRIED
-]
-
-
-def test_a_front_is_a_staircase_that_no_trial_is_above():
-    (axes,) = figures.front([*STUDY, STUDY[2]]).axes
-    stairs = np.array(marks(axes, "front"))
-    assert (np.diff(stairs, axis=0) >= 0).all()
-    assert stairs[[0, -1]].tolist() == [[30, 0.506], [axes.get_xlim()[1], 0.549]]
-    assert all(trial["quality"] <= stairs[stairs[:, 0] <= trial["candidates"], 1].max() for trial in STUDY)
-    assert axes.get_xscale() == "log"
-    assert "9 trials, 6 choices on it" in words(axes)[1]
-
-
-def test_labels_name_the_front_alone_and_cover_neither_each_other_nor_points():
-    figure = figures.front(STUDY)
-    (axes,) = figure.axes
-    assert_legible(figure)
-    named = [text for text in axes.texts if "offline-return" in text.get_text()]
-    assert {text.get_text() for text in named} == {trial["label"] for trial in STUDY if trial["on_front"]}
-    points = axes.transData.transform([(trial["candidates"], trial["quality"]) for trial in STUDY])
-    assert sum(text.get_window_extent().count_contains(points) for text in named) == 0
-
-
-def test_a_front_of_one_trial_or_of_none_is_drawn_but_not_of_unusable_ones():
-    assert_legible(figures.front(STUDY[:1]))
-    figure = figures.front([trial | {"on_front": False} for trial in STUDY])
-    assert_legible(figure)
-    assert marks(figure.axes[0], "front") == []
-    for unusable in ([], [STUDY[0] | {"quality": math.nan}], [STUDY[0] | {"candidates": 0}]):
-        with pytest.raises(InvalidValue, match=f"none of {len(unusable)} trials"):
-            figures.front(unusable)

@@ -61,7 +61,6 @@ WRONG = {
     "strategy.k=0": "k is 0",
     "tuning.trials=0": "tuning.trials is 0",
     "tuning.sampler=tpee": "Did you mean 'tpe'",
-    "library.gammas=[0.99]": "tuning.gamma is 0",
     "library.gammas=[0.0,0.0]": "twice",
     "tuning.seed=-1": "tuning.seed is -1",
     "tuning.study=../x": "use a plain name",

@@ -22,6 +22,7 @@ from lever_ray.experiment.statistics import (
 
 def _row(seed: int, **values: Any) -> dict[str, Any]:
     identity = {"gamma": 0.0, "mode": "double", "setup": "path-gold", "strategy": "targeted", "ranker": "regressor"}
+    identity |= {"operator": "sum"}
     carried = dict.fromkeys(CARRIED_COLUMNS, "x")
     place = {"environment": f"grid8-{seed}", "layout_seed": seed, "trivial_layout": seed == 0}
     return identity | carried | place | dict.fromkeys(METRICS, 0.0) | values

@@ -60,7 +60,9 @@ def test_metrics_are_histories_over_layouts_with_means_and_intervals(
     logged: tuple[Tracker, list[Run]], rows: list[dict[str, Any]]
 ) -> None:
     tracker, runs = logged
-    child = next(run for run in runs if run.info.run_name == "path-gold-hazard-lever/double/targeted/offline-return/g0")
+    child = next(
+        run for run in runs if run.info.run_name == "path-gold-hazard-lever/double/sum/targeted/offline-return/g0"
+    )
     client = MlflowClient(tracker.uri)
     history = client.get_metric_history(child.info.run_id, "return/composed")
     wanted = [
@@ -77,7 +79,7 @@ def test_metrics_are_histories_over_layouts_with_means_and_intervals(
 def test_the_parent_shows_curves_table_and_figure_of_its_own(logged: tuple[Tracker, list[Run]]) -> None:
     tracker, runs = logged
     parent = _parent(runs)
-    assert "quality/targeted/regressor" in parent.data.metrics
+    assert "quality/sum/targeted/regressor" in parent.data.metrics
     artifacts = [item.path for item in MlflowClient(tracker.uri).list_artifacts(parent.info.run_id)]
     assert {"figures", "summary.json"} <= set(artifacts)
 
