@@ -87,7 +87,7 @@ def _typed(key: str, value: Any, default: Any) -> Any:
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, type(default)):
-        raise InvalidValue(f"{key} holds {value!r}; a {type(default).__name__} such as {default!r} is needed")
+        raise InvalidValue(f"{key} holds {value!r}; a value such as {default!r} is needed")
     return value
 
 
