@@ -58,9 +58,14 @@ class Cluster:
             runtime,
         ]
         job = ["--", "python", "jobs/run_experiment.py", *overrides]
-        return subprocess.run(
-            [*command, *job], cwd=ROOT, env=self.variables, capture_output=True, text=True, timeout=240, check=False
-        )
+        for _ in range(5):
+            done = subprocess.run(
+                [*command, *job], cwd=ROOT, env=self.variables, capture_output=True, text=True, timeout=240, check=False
+            )
+            if "No available agent" not in done.stderr + done.stdout:  # a loaded machine starts it late
+                break
+            time.sleep(5)
+        return done
 
 
 def _free_ports(count: int) -> list[int]:
