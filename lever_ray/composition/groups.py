@@ -29,6 +29,8 @@ class PolicyGroup:
         mean_rewards: float32[n, S, A], mean recorded rewards on the own objective; None where any member lacks them.
         runs: (training seed, environment steps) of every training run that members come from.
         layout: digest of the members' layout; empty where it is not known.
+        sources: what each member's support was derived from, ``visits``, ``transitions`` or ``unknown``; empty where all
+            have visits.
     """
 
     objective: str
@@ -39,6 +41,7 @@ class PolicyGroup:
     mean_rewards: np.ndarray | None = None
     runs: frozenset[tuple[int, int]] = frozenset()
     layout: str = ""
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,6 +64,7 @@ class PolicyGroup:
             mean_rewards=None if any(part is None for part in rewards) else np.concatenate(rewards),  # type: ignore[arg-type]
             runs=frozenset().union(*(group.runs for group in groups)),
             layout=groups[0].layout,
+            sources=tuple(source for group in groups for source in group.sources),
         )
 
     def ordered(self) -> PolicyGroup:
@@ -74,6 +78,7 @@ class PolicyGroup:
             support=self.support[order],
             totals=self.totals[order],
             mean_rewards=rewards,
+            sources=tuple(self.sources[row] for row in order) if self.sources else (),
         )
 
     def scales(self) -> np.ndarray:

@@ -35,11 +35,10 @@ from lever_ray.gridworld.features import (
     FEATURES,
     FIRST_GOLD_SLOT,
     GOLD_SLOTS,
-    GOLDS_LEFT,
-    NEAREST,
     FeatureTables,
     feature_tables,
     fill_features,
+    initial_features,
 )
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.task import TERMINAL, make_task
@@ -283,11 +282,6 @@ def psi_static(
 
 def _frozen_features(tables: FeatureTables) -> np.ndarray:
     """float32[S + 1, W]: phi of every cell with every gold left and the lever off; the last row is 0."""
-    states, golds = tables.ordered.shape
-    frozen = np.zeros((states + 1, FIRST_GOLD_SLOT + min(golds, GOLD_SLOTS)), np.float32)
-    frozen[:-1] = tables.fixed[:, : frozen.shape[1]]
-    if golds:
-        frozen[:-1, NEAREST : NEAREST + 3] = tables.gold_vector[np.arange(states), tables.nearest[:, 0]]
-        frozen[:-1, GOLDS_LEFT] = golds
-        frozen[:-1, FIRST_GOLD_SLOT:] = np.take_along_axis(tables.manhattan, tables.ordered, axis=1)[:, :GOLD_SLOTS]
-    return frozen
+    frozen = initial_features(tables)
+    used = FIRST_GOLD_SLOT + min(tables.ordered.shape[1], GOLD_SLOTS)
+    return np.vstack([frozen[:, :used], np.zeros((1, used), np.float32)])

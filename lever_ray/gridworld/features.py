@@ -59,6 +59,18 @@ def feature_tables(layout: Layout) -> FeatureTables:
     )
 
 
+def initial_features(tables: FeatureTables) -> np.ndarray:
+    """float32[S, 70]: phi of every cell with every gold left and the lever off."""
+    states, golds = tables.ordered.shape
+    initial = tables.fixed.copy()
+    if golds:
+        slots = np.take_along_axis(tables.manhattan, tables.ordered, axis=1)[:, :GOLD_SLOTS]
+        initial[:, NEAREST : NEAREST + 3] = tables.gold_vector[np.arange(states), tables.nearest[:, 0]]
+        initial[:, GOLDS_LEFT] = golds
+        initial[:, FIRST_GOLD_SLOT : FIRST_GOLD_SLOT + slots.shape[1]] = slots
+    return initial
+
+
 def _cells(layout: Layout) -> np.ndarray:
     """int64[S, 2]: row and column of every state."""
     return np.stack(np.divmod(np.arange(layout.states), layout.size), axis=1)

@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from lever_ray.composition.groups import PolicyGroup
-from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
+from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
+from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, states_that_matter
 from lever_ray.embedding.regressor import TARGETS
 from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.retrieval import Wording
 from lever_ray.library.shard import GroupKey, RankingRows
 
 
@@ -63,21 +65,39 @@ class LibraryReader(ABC):
         """The groups that have members, ascending; asked for once."""
         return tuple(key for key in self._all_keys if environment in (None, key.environment))
 
-    def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
+    def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
         """The members of some groups, each ordered by id; one request to every shard.
 
-        Raises:
-            LibraryError: a group has no member; the message says what the environment has.
-        """
-        answers = self._ask("groups", list(keys))
-        return [self._merged(key, [answer[place] for answer in answers]) for place, key in enumerate(keys)]
+        Args:
+            keys: of the groups.
+            wordings: one per group, to find members by their descriptions, too; none to go by own objectives alone.
 
-    def _merged(self, key: GroupKey, parts: Sequence[PolicyGroup | None]) -> PolicyGroup:
+        Raises:
+            LibraryError: a group has no member; the message says what the environment has, or what came closest.
+        """
+        answers = self._ask("groups", list(keys), list(wordings))
+        merged = []
+        for place, key in enumerate(keys):
+            wording = wordings[place] if wordings else None
+            merged.append(self._merged(key, [answer[place] for answer in answers], wording))
+        return merged
+
+    def _merged(self, key: GroupKey, parts: Sequence[PolicyGroup | None], wording: Wording | None) -> PolicyGroup:
         """One group from what every shard has of it."""
         found = [part for part in parts if part is not None]
         if not found:
-            raise LibraryError(self._no_members(key))
+            raise LibraryError(self._no_members(key) if wording is None else self._nothing_similar(key, wording))
         return _merge_groups(found)
+
+    def _nothing_similar(self, key: GroupKey, wording: Wording) -> str:
+        found = [closest for closest in self._ask("closest", key, wording) if closest is not None]
+        if not found:
+            return self._no_members(key)
+        best = max(found, key=lambda closest: (closest.similarity, closest.description))
+        return (
+            f"environment {key.environment!r} has no policy like {wording.text!r} at gamma {key.gamma:g} and "
+            f"{key.episodes} episodes: {best.told(wording.retrieval)}; lower the threshold, or retrieve by objective"
+        )
 
     def _no_members(self, key: GroupKey) -> str:
         held = sorted({other.objective for other in self.keys(key.environment)})
@@ -116,6 +136,7 @@ class LibraryReader(ABC):
         gamma: float,
         episodes: int | None = None,
         kind: str = "psi",
+        canonical: int = CANONICAL_STATES,
     ) -> RankingRows:
         """What a return regressor learns from: every policy at one gamma, with embedding and return; asked for once.
 
@@ -126,17 +147,21 @@ class LibraryReader(ABC):
             gamma: discount of the policies.
             episodes: their training budget; None for any.
             kind: ``psi``, ``psi_static`` or ``outcome``.
+            canonical: canonical states that the first two are averaged over, at least 1; all that are stored, if more.
 
         Raises:
             UnknownName: target or kind is not known.
+            InvalidValue: ``canonical`` is below 1.
             LibraryError: no policy has that gamma.
         """
         check_known("regressor target", target, TARGETS)
         check_known("embedding", kind, BEHAVIOUR_KINDS)
-        wanted = Objective.of(objective)
-        question = (target, wanted if target == "composite" else None, gamma, episodes, kind)
+        check_canonical(canonical)
+        wanted, states = Objective.of(objective), states_that_matter(kind, canonical)
+        question = (target, wanted if target == "composite" else None, gamma, episodes, kind, states)
         if question not in self._known_ranking_rows:
-            answers = self._ask("ranking_rows", target, wanted, gamma=gamma, episodes=episodes, kind=kind)
+            asked = {"gamma": gamma, "episodes": episodes, "kind": kind, "canonical": states}
+            answers = self._ask("ranking_rows", target, wanted, **asked)
             parts = [part for part in answers if part is not None]
             if not parts:
                 gammas = sorted({key.gamma for key in self.keys()})

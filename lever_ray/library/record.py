@@ -34,6 +34,10 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("episodes", "snapshot", "seed", "environment_steps"), int),
 }
 """Fields that are stored as text, double or integer, whatever kind of number they are given as."""
+_ARRAYS: dict[str, type] = {"q": np.float32, "visits": np.uint32, "successors": np.int32, "mean_rewards": np.float32}
+
+SUPPORT_SOURCES: tuple[str, ...] = ("visits", "transitions", "unknown")
+"""What tells which actions a policy took in training: visit counts, recorded transitions, or nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +47,12 @@ class PolicyRecord:
     Attributes:
         environment: name of the environment; equal names mean equal layouts.
         layout: the grid it was trained on.
-        objective: what it was trained for; a name is read as an :class:`Objective`.
+        objective: what it was trained for; a name is read as an :class:`Objective`. None (or an empty name) where only
+            the description says it.
         description: one sentence on what it does.
         q: float32[S, A], action values in reward units; finite.
-        visits: uint32[S, A], how often each action was taken; 0 = never.
-        successors: int32[S, A], recorded cells; -1 = never seen.
+        visits: uint32[S, A], how often each action was taken; 0 = never. None where nobody counted.
+        successors: int32[S, A], recorded cells; -1 = never seen. Derived from ``visits`` where None.
         label: ``worst``, ``median``, ``best`` or the owner's own word.
         gamma: discount it was trained with.
         mean_rewards: float32[S, A], mean recorded reward; None where unknown.
@@ -60,17 +65,18 @@ class PolicyRecord:
         seconds: wall-clock seconds of the whole run.
 
     Raises:
-        InvalidValue: an array has the wrong shape or non-finite entries, recorded successors contradict the visits or
-            the layout, or gamma lies outside [0, 1]; the message names the record.
+        InvalidValue: an array has the wrong shape or dtype or non-finite entries, recorded successors contradict the
+            visits or the layout, gamma lies outside [0, 1], or there is neither an objective nor a description; the
+            message names the record.
     """
 
     environment: str
     layout: Layout
-    objective: Objective
+    objective: Objective | None
     description: str
     q: np.ndarray
-    visits: np.ndarray
-    successors: np.ndarray
+    visits: np.ndarray | None = None
+    successors: np.ndarray | None = None
     label: str = ""
     gamma: float = 0.0
     mean_rewards: np.ndarray | None = None
@@ -83,17 +89,15 @@ class PolicyRecord:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objective", Objective.of(self.objective))
+        object.__setattr__(self, "objective", Objective.of(self.objective) if self.objective else None)
         for name, kind in _PLAIN.items():
             object.__setattr__(self, name, kind(getattr(self, name)))
-        self._adopt("q", np.float32)
-        self._adopt("visits", np.uint32)
-        self._adopt("successors", np.int32)
-        if self.mean_rewards is not None:
-            self._adopt("mean_rewards", np.float32)
-        if not 0.0 <= self.gamma <= 1.0:
-            raise InvalidValue(f"{self._who()}: gamma is {self.gamma}; it must lie in [0, 1]")
-        for name, values in (("q", self.q), ("mean_rewards", self.mean_rewards)):
+        for name, dtype in _ARRAYS.items():
+            if getattr(self, name) is not None:
+                self._adopt(name, dtype)
+        self._check_plain()
+        for name in ("q", "mean_rewards"):
+            values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():
                 raise InvalidValue(
                     f"{self._who()}: {name} holds NaN or infinite values; leave the policy out or retrain it"
@@ -101,7 +105,14 @@ class PolicyRecord:
         self._check_successors()
 
     def _who(self) -> str:
-        return f"policy {self.label!r} for {self.objective.name} in environment {self.environment!r}"
+        purpose = self.objective.name if self.objective else repr(self.description[:40])
+        return f"policy {self.label!r} for {purpose} in environment {self.environment!r}"
+
+    def _check_plain(self) -> None:
+        if not 0.0 <= self.gamma <= 1.0:
+            raise InvalidValue(f"{self._who()}: gamma is {self.gamma}; it must lie in [0, 1]")
+        if self.objective is None and not self.description.strip():
+            raise InvalidValue(f"{self._who()}: it has neither an objective nor a description; give one of them")
 
     def _adopt(self, name: str, dtype: type) -> None:
         given = np.asarray(getattr(self, name))
@@ -109,17 +120,25 @@ class PolicyRecord:
             raise InvalidValue(
                 f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS})"
             )
-        adopted: np.ndarray = np.array(given, dtype, order="C")
+        if given.dtype.kind not in "iufb":
+            raise InvalidValue(f"{self._who()}: {name} has dtype {given.dtype}; give numbers")
+        with np.errstate(over="ignore"):
+            adopted: np.ndarray = np.array(given, dtype, order="C")
         adopted.setflags(write=False)
         object.__setattr__(self, name, adopted)
 
     def _check_successors(self) -> None:
+        moves = self.layout.terrain.moves
+        if self.successors is None:
+            if self.visits is not None:
+                object.__setattr__(self, "successors", np.where(self.visits > 0, moves, -1).astype(np.int32))
+            return
         seen = self.successors >= 0
-        if (seen & (self.successors != self.layout.terrain.moves)).any() or (self.successors < -1).any():
+        if (seen & (self.successors != moves)).any() or (self.successors < -1).any():
             raise InvalidValue(
                 f"{self._who()}: recorded successors contradict its layout; was it trained on another grid?"
             )
-        if (seen != (self.visits > 0)).any():
+        if self.visits is not None and (seen != (self.visits > 0)).any():
             raise InvalidValue(
                 f"{self._who()}: visits and successors disagree on which actions were taken; "
                 "visits must be 0 exactly where successors are -1"
@@ -131,7 +150,7 @@ class PolicyRecord:
         settings = [
             self.environment,
             self.layout.digest,
-            self.objective.id,
+            self.objective.id if self.objective else self.description,
             self.gamma,
             self.algorithm,
             self.episodes,
@@ -141,9 +160,18 @@ class PolicyRecord:
         return hashlib.sha256(json.dumps(settings).encode() + self.q.tobytes()).hexdigest()[:20]
 
     @property
+    def support_source(self) -> str:
+        """What ``support`` was derived from, one of :data:`SUPPORT_SOURCES`."""
+        if self.visits is not None:
+            return "visits"
+        return "unknown" if self.successors is None else "transitions"
+
+    @property
     def support(self) -> np.ndarray:
-        """uint8[S]: bit ``a`` says that action ``a`` was taken in training."""
-        return support_bits(self.visits)
+        """uint8[S]: bit ``a`` says that action ``a`` was taken in training; all bits where nothing was recorded."""
+        if self.successors is None:
+            return np.full(self.layout.states, (1 << ACTIONS) - 1, np.uint8)
+        return support_bits(self.successors >= 0)
 
 
 def records_of(run: TrainingRun, *, environment: str, description: str) -> list[PolicyRecord]:
@@ -189,6 +217,10 @@ class EnvironmentRecord:
 
     @classmethod
     def of(cls, name: str, layout: Layout, successors: np.ndarray) -> EnvironmentRecord:
-        """Draw the canonical states and put the record together."""
+        """Draw the canonical states and put the record together.
+
+        They are drawn from recorded transitions; from the layout's own where none was recorded.
+        """
         events = make_task(layout, "path").events
-        return cls(name, layout, successors, canonical_states(layout, successors, events))
+        walked = successors if (successors >= 0).any() else layout.terrain.moves
+        return cls(name, layout, successors, canonical_states(layout, walked, events))

@@ -53,6 +53,11 @@ class TextEncoder(Protocol):
     def __hash__(self) -> int: ...
 
 
+def model_of(encoder: TextEncoder) -> dict[str, Any]:
+    """What a manifest says of the encoder that made its text vectors."""
+    return {"name": encoder.name, "version": encoder.version, "dimension": encoder.dimension}
+
+
 class WordLlamaEncoder:
     """Static 256-d word embeddings (WordLlama ``l2_supercat``), averaged over a text's tokens.
 

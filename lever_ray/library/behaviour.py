@@ -1,0 +1,164 @@
+"""How the policies of some of a library's shards behave: embeddings, what regressors learn from, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lever_ray.composition.groups import PolicyGroup
+from lever_ray.embedding.blocks import kernel_array
+from lever_ray.embedding.canonical import CANONICAL_STATES
+from lever_ray.embedding.offline import SUM, make_pool, offline_returns
+from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features, states_that_matter
+from lever_ray.embedding.recorded import recorded_returns
+from lever_ray.embedding.regressor import FittedRegressor, term_weights
+from lever_ray.embedding.successor import EMBEDDING, make_embedder
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.task import admits, make_task
+from lever_ray.library.manifest import EMBEDDING_MODEL, Manifest
+from lever_ray.library.policies import ShardPolicies
+from lever_ray.library.ranking import RankingRows
+from lever_ray.library.stored import GroupKey, StoredShard, objective_of
+from lever_ray.library.text import TextEncoder
+
+
+class ShardBehaviour(ShardPolicies):
+    """Adds embeddings to what is stored; see :class:`~lever_ray.library.policies.ShardPolicies`."""
+
+    def __init__(self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None) -> None:
+        super().__init__(path, manifest, encoder=encoder)
+        self._embeddings: dict[tuple[GroupKey, str, bool, int], np.ndarray] = {}
+        self._indexes: dict[Any, Any] = {}
+
+    def embeddings(
+        self, key: GroupKey, kind: str, *, masked: bool = True, canonical: int = CANONICAL_STATES
+    ) -> np.ndarray:
+        """float32[n, D]: features of a group's members; stored ones are read, others computed once.
+
+        Args:
+            key: of a group that the shard has members of.
+            kind: one of :data:`~lever_ray.embedding.outcome.BEHAVIOUR_KINDS`.
+            masked: keep to the policies' support.
+            canonical: canonical states that ``psi`` and ``psi_static`` are averaged over.
+        """
+        question = key, kind, masked, states_that_matter(kind, canonical)
+        if question not in self._embeddings:
+            self._embeddings[question] = self._embedded(*question)
+        return self._embeddings[question]
+
+    def _embedded(self, key: GroupKey, kind: str, masked: bool, canonical: int) -> np.ndarray:
+        parts = self._members(key)
+        if (kind, masked, canonical) == ("psi", True, CANONICAL_STATES) and len(parts) == 1:
+            stored, rows = parts[0]
+            psi = self._stored_psi(stored)
+            if psi is not None:
+                return psi[rows[0] : rows[-1] + 1]
+        group = self._group(key, parts)
+        assert group is not None
+        return self._computed(key, group, kind, masked=masked, canonical=canonical)
+
+    def _stored_psi(self, stored: StoredShard) -> np.ndarray | None:
+        """float32[n, 73] of a stored shard; None where it is missing or was made by another model."""
+        return stored.psi if self._manifest.embedding_model == EMBEDDING_MODEL else None
+
+    def _computed(
+        self, key: GroupKey, group: PolicyGroup, kind: str, *, masked: bool, canonical: int = CANONICAL_STATES
+    ) -> np.ndarray:
+        environment = self._environments[key.environment]
+        embedder = make_embedder(environment.layout, environment.canonical.thinned(canonical))
+        pool = make_pool(group.q, group.support)
+        return behaviour_features(embedder, pool, _singles(group), masked=masked, kind=kind)
+
+    def ranking_rows(
+        self,
+        target: str,
+        objective: Objective,
+        *,
+        gamma: float,
+        episodes: int | None,
+        kind: str,
+        canonical: int = CANONICAL_STATES,
+    ) -> RankingRows | None:
+        """Every policy at one gamma as a regressor learns from it; None where there is none.
+
+        Policies without an objective of their own are left out.
+
+        Args:
+            target: one of :data:`lever_ray.embedding.regressor.TARGETS`.
+            objective: what target ``composite`` relabels policies with.
+            gamma: discount of the policies.
+            episodes: their training budget; None for any.
+            kind: features.
+            canonical: canonical states that ``psi`` and ``psi_static`` are averaged over.
+        """
+        keys = [
+            key for key in self.keys() if key.objective and key.gamma == gamma and episodes in (None, key.episodes)
+        ]
+        if target == "composite":
+            keys = [key for key in keys if admits(self._environments[key.environment].layout, objective)]
+        parts = [self._ranking_rows(key, target, objective, kind, canonical) for key in keys]
+        return RankingRows.merge(parts) if parts else None
+
+    def _ranking_rows(self, key: GroupKey, target: str, objective: Objective, kind: str, canonical: int) -> RankingRows:
+        group, place = self._group(key, self._members(key)), self._environments[key.environment]
+        assert group is not None
+        y = self._returns(key, group, target, objective)
+        environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.layout.digest)
+        terms = np.tile(term_weights(objective_of(key.objective)), (len(group), 1))
+        x = self.embeddings(key, kind, masked=target != "own", canonical=canonical)
+        return RankingRows(environments, layouts, np.array(group.ids), terms, x, y).taken(np.isfinite(y))
+
+    def _returns(self, key: GroupKey, group: PolicyGroup, target: str, objective: Objective) -> np.ndarray:
+        """float64[n]: what a regressor learns to predict; NaN where it is unknown.
+
+        Own returns are those of policies that keep to no support: they go with the unmasked features, and are left out
+        where the records do not show that rollout.
+        """
+        if target == "own":
+            shown = self.embeddings(key, "outcome", masked=False)[:, OFF_SUPPORT] == 0
+            return np.where(shown, group.totals, np.nan)
+        layout, pool = self._environments[key.environment].layout, make_pool(group.q, group.support)
+        if target == "composite":
+            return offline_returns(make_task(layout, objective), pool, _singles(group), SUM, True, True)[0]
+        if group.mean_rewards is None:
+            return np.full(len(group), np.nan)
+        task, rewards = make_task(layout, "path"), kernel_array(group.mean_rewards, np.float32)
+        where = task.moves, task.events, task.rules.start
+        return recorded_returns(*where, pool, rewards, _singles(group), SUM, True)[0]
+
+    def predictions(
+        self, keys: Sequence[GroupKey], regressor: FittedRegressor
+    ) -> list[tuple[tuple[str, ...], np.ndarray] | None]:
+        """Ids of each group's members and what a regressor predicts of them, float64[n]; None where there are none."""
+        return [self._predicted(key, regressor) for key in keys]
+
+    def _predicted(self, key: GroupKey, regressor: FittedRegressor) -> tuple[tuple[str, ...], np.ndarray] | None:
+        parts = self._members(key)
+        if not parts:
+            return None
+        ids = sorted(identity.decode() for stored, rows in parts for identity in stored.ids[rows].tolist())
+        features = self.embeddings(key, regressor.kind, canonical=regressor.canonical)
+        return tuple(ids), np.asarray(regressor.predictor.predict(features), np.float64)
+
+    # Embeddings that are not stored yet.
+
+    def without_psi(self) -> list[str]:
+        """Ids of the stored shards whose Psi is missing or was made by another model."""
+        ours = self._manifest.embedding_model == EMBEDDING_MODEL
+        return [stored.entry.id for stored in self._stored if not ours or stored.entry.file("embeddings") is None]
+
+    def psi_of(self, shard: str) -> np.ndarray:
+        """float32[n, 73]: Psi of every policy of a stored shard, computed now; see ``docs/library-format.md``."""
+        stored = next(each for each in self._stored if each.entry.id == shard)
+        psi = np.empty((stored.entry.rows, EMBEDDING), np.float32)
+        for key, (first, stop) in stored.runs.items():
+            group = self._group_of(key, stored, np.arange(first, stop))
+            psi[first:stop] = self._computed(key, group, "psi", masked=True)
+        return psi
+
+
+def _singles(group: PolicyGroup) -> np.ndarray:
+    return np.arange(len(group), dtype=np.int32)[:, None]

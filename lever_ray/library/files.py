@@ -1,0 +1,169 @@
+"""The data files of a library: immutable Arrow IPC files, named and checked by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from lever_ray.errors import LibraryError
+from lever_ray.library.ipc import check_messages
+from lever_ray.library.schema import schemas_of
+
+if TYPE_CHECKING:
+    from lever_ray.library.manifest import DataFile
+
+_LOCK = ".lock"
+_MAPPED_FROM = 1 << 20
+"""Bytes from which a file is memory-mapped; a smaller one is read, since mappings and open files are few."""
+REPAIR = "restore the file from a copy, or run `lever-ray library repair`"
+
+
+class MissingFile(LibraryError):
+    """A file that the manifest lists is not there: it is lost, or the library was changed since the manifest was read."""
+
+
+def write_atomically(file: Path, data: bytes | pa.Buffer) -> None:
+    """Write ``data`` beside ``file``, flush it to disk, and rename it into place.
+
+    Raises:
+        LibraryError: the disk is full or cannot be written; nothing is left behind.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+        _flush_folder(file.parent)
+    except OSError as error:
+        raise LibraryError(
+            f"{file} cannot be written ({error.strerror}); the library is as it was before. Make room or check "
+            "permissions, and try again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_table(path: Path, kind: str, table: pa.Table, *, library: str, shard: str = "") -> tuple[str, int, str]:
+    """Write an immutable data file named by its content.
+
+    Args:
+        path: folder of the library.
+        kind: of the file.
+        table: its content.
+        library: id of the library; kept in the file, with kind and shard, so that it tells where it belongs.
+        shard: id of the shard.
+
+    Returns:
+        Its name, bytes and SHA-256.
+
+    Raises:
+        LibraryError: the disk is full or cannot be written.
+    """
+    sink = pa.BufferOutputStream()
+    labels = {"lever_ray.library": library, "lever_ray.kind": kind, "lever_ray.shard": shard}
+    labelled = table.combine_chunks().replace_schema_metadata(labels)
+    with pa.ipc.new_file(sink, labelled.schema) as writer:
+        writer.write_table(labelled, max_chunksize=max(1, labelled.num_rows))
+    data = sink.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"{kind}-{digest[:32]}.arrow"
+    write_atomically(path / name, data)
+    return name, data.size, digest
+
+
+def read_table(path: Path, file: DataFile, *, library: str, shard: str = "", states: int = 0) -> pa.Table:
+    """The content of a data file, after checking its size, checksum, origin, schema and structure.
+
+    Files from 1 MiB on are memory-mapped: columns are views, and memory is taken by what is touched.
+
+    Args:
+        path: folder of the library.
+        file: its manifest entry.
+        library: id of the library.
+        shard: id of the shard.
+        states: S of the shard's policies.
+
+    Raises:
+        MissingFile: it is not there.
+        LibraryError: it is truncated, damaged, of another library, or of another schema.
+    """
+    location = path / file.name
+    data = _checked_bytes(location, file)
+    try:
+        check_messages(data, rows=file.rows)
+        table = pa.ipc.open_file(data).read_all()
+        table.validate(full=file.kind in ("policies", "texts", "environments"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise LibraryError(f"{location} is no sound Arrow file ({reason}); {REPAIR}") from error
+    _check_labels(location, table, file.kind, library, shard)
+    if table.num_rows != file.rows or not any(table.schema.equals(known) for known in schemas_of(file.kind, states)):
+        raise LibraryError(
+            f"{location} does not have the columns or the rows that the manifest says; it was written by other code. "
+            f"{REPAIR[0].upper()}{REPAIR[1:]}"
+        )
+    return table
+
+
+def _checked_bytes(location: Path, file: DataFile) -> pa.Buffer:
+    """Content of a file whose size and checksum are right; hashed by reading, so that no page stays mapped for it."""
+    try:
+        with location.open("rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            if size != file.bytes:
+                raise LibraryError(
+                    f"{location} has {size} bytes instead of {file.bytes}: it is truncated or overwritten; {REPAIR}"
+                )
+            small = handle.read() if size < _MAPPED_FROM else None
+            digest = hashlib.sha256(small) if small is not None else hashlib.file_digest(handle, "sha256")
+    except FileNotFoundError:
+        raise MissingFile(f"library {location.parent} lacks its file {location.name}; {REPAIR}") from None
+    except OSError as error:
+        raise LibraryError(f"{location} cannot be read ({error.strerror}); check its permissions") from error
+    if digest.hexdigest() != file.sha256:
+        raise LibraryError(
+            f"{location} is damaged: its checksum is {digest.hexdigest()[:12]} instead of {file.sha256[:12]}; {REPAIR}"
+        )
+    return pa.py_buffer(small) if small is not None else pa.memory_map(str(location)).read_buffer()
+
+
+def _check_labels(location: Path, table: pa.Table, kind: str, library: str, shard: str) -> None:
+    labels = {key.decode(errors="replace"): value for key, value in (table.schema.metadata or {}).items()}
+    wanted = {"lever_ray.library": library, "lever_ray.kind": kind, "lever_ray.shard": shard}
+    for name, value in wanted.items():
+        if labels.get(name) != value.encode():
+            raise LibraryError(
+                f"{location} belongs to another {name.partition('.')[2]} ({labels.get(name)!r} instead of {value!r}); "
+                "manifest and data files must be copied together"
+            )
+
+
+@contextmanager
+def write_lock(path: Path) -> Iterator[None]:
+    """Hold the library's write lock; the operating system releases it when the process ends, however it ends."""
+    import fcntl
+
+    try:
+        handle = (path / _LOCK).open("w")
+    except OSError as error:
+        raise LibraryError(f"library {path} cannot be written ({error.strerror}); check its permissions") from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,262 @@
+"""The manifest of a library: which files it consists of, swapped atomically with every change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lever_ray.embedding.canonical import CANONICAL_STATES
+from lever_ray.embedding.successor import EMBEDDING
+from lever_ray.errors import LibraryError
+from lever_ray.library.files import write_atomically
+from lever_ray.library.schema import SCHEMA_VERSION
+
+MANIFEST = "manifest.json"
+FORMAT = "lever-ray policy library"
+SHARD_KINDS: tuple[str, ...] = ("policies", "tables", "texts", "embeddings")
+"""Kinds of a shard's files; the first two are always there."""
+KINDS: tuple[str, ...] = (*SHARD_KINDS, "environments")
+EMBEDDING_MODEL: dict[str, Any] = {
+    "name": "psi",
+    "version": 1,
+    "dimension": EMBEDDING,
+    "gamma": 0.99,
+    "canonical_states": CANONICAL_STATES,
+}
+"""What Psi vectors are made by; raise the version whenever equal policies would get other vectors."""
+_RESTORE = "restore it from a copy, or run `lever-ray library repair`"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """An entry of the manifest: one immutable Arrow IPC file.
+
+    Attributes:
+        name: file name, without folders.
+        kind: one of :data:`KINDS`.
+        rows: how many.
+        bytes: file size.
+        sha256: of the whole file, hexadecimal.
+        environments: names of the environments in a file of that kind, in the order of its rows; else empty.
+    """
+
+    name: str
+    kind: str
+    rows: int
+    bytes: int
+    sha256: str
+    environments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An entry of the manifest: policies over equally many cells, in files whose rows correspond.
+
+    Attributes:
+        id: of the shard, unique in the library.
+        rows: policies.
+        states: S, cells of their layouts.
+        environments: names of their environments, ascending.
+        files: at most one of every kind of :data:`SHARD_KINDS`; ``policies`` and ``tables`` always.
+    """
+
+    id: str
+    rows: int
+    states: int
+    environments: tuple[str, ...]
+    files: tuple[DataFile, ...]
+
+    def file(self, kind: str) -> DataFile | None:
+        """The file of some kind; None where the shard has none."""
+        return next((file for file in self.files if file.kind == kind), None)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all its files."""
+        return sum(file.bytes for file in self.files)
+
+    def having(self, *files: DataFile) -> Shard:
+        """The same shard with some files new or replaced."""
+        kinds = {file.kind for file in files}
+        kept = [file for file in self.files if file.kind not in kinds]
+        return replace(self, files=tuple(sorted((*kept, *files), key=lambda file: SHARD_KINDS.index(file.kind))))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All files of a library.
+
+    Attributes:
+        library: id of the library; every data file carries it too.
+        generation: how often the library has been changed.
+        shards: of policies, oldest first.
+        environments: files of environments, oldest first.
+        text_model: name, version and dimension of what made the text vectors; empty before the first.
+        embedding_model: what made the Psi vectors, see :data:`EMBEDDING_MODEL`.
+    """
+
+    library: str
+    generation: int = 0
+    shards: tuple[Shard, ...] = ()
+    environments: tuple[DataFile, ...] = ()
+    text_model: Mapping[str, Any] | None = None
+    embedding_model: Mapping[str, Any] | None = None
+
+    @classmethod
+    def new(cls) -> Manifest:
+        """The manifest of an empty library with an id of its own."""
+        return cls(uuid.uuid4().hex, embedding_model=EMBEDDING_MODEL)
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
+        """Every data file."""
+        return (*(file for shard in self.shards for file in shard.files), *self.environments)
+
+    @property
+    def rows(self) -> int:
+        """Policies."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def environment_names(self) -> tuple[str, ...]:
+        """Names of the environments, ascending."""
+        return tuple(sorted({name for file in self.environments for name in file.environments}))
+
+    def replacing(self, shards: Sequence[Shard]) -> Manifest:
+        """The same manifest with other versions of some of its shards; those that it no longer has are left out."""
+        new = {shard.id: shard for shard in shards}
+        return replace(self, shards=tuple(new.get(shard.id, shard) for shard in self.shards))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a library's manifest.
+
+    Raises:
+        LibraryError: there is no library, its manifest is damaged, or its schema version is not the one of this code.
+    """
+    file = path / MANIFEST
+    try:
+        data = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise LibraryError(f"no policy library at {path}; build one with `lever-ray build`, or check the path") from None
+    except OSError as error:
+        raise LibraryError(f"manifest {file} cannot be read ({error.strerror}); check its permissions") from error
+    content = _parsed(file, data)
+    _check_version(path, file, content)
+    body = content.get("content")
+    if not isinstance(body, dict) or content.get("checksum") != _checksum(content["schema_version"], body):
+        raise LibraryError(f"manifest {file} is damaged (its checksum does not match); {_RESTORE}")
+    try:
+        manifest = _read_body(body)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LibraryError(f"manifest {file} is damaged ({type(error).__name__}: {error}); {_RESTORE}") from error
+    names = [entry.name for entry in manifest.files]
+    ids = [shard.id for shard in manifest.shards]
+    if len(set(names)) < len(names) or len(set(ids)) < len(ids):
+        raise LibraryError(f"manifest {file} is damaged (it lists a file twice); {_RESTORE}")
+    return manifest
+
+
+def _parsed(file: Path, data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise LibraryError(f"manifest {file} is damaged ({type(error).__name__}: {error}); {_RESTORE}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise LibraryError(f"{file} is not the manifest of a lever-ray policy library; check the path")
+    return content
+
+
+def _check_version(path: Path, file: Path, content: Mapping[str, Any]) -> None:
+    version = content.get("schema_version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise LibraryError(f"manifest {file} is damaged (schema version {version!r}); {_RESTORE}")
+    if version > SCHEMA_VERSION:
+        raise LibraryError(
+            f"library {path} has schema version {version}; this code reads up to {SCHEMA_VERSION}: upgrade lever-ray"
+        )
+    if version < SCHEMA_VERSION:
+        raise LibraryError(
+            f"library {path} has schema version {version}; run `lever-ray library migrate {path}` once to bring it to "
+            f"version {SCHEMA_VERSION}"
+        )
+
+
+def _read_body(body: Mapping[str, Any]) -> Manifest:
+    return Manifest(
+        library=_word(body["library"]),
+        generation=_count(body["generation"]),
+        shards=tuple(_read_shard(entry) for entry in body["shards"]),
+        environments=tuple(_read_file(entry, ("environments",)) for entry in body["environments"]),
+        text_model=_model(body["text_model"]),
+        embedding_model=_model(body["embedding_model"]),
+    )
+
+
+def _read_shard(entry: Mapping[str, Any]) -> Shard:
+    files = tuple(_read_file(file, SHARD_KINDS) for file in entry["files"])
+    kinds = [file.kind for file in files]
+    shard = Shard(
+        _word(entry["id"]), _count(entry["rows"]), _count(entry["states"]), _texts(entry["environments"]), files
+    )
+    if len(set(kinds)) < len(kinds) or not {"policies", "tables"} <= set(kinds):
+        raise ValueError(f"shard {shard.id} has files of kinds {kinds}")
+    if any(file.rows != shard.rows for file in files if file.kind != "texts"):
+        raise ValueError(f"the files of shard {shard.id} have differing rows")
+    return shard
+
+
+def _read_file(entry: Mapping[str, Any], kinds: Sequence[str]) -> DataFile:
+    file = DataFile(
+        _word(entry["name"]),
+        _word(entry["kind"]),
+        _count(entry["rows"]),
+        _count(entry["bytes"]),
+        _word(entry["sha256"]),
+        _texts(entry["environments"]),
+    )
+    if Path(file.name).name != file.name or not file.name.endswith(".arrow") or file.kind not in kinds:
+        raise ValueError(f"it names file {file.name!r} of kind {file.kind!r}")
+    if file.kind == "environments" and len(file.environments) != file.rows:
+        raise ValueError(f"file {file.name!r} has {file.rows} rows and {len(file.environments)} environments")
+    return file
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 48:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"{value!r} is no name")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{str(values)[:60]} is no list of names")
+    return tuple(values)
+
+
+def _model(value: Any) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{value!r} describes no model")
+    return value
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Replace the manifest atomically and durably."""
+    body = asdict(manifest)
+    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "checksum": _checksum(SCHEMA_VERSION, body)}
+    write_atomically(path / MANIFEST, json.dumps(content | {"content": body}, separators=(",", ":")).encode())
+
+
+def _checksum(version: int, body: Any) -> str:
+    return hashlib.sha256(json.dumps([version, body], sort_keys=True).encode()).hexdigest()

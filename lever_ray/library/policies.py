@@ -1,0 +1,187 @@
+"""Policies of some of a library's shards: groups, records and arrays, by key, by description and by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lever_ray.composition.groups import PolicyGroup
+from lever_ray.errors import LibraryError
+from lever_ray.library.environments import Environments
+from lever_ray.library.files import REPAIR
+from lever_ray.library.ids import places_of
+from lever_ray.library.manifest import Manifest
+from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.retrieval import Closest, Wording, similarities
+from lever_ray.library.stored import GroupKey, StoredShard
+from lever_ray.library.text import TextEncoder, WordLlamaEncoder
+from lever_ray.library.vectors import TextVectors
+
+Part = tuple[StoredShard, np.ndarray]
+"""A stored shard and rows of it, int64[n] ascending."""
+
+
+class ShardPolicies:
+    """What is stored of the policies of some of a library's shards.
+
+    Args:
+        path: folder of the library.
+        manifest: with the shards that are served, and all environment files.
+        encoder: of texts, for vectors that are not stored.
+    """
+
+    def __init__(self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None) -> None:
+        self._path, self._manifest = Path(path), manifest
+        self._stored = [StoredShard(self._path, manifest.library, shard) for shard in manifest.shards]
+        self._environments = Environments(self._path, manifest.library, manifest.environments)
+        self._texts = TextVectors(manifest.text_model, encoder or WordLlamaEncoder())
+
+    def count(self) -> int:
+        """How many policies the shard holds."""
+        return self._manifest.rows
+
+    def environments(self) -> list[str]:
+        """Names of all environments of the library."""
+        return self._environments.names
+
+    def environment(self, name: str) -> EnvironmentRecord | None:
+        """What the environment's policies share; None where the library does not have it."""
+        return self._environments.get(name)
+
+    def keys(self, environment: str | None = None) -> list[GroupKey]:
+        """The groups that the shard has members of."""
+        if environment is not None:
+            return sorted({key for stored in self._having(environment) for key in stored.keys_of.get(environment, ())})
+        return sorted({key for stored in self._stored for key in stored.runs})
+
+    def _having(self, environment: str) -> list[StoredShard]:
+        """The stored shards with policies of an environment, by what the manifest says: none is touched."""
+        return [self._stored[index] for index in self._places.get(environment, ())]
+
+    @cached_property
+    def _places(self) -> Mapping[str, list[int]]:
+        places: dict[str, list[int]] = {}
+        for index, stored in enumerate(self._stored):
+            for name in stored.entry.environments:
+                places.setdefault(name, []).append(index)
+        return places
+
+    # Groups and records.
+
+    def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup | None]:
+        """The shard's members of each group; None where it has none.
+
+        Args:
+            keys: of the groups.
+            wordings: one per group, to find members by their descriptions, too; none to go by own objectives alone.
+        """
+        if not wordings:
+            return [self._group(key, self._members(key)) for key in keys]
+        return [self._group(key, self._worded(key, each)) for key, each in zip(keys, wordings, strict=True)]
+
+    def _members(self, key: GroupKey) -> list[Part]:
+        """Policies whose own objective is the group's."""
+        found = [(stored, stored.runs.get(key)) for stored in self._having(key.environment)]
+        return [(stored, np.arange(*run)) for stored, run in found if run is not None]
+
+    def _worded(self, key: GroupKey, wording: Wording) -> list[Part]:
+        """Policies that belong to a group by their description or, where the rule says so, by their own objective."""
+        found = [
+            (stored, rows[similar >= wording.retrieval.threshold])
+            for stored, rows, similar in self._by_text(key, wording)
+        ]
+        if wording.retrieval.rule == "objective":
+            own = {stored.entry.id: rows for stored, rows in self._members(key)}
+            found = [(stored, np.union1d(rows, own.get(stored.entry.id, rows))) for stored, rows in found]
+        return [(stored, rows) for stored, rows in found if len(rows)]
+
+    def _by_text(self, key: GroupKey, wording: Wording) -> Iterable[tuple[StoredShard, np.ndarray, np.ndarray]]:
+        """Policies that a group may have for their descriptions, and how similar these are, float64[n]."""
+        for stored in self._having(key.environment):
+            rows, similar = [np.empty(0, np.int64)], [np.empty(0)]
+            for other in stored.keys_of.get(key.environment, ()):
+                if other._replace(objective=key.objective) == key and wording.admits(other.objective):
+                    rows.append(np.arange(*stored.runs[other]))
+                    similar.append(self._similar(stored, rows[-1], other, wording))
+            yield stored, np.concatenate(rows), np.concatenate(similar)
+
+    def _similar(self, stored: StoredShard, rows: np.ndarray, key: GroupKey, wording: Wording) -> np.ndarray:
+        codes, place = np.unique(stored.codes("description")[rows], return_inverse=True)
+        vectors = self._texts.of(stored)[codes]
+        found = similarities(vectors, self._texts.vector(wording.text))
+        if wording.unwanted and not key.objective:
+            nearer = similarities(vectors, self._texts.vector(wording.unwanted)) >= found
+            found = np.where(nearer, -np.inf, found)
+        return np.asarray(found[place])
+
+    def closest(self, key: GroupKey, wording: Wording) -> Closest | None:
+        """Whose description comes nearest to a group's; None where the shard has no policy that might be a member."""
+        nearest = [
+            Closest(float(similar.max()), stored.descriptions[stored.codes("description")[rows[similar.argmax()]]])
+            for stored, rows, similar in self._by_text(key, wording)
+            if len(rows)
+        ]
+        return max(nearest, default=None)
+
+    def _group(self, key: GroupKey, parts: Sequence[Part]) -> PolicyGroup | None:
+        groups = [self._group_of(key, stored, rows) for stored, rows in parts]
+        if not groups:
+            return None
+        whole = groups[0] if len(groups) == 1 else PolicyGroup.merge(key.objective, groups)
+        return whole if list(whole.ids) == sorted(whole.ids) else whole.ordered()
+
+    def _group_of(self, key: GroupKey, stored: StoredShard, rows: np.ndarray) -> PolicyGroup:
+        """Members in one stored shard; views of its file where their rows lie together."""
+        layout = self._environments[key.environment].layout
+        if layout.states != stored.entry.states:
+            raise LibraryError(
+                f"shard {stored.entry.id} of library {self._path} has tables of {stored.entry.states} cells, "
+                f"environment {key.environment!r} {layout.states}; {REPAIR}"
+            )
+        first, stop = int(rows[0]), int(rows[-1]) + 1
+        tables, inside = stored.sound(first, stop), _within(rows)
+        runs = zip(stored.numbers("seed")[rows].tolist(), stored.numbers("environment_steps")[rows].tolist(), strict=True)
+        return PolicyGroup(
+            objective=key.objective,
+            ids=tuple(identity.decode() for identity in stored.ids[rows].tolist()),
+            q=tables.q[inside],
+            support=tables.support[inside],
+            totals=stored.numbers("total")[rows],
+            mean_rewards=None if tables.mean_rewards is None else tables.mean_rewards[inside],
+            runs=frozenset(runs),
+            layout=layout.digest,
+            sources=tuple(stored.policies["support_source"].take(rows).to_pylist()),
+        )
+
+    def records(self, key: GroupKey) -> list[PolicyRecord]:
+        """The shard's members of one group as full records."""
+        return [
+            record for stored, rows in self._members(key) for record in stored.records(rows, self._environments)
+        ]
+
+    def find(self, ids: Sequence[str]) -> list[tuple[int, PolicyRecord]]:
+        """Full records of those of some ids that the shard holds, with their places among the ids."""
+        found: list[tuple[int, PolicyRecord]] = []
+        for stored in self._stored:
+            places, rows = places_of(stored.ids, ids)
+            found += zip(places.tolist(), stored.records(rows, self._environments), strict=True)
+        return found
+
+    def tables(self, ids: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Q-tables of those of some ids that the shard holds: places among the ids, int64[n], and float32[n, S, A]."""
+        found = []
+        for stored in self._stored:
+            places, rows = places_of(stored.ids, ids)
+            if len(rows):
+                found.append((places, np.stack([stored.sound(row, row + 1).q[0] for row in rows.tolist()])))
+        return found
+
+
+def _within(rows: np.ndarray) -> slice | np.ndarray:
+    """Ascending rows counted from the first; a slice where they lie together."""
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return slice(0, len(rows))
+    return rows - rows[0]

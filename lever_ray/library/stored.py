@@ -1,0 +1,315 @@
+"""One shard on disk: files that are mapped and checked when they are first touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from lever_ray.errors import LeverError, LibraryError
+from lever_ray.gridworld.objective import Objective
+from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.library.files import REPAIR, read_table
+from lever_ray.library.manifest import Shard
+from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, PolicyRecord
+from lever_ray.library.rows import PLAIN, descriptions_of
+
+
+class GroupKey(NamedTuple):
+    """What the members of a group have in common; the objective is empty where only their descriptions tell it."""
+
+    environment: str
+    objective: str
+    gamma: float
+    episodes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Arrays of a shard's policies; views of the mapped file.
+
+    Attributes:
+        q: float32[n, S, A], action values in reward units.
+        support: uint8[n, S], bit ``a`` says that action ``a`` was taken in training.
+        visits: uint32[n, S, A], how often; None where nobody counted.
+        mean_rewards: float32[n, S, A]; None where they are unknown.
+    """
+
+    q: np.ndarray
+    support: np.ndarray
+    visits: np.ndarray | None
+    mean_rewards: np.ndarray | None
+
+
+class StoredShard:
+    """The policies of one shard.
+
+    Args:
+        path: folder of the library.
+        library: its id.
+        shard: the manifest's entry.
+    """
+
+    def __init__(self, path: Path, library: str, shard: Shard) -> None:
+        self.path, self.library, self.entry = path, library, shard
+        self._sound: set[tuple[int, int]] = set()
+
+    def _read(self, kind: str) -> pa.Table | None:
+        file, entry = self.entry.file(kind), self.entry
+        if file is None:
+            return None
+        return read_table(self.path, file, library=self.library, shard=entry.id, states=entry.states)
+
+    def _location(self, kind: str) -> Path:
+        file = self.entry.file(kind)
+        assert file is not None
+        return self.path / file.name
+
+    @cached_property
+    def policies(self) -> pa.Table:
+        """What each policy is, in order of environment, gamma, episodes, objective and id.
+
+        Raises:
+            LibraryError: the file is damaged or its rows cannot be policies.
+        """
+        table = self._read("policies")
+        assert table is not None
+        location = self._location("policies")
+        for name in table.schema.names:
+            if table[name].null_count:
+                raise LibraryError(f"{location} lacks values of column {name!r}; {REPAIR}")
+        for objective in table["objective"].unique().to_pylist():
+            _check_objective(objective, location)
+        unknown = set(table["support_source"].unique().to_pylist()) - set(SUPPORT_SOURCES)
+        elsewhere = set(table["environment"].unique().to_pylist()) - set(self.entry.environments)
+        if unknown or elsewhere:
+            raise LibraryError(f"{location} has rows of {sorted(unknown | elsewhere)[:3]}, unknown here; {REPAIR}")
+        return table
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """bytes[n]: ids in the rows' order.
+
+        Raises:
+            LibraryError: an id is not 20 hexadecimal digits.
+        """
+        chunks = self.policies["id"].chunks
+        if not chunks:
+            return np.zeros(0, f"S{ID_LENGTH}")
+        column = chunks[0]
+        _, offsets, data = column.buffers()
+        ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+        letters = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if len(column) else np.zeros(0, np.uint8)
+        if (np.diff(ends) != ID_LENGTH).any() or not _hexadecimal(letters):
+            raise LibraryError(f"{self._location('policies')} has ids that are none; {REPAIR}")
+        return letters.view(f"S{ID_LENGTH}")
+
+    def codes(self, column: str) -> np.ndarray:
+        """int32[n]: codes of a dictionary column."""
+        chunks = self.policies[column].chunks
+        return chunks[0].indices.to_numpy() if chunks else np.zeros(0, np.int32)
+
+    def numbers(self, column: str) -> np.ndarray:
+        """float64[n] or int64[n]: a column of numbers."""
+        return np.asarray(self.policies[column].to_numpy())
+
+    @cached_property
+    def runs(self) -> dict[GroupKey, tuple[int, int]]:
+        """First row, and the row after the last, of every group.
+
+        Raises:
+            LibraryError: rows are not in order.
+        """
+        table = self.policies
+        if not len(table):
+            return {}
+        columns = [self.codes("environment"), self.codes("objective"), self.numbers("gamma"), self.numbers("episodes")]
+        new = np.zeros(len(table), bool)
+        for column in columns:
+            new[1:] |= column[1:] != column[:-1]
+        starts = np.flatnonzero(np.concatenate([[True], new[1:]]))
+        stops = [*starts[1:].tolist(), len(table)]
+        heads = zip(*(table[name].take(starts).to_pylist() for name in GroupKey._fields), strict=True)
+        runs = {GroupKey(*head): run for head, run in zip(heads, zip(starts.tolist(), stops, strict=True), strict=True)}
+        inside = ~np.concatenate([[True], new[1:]])[1:]
+        if len(runs) < len(starts) or (inside & (self.ids[1:] <= self.ids[:-1])).any():
+            raise LibraryError(f"{self._location('policies')} does not have its rows in order; {REPAIR}")
+        return runs
+
+    @cached_property
+    def keys_of(self) -> dict[str, list[GroupKey]]:
+        """The groups of every environment."""
+        found: dict[str, list[GroupKey]] = {}
+        for key in self.runs:
+            found.setdefault(key.environment, []).append(key)
+        return found
+
+    def rows_of(self, environment: str) -> tuple[int, int]:
+        """First row, and the row after the last, of an environment; equal where it has none."""
+        keys = self.keys_of.get(environment)
+        return (self.runs[keys[0]][0], self.runs[keys[-1]][1]) if keys else (0, 0)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The arrays of all policies.
+
+        Raises:
+            LibraryError: the file is damaged.
+        """
+        table = self._read("tables")
+        assert table is not None
+        states = self.entry.states
+        shapes = {"q": (states, ACTIONS), "support": (states,), "visits": (states, ACTIONS)}
+        return Tables(
+            **{
+                name: _array(table, name, shapes.get(name, (states, ACTIONS))) if name in table.schema.names else None
+                for name in ("q", "support", "visits", "mean_rewards")
+            }  # type: ignore[arg-type]
+        )
+
+    def sound(self, first: int, stop: int) -> Tables:
+        """Arrays of some rows, checked when they are first asked for.
+
+        Raises:
+            LibraryError: naming policies whose values are NaN or infinite, or whose support is no set of actions.
+        """
+        tables = self.tables
+        cut = Tables(*(None if part is None else part[first:stop] for part in _parts(tables)))  # type: ignore[arg-type]
+        if (first, stop) not in self._sound:
+            rows = self.broken_rows(first, stop)
+            if len(rows):
+                ids = [identity.decode() for identity in self.ids[rows[:3]]]
+                raise LibraryError(
+                    f"policies {ids} in {self._location('tables')} hold NaN or infinite values, or a support that is "
+                    "none; `lever-ray library repair` leaves them out"
+                )
+            self._sound.add((first, stop))
+        return cut
+
+    def broken_rows(self, first: int, stop: int) -> np.ndarray:
+        """Rows between two whose arrays hold NaN, infinity, or bits of actions that do not exist."""
+        tables, wrong = self.tables, np.zeros(stop - first, bool)
+        for values in (tables.q, tables.mean_rewards):
+            if values is not None:
+                wrong |= ~np.isfinite(values[first:stop]).all(axis=(1, 2))
+        wrong |= (tables.support[first:stop] >> ACTIONS).any(axis=1)
+        return first + np.flatnonzero(wrong)
+
+    @cached_property
+    def descriptions(self) -> list[str]:
+        """Distinct descriptions, in the order of the codes of column ``description``."""
+        return descriptions_of(self.policies)
+
+    @cached_property
+    def texts(self) -> np.ndarray | None:
+        """float32[t, 256]: unit vectors of ``descriptions``; None where they are not made yet.
+
+        Raises:
+            LibraryError: the file is damaged, or is not that of these descriptions.
+        """
+        table = self._read("texts")
+        if table is None:
+            return None
+        if table["description"].to_pylist() != self.descriptions:
+            raise LibraryError(f"{self._location('texts')} has vectors of other descriptions; {REPAIR}")
+        return self._finite("texts", _array(table, "embedding", (-1,)))
+
+    @cached_property
+    def psi(self) -> np.ndarray | None:
+        """float32[n, 73]: Psi of every policy; None where it is not made yet.
+
+        Raises:
+            LibraryError: the file is damaged.
+        """
+        table = self._read("embeddings")
+        return None if table is None else self._finite("embeddings", _array(table, "psi", (-1,)))
+
+    def _finite(self, kind: str, values: np.ndarray) -> np.ndarray:
+        if not np.isfinite(values).all():
+            raise LibraryError(f"{self._location(kind)} holds NaN or infinite values; {REPAIR}")
+        return values
+
+    def records(self, rows: np.ndarray, environments: Any) -> Iterator[PolicyRecord]:
+        """Full records of some rows.
+
+        Args:
+            rows: int64[n].
+            environments: gives an :class:`EnvironmentRecord` by name.
+
+        Raises:
+            LibraryError: see :meth:`sound`.
+        """
+        table = self.policies.take(pa.array(rows, pa.int64())).to_pylist()
+        for row, values in zip(rows.tolist(), table, strict=True):
+            yield read_policy(values, self.sound(row, row + 1), environments[values["environment"]])
+
+
+ID_LENGTH = 20
+"""Hexadecimal digits of a policy's id."""
+
+
+def _parts(tables: Tables) -> tuple[np.ndarray | None, ...]:
+    return tables.q, tables.support, tables.visits, tables.mean_rewards
+
+
+def _hexadecimal(letters: np.ndarray) -> bool:
+    return bool((((letters >= 48) & (letters <= 57)) | ((letters >= 97) & (letters <= 102))).all())
+
+
+def _array(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A column of fixed-size lists as an array [n, *shape]; a view."""
+    column = table[name]
+    chunks = column.chunks
+    if column.null_count or any(chunk.values.null_count for chunk in chunks):
+        raise LibraryError(f"column {name!r} of a library's file lacks values; {REPAIR}")
+    size = column.type.list_size
+    values = chunks[0].flatten().to_numpy() if chunks else np.zeros(0, column.type.value_type.to_pandas_dtype())
+    whole = values.reshape(len(table), size)
+    return whole if shape == (-1,) else whole.reshape(len(table), *shape)
+
+
+def _check_objective(name: str, location: Path) -> None:
+    if not name:
+        return
+    try:
+        objective_of(name)
+    except (LeverError, ValueError) as error:
+        raise LibraryError(f"{location} holds a policy for objective {name!r} ({error}); {REPAIR}") from error
+
+
+def objective_of(identity: str) -> Objective:
+    """The objective with an id such as ``path-gold[1,2.5]``."""
+    names, _, weights = identity.rstrip("]").partition("[")
+    terms = names.split("-")
+    given = [float(weight) for weight in weights.split(",")] if weights else [1.0] * len(terms)
+    return Objective.of(names, weights=dict(zip(terms, given, strict=True)))
+
+
+def read_policy(row: dict[str, Any], tables: Tables, environment: EnvironmentRecord) -> PolicyRecord:
+    """A record from a row of the policies table, its arrays [1, ...] and its environment.
+
+    Raises:
+        LibraryError: the row cannot be a policy of that environment.
+    """
+    terms = row["objective"].partition("[")[0].split("-")
+    known = ((tables.support[0][:, None] >> np.arange(ACTIONS)) & 1).astype(bool)
+    recorded = np.where(known, environment.layout.terrain.moves, -1)
+    try:
+        return PolicyRecord(
+            layout=environment.layout,
+            objective=Objective.of(terms, weights=dict(zip(terms, row["weights"], strict=True)))
+            if row["objective"]
+            else None,
+            q=tables.q[0],
+            visits=tables.visits[0] if tables.visits is not None else None,
+            successors=None if row["support_source"] == "unknown" else recorded,
+            mean_rewards=None if tables.mean_rewards is None else tables.mean_rewards[0],
+            **{name: row[name] for name in PLAIN},
+        )
+    except (LeverError, ValueError, TypeError) as error:
+        raise LibraryError(f"policy {row['id']!r} cannot be read ({error}); {REPAIR}") from error

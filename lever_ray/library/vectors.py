@@ -1,0 +1,40 @@
+"""Text vectors of a library's descriptions: those that are stored, or made where they are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lever_ray.library.rows import encoded
+from lever_ray.library.stored import StoredShard
+from lever_ray.library.text import TextEncoder, model_of
+
+
+class TextVectors:
+    """Gives vectors of descriptions and of texts that are asked for.
+
+    Args:
+        model: what made the stored vectors, as the manifest says.
+        encoder: makes others; stored vectors of another model are not comparable to its own, and not used.
+    """
+
+    def __init__(self, model: Mapping[str, Any] | None, encoder: TextEncoder) -> None:
+        self._encoder, self._stored_are_ours = encoder, model == model_of(encoder)
+        self._asked: dict[str, np.ndarray] = {}
+        self._made: dict[str, np.ndarray] = {}
+
+    def of(self, stored: StoredShard) -> np.ndarray:
+        """float32[t, d]: unit vectors of a stored shard's descriptions."""
+        if self._stored_are_ours and stored.texts is not None:
+            return stored.texts
+        if stored.entry.id not in self._made:
+            self._made[stored.entry.id] = encoded(stored.descriptions, self._encoder.encode)
+        return self._made[stored.entry.id]
+
+    def vector(self, text: str) -> np.ndarray:
+        """float32[d] of a text."""
+        if text not in self._asked:
+            self._asked[text] = self._encoder.encode([text])[0]
+        return self._asked[text]

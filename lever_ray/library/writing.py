@@ -1,0 +1,124 @@
+"""Changing a library: one writer at a time, and either everything of a change is there or nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from lever_ray.errors import LibraryError
+from lever_ray.library.files import write_lock, write_table
+from lever_ray.library.manifest import DataFile, Manifest, Shard, read_manifest, write_manifest
+from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.rows import (
+    alike,
+    descriptions_of,
+    encoded,
+    environments_table,
+    policies_table,
+    tables_table,
+    texts_table,
+)
+from lever_ray.library.text import TextEncoder, model_of
+
+
+class Change:
+    """A change of a library that is not committed yet.
+
+    Attributes:
+        path: folder of the library.
+        manifest: as it is on disk.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+        self._written: list[str] = []
+
+    def write(self, kind: str, table: pa.Table, *, shard: str = "", environments: Sequence[str] = ()) -> DataFile:
+        """Write a data file; nobody reads it before the change is committed.
+
+        Raises:
+            LibraryError: the disk is full or cannot be written.
+        """
+        name, size, digest = write_table(self.path, kind, table, library=self.manifest.library, shard=shard)
+        self._written.append(name)
+        return DataFile(name, kind, table.num_rows, size, digest, tuple(environments))
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Swap the manifest, and remove the files that it no longer lists."""
+        new = replace(manifest, generation=self.manifest.generation + 1)
+        write_manifest(self.path, new)
+        gone = {file.name for file in self.manifest.files} - {file.name for file in new.files}
+        self._written = []
+        self.manifest = new
+        _remove(self.path, gone)
+        return new
+
+    def withdraw(self) -> None:
+        """Remove what was written and not committed."""
+        held = {file.name for file in self.manifest.files}
+        _remove(self.path, set(self._written) - held)
+
+
+def _remove(path: Path, names: set[str]) -> None:
+    for name in sorted(names):
+        (path / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def change(path: Path) -> Iterator[Change]:
+    """Begin a change under the library's write lock; what is not committed is withdrawn.
+
+    Raises:
+        LibraryError: see :func:`~lever_ray.library.manifest.read_manifest`.
+    """
+    with write_lock(path):
+        begun = Change(path, read_manifest(path))
+        try:
+            yield begun
+        finally:
+            begun.withdraw()
+
+
+def write_shards(begun: Change, records: Sequence[PolicyRecord], encoder: TextEncoder) -> list[Shard]:
+    """Write policies as new shards; text vectors too, unless the library's are of another model."""
+    ours = begun.manifest.text_model in (None, model_of(encoder))
+    return [_write_shard(begun, part, encoder if ours else None) for part in alike(records)]
+
+
+def _write_shard(begun: Change, records: Sequence[PolicyRecord], encoder: TextEncoder | None) -> Shard:
+    shard = uuid.uuid4().hex[:12]
+    policies = policies_table(records)
+    files = [begun.write("policies", policies, shard=shard), begun.write("tables", tables_table(records), shard=shard)]
+    if encoder is not None:
+        descriptions = descriptions_of(policies)
+        texts = texts_table(descriptions, encoded(descriptions, encoder.encode))
+        files.append(begun.write("texts", texts, shard=shard))
+    environments = tuple(sorted({record.environment for record in records}))
+    return Shard(shard, len(records), records[0].layout.states, environments, tuple(files))
+
+
+def write_environments(begun: Change, environments: Sequence[EnvironmentRecord]) -> list[DataFile]:
+    """Write environments as a new file; none where there are none."""
+    if not environments:
+        return []
+    names = [environment.name for environment in environments]
+    return [begun.write("environments", environments_table(environments), environments=names)]
+
+
+def check_layouts(records: Sequence[PolicyRecord]) -> None:
+    """Refuse records that give one environment's name to several layouts.
+
+    Raises:
+        LibraryError: naming it.
+    """
+    layouts = {}
+    for record in records:
+        if layouts.setdefault(record.environment, record.layout) != record.layout:
+            raise LibraryError(
+                f"environment name {record.environment!r} is given to two layouts; give one of them another name"
+            )
