@@ -35,7 +35,7 @@ from lever_ray.query.vocabulary import describe
 from lever_ray.query.warm import warm_up
 from lever_ray.tuning import open_study, search_space, tune
 
-OBJECTIVES = ["path", "gold", "hazard", "lever"]
+OBJECTIVES = ["path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard"]
 LIBRARY = LibrarySettings("tuning", "grid16", layouts=20, gammas=[0.0, 0.99], objectives=OBJECTIVES)
 SEEDS = range(10)
 TRIALS = (20, 40, 80)
@@ -46,7 +46,10 @@ REDUCED = SpaceSettings(
     models=["ridge"],
     targets=["composite", "own"],
     embeddings=["psi"],
+    canonical=[64],
 )
+WORDED = ["objective", "description"]
+"""Rules of retrieval, as in ``conf/tuning/candidates.yaml``."""
 STUDY = TuningSettings(
     study="bench", trials=40, setup=SetupSettings("trivial", "path-gold-hazard-lever"), space=REDUCED, repeats=1
 )
@@ -94,8 +97,8 @@ def _run(settings: TuningSettings, evaluate: Evaluate, journal: Path, problem: P
 
 
 def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> tuple[dict[str, float], Choice]:
-    """100 trials of the default space with Ray on 2 cores; its front held out, and the choice that it recommends."""
-    settings = replace(STUDY, study="whole", trials=100, space=SpaceSettings(), repeats=3)
+    """100 trials of ``tuning=candidates`` with Ray on 2 cores; its front held out, and the choice that it recommends."""
+    settings = replace(STUDY, study="whole", trials=100, space=SpaceSettings(retrievals=WORDED), repeats=3)
     problem = _problem(repeats=settings.repeats)
     bench = Bench(library, problem, executor)
     begun = perf_counter()
@@ -119,7 +122,9 @@ def _recommended(trials: Sequence[TunedTrial], rows: Sequence[Mapping[str, Any]]
 
 def _tuned_like_published(library: LibraryReader, executor: Executor, place: Path) -> Choice:
     """The recommendation of 60 trials among choices that use no more information than the published ranker does."""
-    space = SpaceSettings(operators=["sum", "max", "normalized-sum"], rankers=["regressor"], targets=["own"])
+    space = SpaceSettings(
+        operators=["sum", "max", "normalized-sum"], rankers=["regressor"], targets=["own"], retrievals=WORDED
+    )
     settings, problem = replace(STUDY, study="i1", trials=60, space=space), _problem()
     bench = Bench(library, problem, executor)
     trials = _run(settings, bench, place / "i1.journal", problem)

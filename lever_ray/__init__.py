@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lever_ray.gridworld.rollout import Rollout, rollout
     from lever_ray.learning.sarsa import TrainingRun, train
     from lever_ray.library.record import PolicyRecord
+    from lever_ray.library.retrieval import Retrieval
     from lever_ray.library.store import PolicyLibrary
     from lever_ray.query.compose import RegressorSettings, compose
     from lever_ray.query.parse import parse_query
@@ -37,6 +38,7 @@ _HOMES = {
     "PolicyLibrary": "library.store",
     "PolicyRecord": "library.record",
     "RegressorSettings": "query.compose",
+    "Retrieval": "library.retrieval",
     "Rollout": "gridworld.rollout",
     "ShardedLibrary": "ray_execution",
     "Strategy": "composition.search",
@@ -59,6 +61,7 @@ __all__ = [
     "PolicyLibrary",
     "PolicyRecord",
     "RegressorSettings",
+    "Retrieval",
     "Rollout",
     "ShardedLibrary",
     "Strategy",

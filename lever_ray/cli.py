@@ -177,12 +177,14 @@ def compose(arguments: argparse.Namespace) -> int:
 def _way_of(arguments: argparse.Namespace, chosen: StrategySettings) -> dict[str, Any]:
     """How a query is answered: as its options say, else as ``strategy=<name>`` does, else as usual."""
     from lever_ray.composition.search import Strategy
+    from lever_ray.library.retrieval import THRESHOLD
     from lever_ray.query.compose import RegressorSettings
     from lever_ray.query.composer import PLAN_WIDTH
 
     name = arguments.strategy or ("hybrid" if chosen.name == "all" else chosen.name)
     k = chosen.k if arguments.k is None else arguments.k
     usual = RegressorSettings()
+    threshold = chosen.threshold if arguments.threshold is None else arguments.threshold
     return {
         "strategy": Strategy.of(name, k=k, budget=chosen.budget, restarts=chosen.restarts),
         "operator": arguments.operator or chosen.operator or "sum",
@@ -190,10 +192,13 @@ def _way_of(arguments: argparse.Namespace, chosen: StrategySettings) -> dict[str
         "support": arguments.support or chosen.support or "mask",
         "gamma": chosen.gamma if arguments.gamma is None else arguments.gamma,
         "width": (chosen.width or PLAN_WIDTH) if arguments.width is None else arguments.width,
+        "retrieval": arguments.retrieval or chosen.retrieval or "objective",
+        "threshold": THRESHOLD if threshold is None else threshold,
         "regressor": RegressorSettings(
             chosen.regressor_model or usual.model,
             chosen.regressor_target or usual.target,
             chosen.embedding or usual.embedding,
+            chosen.canonical or usual.canonical,
         ),
     }
 
@@ -303,6 +308,8 @@ def _add_compose_arguments(parser: argparse.ArgumentParser) -> None:
     add("--width", type=int, help="beam width of the operator plan (default 100)")
     add("--support", help="mask (default) or ignore")
     add("--gamma", type=float, help="discount of the members, where the library holds several")
+    add("--retrieval", help="objective (default) or description: whose policies are members of a group")
+    add("--threshold", type=float, help="least similarity of a member's description (default 0.8)")
     add("--episodes", type=int, help="training budget of the members, where the library holds several")
     add("--picture", type=Path, help="write a picture of the route, PNG")
     add("--json", action="store_true", help="print the result as JSON")

@@ -77,6 +77,9 @@ class ExperimentSettings:
         regressor_model: ``ridge``, ``additive-ridge`` or ``hist-gradient-boosting``.
         regressor_target: ``composite``, ``own`` or ``recorded``.
         embedding: ``psi``, ``psi_static`` or ``outcome``.
+        canonical: canonical states that ``psi`` and ``psi_static`` are averaged over.
+        retrieval: who is a member of a group: policies trained for the ``objective``, or of a similar ``description``.
+        threshold: least similarity of a member's description.
         random_rollouts: episodes of the uniformly random policy.
         repeats: times that a fast query is asked; the median of each stage's seconds is reported.
         bootstrap: resamples of the layouts for 95% intervals.
@@ -93,6 +96,9 @@ class ExperimentSettings:
     regressor_model: str = "additive-ridge"
     regressor_target: str = "own"
     embedding: str = "outcome"
+    canonical: int = 64
+    retrieval: str = "objective"
+    threshold: float = 0.8
     random_rollouts: int = 100
     repeats: int = 5
     bootstrap: int = 2_000
@@ -109,8 +115,10 @@ class StrategySettings:
         k: members per group that ``hybrid`` combines.
         budget: most evaluations of strategies that have a budget.
         restarts: of the local search of ``budgeted``.
-        operator, ranker, support, regressor_model, regressor_target, embedding: what the strategy was tuned with; empty
-            means as the experiment says.
+        operator, ranker, support, regressor_model, regressor_target, embedding, retrieval: what the strategy was tuned
+            with; empty means as the experiment says.
+        canonical: canonical states that embeddings are averaged over; 0 as the experiment says.
+        threshold: least similarity of a member's description; None as the experiment says.
         gamma: discount of the members that it was tuned with; None for all of the library's.
         width: beam width of the operator ``plan``; 0 for the default.
     """
@@ -125,6 +133,9 @@ class StrategySettings:
     regressor_model: str = ""
     regressor_target: str = ""
     embedding: str = ""
+    canonical: int = 0
+    retrieval: str = ""
+    threshold: float | None = None
     gamma: float | None = None
     width: int = 0
 
@@ -143,6 +154,9 @@ class SpaceSettings:
         supports: support rules of operators over Q-tables; routes know ``mask`` alone.
         rankers: of operators over Q-tables; routes are ranked by ``offline-return`` alone.
         models, targets, embeddings: of the ranker ``regressor``.
+        canonical: numbers of canonical states that the embeddings ``psi`` and ``psi_static`` are averaged over.
+        retrievals: who is a member of a group: ``objective`` or ``description``.
+        threshold: least and greatest similarity that ``description`` asks for; drawn in steps of 0.05.
         gammas: discounts of the members; all of the library's, if empty.
     """
 
@@ -157,6 +171,9 @@ class SpaceSettings:
     models: list[str] = field(default_factory=lambda: ["additive-ridge", "ridge"])
     targets: list[str] = field(default_factory=lambda: ["own", "composite"])
     embeddings: list[str] = field(default_factory=lambda: ["outcome", "psi"])
+    canonical: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
+    retrievals: list[str] = field(default_factory=lambda: ["objective"])
+    threshold: list[float] = field(default_factory=lambda: [0.5, 0.9])
     gammas: list[float] = field(default_factory=list)
 
 

@@ -176,6 +176,7 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
             "search",
             f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support}",
         ),
+        *([] if result.retrieval == "objective" else [("retrieved by", result.retrieval)]),
         ("regime, tier", f"{result.regime}, {result.tier}"),
         (
             "coverage",

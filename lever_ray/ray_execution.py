@@ -17,8 +17,10 @@ from lever_ray.composition.groups import PolicyGroup
 from lever_ray.errors import InvalidValue, SettingsError
 from lever_ray.executor import Outcome
 from lever_ray.library.reader import LibraryReader
+from lever_ray.library.retrieval import Wording
 from lever_ray.library.schema import DataFile, Manifest, read_manifest
-from lever_ray.library.shard import GroupKey, LibraryShard
+from lever_ray.library.shard import LibraryShard
+from lever_ray.library.stored import GroupKey
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -141,13 +143,17 @@ def _cause(error: RayError) -> Exception:
 class ShardServer(LibraryShard):
     """A shard in an actor: its groups are kept in the object store, where workers read them without a copy."""
 
-    def published(self, keys: Sequence[GroupKey]) -> list[ray.ObjectRef | None]:
+    def published(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[ray.ObjectRef | None]:
         """A reference to the shard's members of each group; None where it has none."""
-        return [None if group is None else ray.put(group) for group in self.groups(keys)]
+        return [None if group is None else ray.put(group) for group in self.groups(keys, wordings)]
 
 
 ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")(ShardServer)
 """An actor that is lost reads its files again where it is restarted."""
+
+
+_Asked = tuple[GroupKey, Wording | None]
+"""A group, and how its members are found where that is not by their own objective."""
 
 
 class ShardedLibrary(LibraryReader):
@@ -159,7 +165,7 @@ class ShardedLibrary(LibraryReader):
 
     def __init__(self, actors: list[Any]) -> None:
         self._actors = actors
-        self._published: dict[GroupKey, list[ray.ObjectRef]] = {}
+        self._published: dict[_Asked, list[ray.ObjectRef]] = {}
 
     @classmethod
     def open(cls, path: str | Path, *, actors: int = 4) -> ShardedLibrary:
@@ -187,22 +193,24 @@ class ShardedLibrary(LibraryReader):
         except RayTaskError as error:
             raise _cause(error) from None
 
-    def groups(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
+    def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
         """See :meth:`LibraryReader.groups`; read from the object store."""
+        asked: list[_Asked] = list(zip(keys, wordings, strict=True)) if wordings else [(key, None) for key in keys]
         try:
-            return self._read(keys)
+            return self._read(asked)
         except (ObjectLostError, OwnerDiedError):
             self._published.clear()
-            return self._read(keys)
+            return self._read(asked)
 
-    def _read(self, keys: Sequence[GroupKey]) -> list[PolicyGroup]:
-        missing = [key for key in keys if key not in self._published]
+    def _read(self, asked: Sequence[_Asked]) -> list[PolicyGroup]:
+        missing = [each for each in asked if each not in self._published]
         if missing:
-            answers = self._ask("published", missing)
-            for position, key in enumerate(missing):
-                self._published[key] = [answer[position] for answer in answers if answer[position] is not None]
-        parts = iter(ray.get([reference for key in keys for reference in self._published[key]]))
-        return [self._merged(key, [next(parts) for _ in self._published[key]]) for key in keys]
+            wordings = [wording for _, wording in missing if wording is not None]
+            answers = self._ask("published", [key for key, _ in missing], wordings)
+            for position, each in enumerate(missing):
+                self._published[each] = [answer[position] for answer in answers if answer[position] is not None]
+        parts = iter(ray.get([reference for each in asked for reference in self._published[each]]))
+        return [self._merged(each[0], [next(parts) for _ in self._published[each]], each[1]) for each in asked]
 
     def close(self) -> None:
         """End the actors."""

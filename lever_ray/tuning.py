@@ -204,6 +204,10 @@ class _Asked:
         """See :class:`lever_ray.experiment.search_space.Chooser`."""
         return low if low == high else self._trial.suggest_int(name, low, high, log=log)
 
+    def stepped(self, name: str, low: float, high: float, step: float) -> float:
+        """See :class:`lever_ray.experiment.search_space.Chooser`."""
+        return low if low == high else self._trial.suggest_float(name, low, high, step=step)
+
 
 def tune(
     study: optuna.Study,

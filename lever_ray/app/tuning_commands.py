@@ -17,7 +17,7 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.recommendation import PREFIX, Wish, recommend, strategy_file, write_strategy
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.experiment.study_file import only_driver
-from lever_ray.experiment.trial import Averages, Bench, Problem, split_environments
+from lever_ray.experiment.trial import Averages, Bench, Problem, check_retrievable, split_environments
 from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.tuning import importances, open_study, search_space, told_trials, tune
@@ -92,6 +92,8 @@ def tune_budget(parts: Session) -> TuningReport:
     settings, library = parts.settings, parts.open_library()
     names = environments_of(library, settings)
     problem = tuning_problem(settings, names, library=library_digest(settings))
+    space = search_space(settings.tuning, settings.library.gammas)
+    check_retrievable(library, problem, space.gammas, space.strictest)
     bench, folder = Bench(library, problem, parts.executor), study_folder(settings)
     journal = folder.with_name(f"{folder.name}.journal")
     tags = tags_of(settings) | {
@@ -107,7 +109,6 @@ def tune_budget(parts: Session) -> TuningReport:
         )
     with only_driver(journal):
         study = open_study(settings.tuning, journal, problem=problem)
-        space = search_space(settings.tuning, settings.library.gammas)
         before = told_trials(study, space, settings.tuning)
         if before:
             parts.console.print(f"Study {settings.tuning.study} goes on after {len(before)} finished trials")
@@ -243,6 +244,9 @@ _PARAMETERS: tuple[str, ...] = (
     "model",
     "target",
     "embedding",
+    "canonical",
+    "retrieval",
+    "threshold",
     "width",
     "environments",
 )

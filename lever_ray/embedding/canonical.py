@@ -14,6 +14,7 @@ from lever_ray.gridworld.task import TERMINAL
 from lever_ray.gridworld.terrain import ACTIONS, GOLD, LEVER
 
 CANONICAL_STATES = 64
+"""How many are stored with an environment, where its recorded transitions lead to as many."""
 _WALKS = 64
 
 
@@ -33,6 +34,27 @@ class CanonicalStates:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    def thinned(self, count: int) -> CanonicalStates:
+        """The start and ``count - 1`` of the others, evenly spaced; all of them where there are no more.
+
+        States are stored in the order of their cells, so the first few would lie in one corner of the grid.
+
+        Raises:
+            InvalidValue: ``count`` is below 1.
+        """
+        check_canonical(count)
+        if count >= len(self):
+            return self
+        others = np.linspace(1, len(self), count - 1, endpoint=False).astype(np.int64)
+        kept = np.concatenate([[0], others]).astype(np.int64)
+        return CanonicalStates(self.cells[kept], self.golds[kept], self.levers[kept])
+
+
+def check_canonical(count: int) -> None:
+    """Refuse a number of canonical states below 1 with InvalidValue."""
+    if count < 1:
+        raise InvalidValue(f"count of canonical states is {count}; at least 1 is needed")
 
 
 @njit(cache=True)
@@ -83,8 +105,7 @@ def canonical_states(
     Raises:
         InvalidValue: ``count`` is below 1.
     """
-    if count < 1:
-        raise InvalidValue(f"count of canonical states is {count}; at least 1 is needed")
+    check_canonical(count)
     terrain = layout.terrain
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(layout.digest.encode()).digest()[:8], "little"))
     room = _WALKS * layout.states

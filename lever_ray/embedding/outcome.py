@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from lever_ray.embedding.blocks import in_blocks, kernel_array
+from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.embedding.offline import SUM, Pool, greedy
 from lever_ray.embedding.successor import KINDS, Embedder, embed
 from lever_ray.errors import check_known
@@ -27,6 +28,14 @@ OUTCOME_BLOCKS: dict[str, slice] = {"ends": slice(0, 3), "events": slice(3, 5)}
 BEHAVIOUR_KINDS: tuple[str, ...] = (*KINDS, "outcome")
 """What return regressors can read."""
 _BLOCK = 1 << 13
+
+
+def states_that_matter(kind: str, canonical: int) -> int:
+    """How many canonical states features depend on: ``canonical`` for ``psi`` and ``psi_static``.
+
+    ``outcome`` starts from the start alone; the usual number stands for it, so that nothing is computed twice.
+    """
+    return canonical if kind in KINDS else CANONICAL_STATES
 
 
 def behaviour_features(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.gridworld.objective import TERMS, Objective
 
@@ -60,6 +61,7 @@ class FittedRegressor:
         predictor: the fitted model.
         seconds: of fitting.
         rows: how many policies it was fitted on.
+        canonical: canonical states that the features are averaged over.
     """
 
     model: str
@@ -68,6 +70,7 @@ class FittedRegressor:
     predictor: Predictor
     seconds: float
     rows: int
+    canonical: int = CANONICAL_STATES
 
 
 def fit_regressor(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -21,9 +21,10 @@ from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import ENDS, Rollout, rollout
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.shard import GroupKey
+from lever_ray.library.stored import GroupKey
 from lever_ray.query.compose import compose, fit, make_ranker
 from lever_ray.query.composer import Composer
+from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
 
@@ -120,7 +121,9 @@ class Problem:
         self.environment, self.layout, self.library, self.plan = environment, layout, library, plan
         self.setup, self.gamma, self.controls = setup, gamma, controls
         self.objective = Objective.of(setup.objective)
-        self.groups = [held[name] for name in setup.groups]
+        self.retrieval = replace(plan.retrieval, without=setup.objective)
+        keys = [GroupKey(environment, name, gamma, plan.episodes) for name in setup.groups]
+        self.groups = retrieve(library, keys, self.retrieval)
         self.masked = is_masked(plan.support)
         singles = [group for name, group in held.items() if name != setup.objective]
         self.singles = SinglePolicies.of(singles, controls, masked=self.masked)
@@ -233,6 +236,7 @@ class Cell:
             gamma=problem.gamma,
             episodes=problem.plan.episodes,
             width=problem.plan.width,
+            retrieval=problem.retrieval,
         )
 
     def _real_returns(self, candidates: np.ndarray) -> np.ndarray:
@@ -256,6 +260,7 @@ class Cell:
             "operator": answer.operator,
             "ranker": self.ranker.name,
             "support": answer.support,
+            "retrieval": answer.retrieval,
             "regime": answer.regime,
             "tier": answer.tier,
             "policy_ids": " ".join(answer.policy_ids),

@@ -15,6 +15,7 @@ from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
 from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
 from lever_ray.errors import InvalidValue, UnknownName, check_known
 from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
 from lever_ray.query.compose import RegressorSettings
 from lever_ray.query.composer import PLAN_WIDTH
 
@@ -71,6 +72,7 @@ class ExperimentPlan:
             :class:`lever_ray.config.ExperimentSettings`.
         gamma: discount of the members where one was chosen; controls are measured at all of ``gammas`` even so.
         width: beam width of the operator ``plan``.
+        retrieval: who is a member of a group.
     """
 
     family: str
@@ -88,6 +90,7 @@ class ExperimentPlan:
     repeats: int = 5
     gamma: float | None = None
     width: int = PLAN_WIDTH
+    retrieval: Retrieval = USUAL_RETRIEVAL
 
     @property
     def member_gammas(self) -> tuple[float, ...]:
@@ -116,8 +119,8 @@ def make_plan(
     """Check settings and expand them; what ``strategy`` says takes the place of what the experiment does.
 
     Raises:
-        UnknownName: a mode, objective term, strategy, ranker, operator, support rule, regressor or embedding is
-            not known.
+        UnknownName: a mode, objective term, strategy, ranker, operator, support or retrieval rule, regressor or
+            embedding is not known.
         InvalidValue: an empty list, a number outside its domain, or a setup that needs an objective which the
             library lacks.
         UncoveredObjective: a setup's pool has no exact cover.
@@ -172,11 +175,14 @@ def make_plan(
         rankers=tuple(experiment.rankers),
         operators=tuple(experiment.operators),
         support=experiment.support,
-        regressor=RegressorSettings(experiment.regressor_model, experiment.regressor_target, experiment.embedding),
+        regressor=RegressorSettings(
+            experiment.regressor_model, experiment.regressor_target, experiment.embedding, experiment.canonical
+        ),
         random_rollouts=experiment.random_rollouts,
         repeats=experiment.repeats,
         gamma=strategy.gamma,
         width=strategy.width or PLAN_WIDTH,
+        retrieval=Retrieval(experiment.retrieval, experiment.threshold),
     )
 
 
@@ -184,9 +190,15 @@ def _narrowed(experiment: ExperimentSettings, strategy: StrategySettings) -> Exp
     """The experiment with what a strategy was chosen or tuned with."""
     name = "" if strategy.name == "all" else strategy.name
     lists = {"strategies": name, "operators": strategy.operator, "rankers": strategy.ranker}
-    words = {key: getattr(strategy, key) for key in ("support", "regressor_model", "regressor_target", "embedding")}
     changes: dict[str, Any] = {key: [value] for key, value in lists.items() if value}
-    return replace(experiment, **changes, **{key: value for key, value in words.items() if value})
+    changes |= {key: getattr(strategy, key) for key in _SINGLE if getattr(strategy, key)}
+    if strategy.threshold is not None:
+        changes["threshold"] = strategy.threshold
+    return replace(experiment, **changes)
+
+
+_SINGLE = ("support", "regressor_model", "regressor_target", "embedding", "canonical", "retrieval")
+"""Settings of which an experiment and a strategy have one each."""
 
 
 def _check_all_known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:

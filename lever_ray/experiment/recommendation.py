@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lever_ray.config import StrategySettings
+from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue
 from lever_ray.experiment.search_space import BUDGETED
 
@@ -95,6 +96,7 @@ def strategy_settings(row: Mapping[str, Any]) -> StrategySettings:
     """The configuration group ``strategy`` of one row of a front; what does not matter for it stays at its default."""
     usual = StrategySettings()
     learns, planned, name = row["ranker"] == "regressor", row["operator"] == "plan", row["strategy"]
+    worded = row["retrieval"] == "description"
     return StrategySettings(
         name=name,
         k=row["k"] if name == "hybrid" else usual.k,
@@ -106,6 +108,9 @@ def strategy_settings(row: Mapping[str, Any]) -> StrategySettings:
         regressor_model=row["model"] if learns else "",
         regressor_target=row["target"] if learns else "",
         embedding=row["embedding"] if learns else "",
+        canonical=row["canonical"] if learns and row["embedding"] in KINDS else usual.canonical,
+        retrieval=row["retrieval"],
+        threshold=row["threshold"] if worded else usual.threshold,
         gamma=row["gamma"],
         width=row["width"] if planned else usual.width,
     )

@@ -112,6 +112,7 @@ def _open_for_ranking(library: LibraryReader, plan: ExperimentPlan) -> None:
                 gamma=gamma,
                 episodes=plan.episodes,
                 kind=plan.regressor.embedding,
+                canonical=plan.regressor.canonical,
             )
 
 

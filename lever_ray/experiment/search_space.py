@@ -12,13 +12,16 @@ from lever_ray.composition.search import STRATEGIES, Strategy
 from lever_ray.config import SpaceSettings
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
 from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
+from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.experiment.trial import USUAL_REGRESSOR, Choice
+from lever_ray.library.retrieval import RULES, Retrieval
 from lever_ray.query.compose import RegressorSettings
-from lever_ray.query.composer import PLAN_WIDTH
 
 T = TypeVar("T", str, float)
 
+STEP = 0.05
+"""Of thresholds: each one in use keeps groups of its own in memory."""
 BUDGETED: tuple[str, ...] = ("budgeted", "random", "best-first")
 """Strategies that evaluate at most B candidates."""
 
@@ -32,6 +35,10 @@ class Chooser(Protocol):
 
     def whole(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         """A whole number from ``low`` to ``high``, both included."""
+        ...
+
+    def stepped(self, name: str, low: float, high: float, step: float) -> float:
+        """One of ``low``, ``low + step``, ... up to ``high``."""
         ...
 
 
@@ -53,6 +60,10 @@ class Given:
         """See :class:`Chooser`."""
         return int(self.values.get(name, low))
 
+    def stepped(self, name: str, low: float, high: float, step: float) -> float:  # noqa: ARG002 - Chooser's signature
+        """See :class:`Chooser`."""
+        return float(self.values.get(name, low))
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -66,7 +77,7 @@ class SearchSpace:
     Raises:
         InvalidValue: a list is empty or names something twice, a range is empty or starts below 1, or a combination
             leaves nothing to choose; the message names the key.
-        UnknownName: a strategy, operator, support rule, ranker, model, target or embedding is not known.
+        UnknownName: a strategy, operator, support or retrieval rule, ranker, model, target or embedding is not known.
     """
 
     settings: SpaceSettings
@@ -78,6 +89,8 @@ class SearchSpace:
             _check_list(name, kind, getattr(self.settings, name), known)
         for name in ("k", "budget", "restarts", "width"):
             _check_range(name, getattr(self.settings, name))
+        _check_canonical(self.settings.canonical)
+        _check_thresholds(self.settings.threshold)
         if not self.gammas:
             raise InvalidValue("tuning.space.gammas is empty, and so is library.gammas; name at least one discount")
         self._check_combinations()
@@ -107,16 +120,33 @@ class SearchSpace:
         settings = self.settings
         operator = chooser.among("operator", settings.operators)
         gamma = chooser.among("gamma", self.gammas)
+        retrieval = self._retrieval(chooser)
         if not OPERATORS[operator].needs_candidates:
             width = chooser.whole("width", *_bounds(settings.width), log=True)
-            return Choice(Strategy("targeted"), operator, "offline-return", gamma, width=width)
+            return Choice(Strategy("targeted"), operator, "offline-return", gamma, width=width, retrieval=retrieval)
         strategy = self._strategy(chooser)
         if OPERATORS[operator].is_route:
-            return Choice(strategy, operator, "offline-return", gamma, width=PLAN_WIDTH)
+            return Choice(strategy, operator, "offline-return", gamma, retrieval=retrieval)
         support = chooser.among("support", settings.supports)
         ranker = chooser.among("ranker", settings.rankers)
         regressor = self._regressor(chooser) if ranker == "regressor" else USUAL_REGRESSOR
-        return Choice(strategy, operator, ranker, gamma, support, regressor)
+        return Choice(strategy, operator, ranker, gamma, support, regressor, retrieval=retrieval)
+
+    @property
+    def strictest(self) -> list[Retrieval]:
+        """The rules that may be drawn, each with the greatest threshold that may be drawn."""
+        return [
+            self._retrieval(Given({"retrieval": rule, "threshold": _steps(self.settings.threshold)[-1]}))
+            for rule in self.settings.retrievals
+        ]
+
+    def _retrieval(self, chooser: Chooser) -> Retrieval:
+        rule = chooser.among("retrieval", self.settings.retrievals)
+        if rule != "description":
+            return Retrieval(rule)
+        values = _steps(self.settings.threshold)
+        threshold = chooser.stepped("threshold", values[0], values[-1], STEP)
+        return Retrieval(rule, round(threshold, _DECIMALS))
 
     def _strategy(self, chooser: Chooser) -> Strategy:
         settings = self.settings
@@ -135,7 +165,10 @@ class SearchSpace:
         usable = [name for name in settings.models if name not in TERM_MODELS or "own" in settings.targets]
         model = chooser.among("model", usable)
         target = "own" if model in TERM_MODELS else chooser.among("target", settings.targets)
-        return RegressorSettings(model, target, chooser.among("embedding", settings.embeddings))
+        embedding = chooser.among("embedding", settings.embeddings)
+        if embedding not in KINDS:
+            return RegressorSettings(model, target, embedding)
+        return RegressorSettings(model, target, embedding, int(chooser.among("canonical", settings.canonical)))
 
     def choices(self) -> Iterator[Choice]:
         """Every choice, in a fixed order; there may be very many where ranges are wide."""
@@ -159,6 +192,7 @@ _LISTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("models", "regressor model", (*MODELS, *TERM_MODELS)),
     ("targets", "regressor target", TARGETS),
     ("embeddings", "embedding", BEHAVIOUR_KINDS),
+    ("retrievals", "retrieval rule", RULES),
 )
 
 
@@ -176,6 +210,32 @@ def _check_range(name: str, values: Sequence[int]) -> None:
         raise InvalidValue(
             f"tuning.space.{name} is {list(values)}; give the least and the greatest, e.g. [1, 8], both at least 1"
         )
+
+
+def _check_canonical(values: Sequence[int]) -> None:
+    if not values or len(set(values)) < len(values) or min(values) < 1:
+        raise InvalidValue(
+            f"tuning.space.canonical is {list(values)}; list different numbers of canonical states, each at least 1, "
+            "e.g. [1, 16, 64]"
+        )
+
+
+def _check_thresholds(values: Sequence[float]) -> None:
+    if len(values) != 2 or not -1.0 <= values[0] <= values[1] <= 1.0:
+        raise InvalidValue(
+            f"tuning.space.threshold is {list(values)}; give the least and the greatest similarity, e.g. [0.5, 0.9], "
+            "both from -1 to 1"
+        )
+
+
+_DECIMALS = 6
+"""Thresholds are rounded to so many, so that equal ones are equal however they were added up."""
+
+
+def _steps(values: Sequence[float]) -> list[float]:
+    """Every threshold of a range."""
+    low, high = values
+    return [round(low + STEP * place, _DECIMALS) for place in range(int((high - low) / STEP + 1e-9) + 1)]
 
 
 def _bounds(values: Sequence[int]) -> tuple[int, int]:
@@ -205,3 +265,8 @@ class _Enumerating:
         if name not in self.decided:
             raise _Undecided(name, range(low, high + 1))
         return int(self.decided[name])
+
+    def stepped(self, name: str, low: float, high: float, step: float) -> float:  # noqa: ARG002 - Chooser's signature
+        if name not in self.decided:
+            raise _Undecided(name, _steps((low, high)))
+        return float(self.decided[name])

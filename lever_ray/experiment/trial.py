@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -21,9 +21,11 @@ from lever_ray.experiment.statistics import interquartile_mean
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import random_return, rollout
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.shard import GroupKey
+from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
+from lever_ray.library.stored import GroupKey
 from lever_ray.query.compose import RegressorSettings, compose, fit
 from lever_ray.query.composer import PLAN_WIDTH
+from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
 
@@ -49,6 +51,7 @@ class Choice:
         support: ``mask`` or ``ignore``.
         regressor: of the ranker ``regressor``.
         width: beam width of the operator ``plan``.
+        retrieval: who the members of a group are.
 
     Raises:
         UnknownName: operator, ranker or support rule is not known.
@@ -63,6 +66,7 @@ class Choice:
     support: str = "mask"
     regressor: RegressorSettings = USUAL_REGRESSOR
     width: int = PLAN_WIDTH
+    retrieval: Retrieval = USUAL_RETRIEVAL
 
     def __post_init__(self) -> None:
         operator = composition_operator(self.operator)
@@ -86,19 +90,20 @@ class Choice:
     def label(self) -> str:
         """In words, e.g. ``hybrid-3 sum regressor(own) unmasked g0.99``; what is usual is left out.
 
-        ``budgeted-100x4``: 100 evaluations, 4 restarts.
+        ``budgeted-100x4``: 100 evaluations, 4 restarts; ``16 states``: canonical ones, of the embedding.
         """
+        members = "" if self.retrieval.rule == "objective" else f" {self.retrieval.label}"
         if not self.has_candidates:
-            return f"{self.operator}-{self.width} g{self.gamma:g}"
+            return f"{self.operator}-{self.width}{members} g{self.gamma:g}"
         odd = [
-            value
+            f"{value} states" if name == "canonical" else value
             for name, value in asdict(self.regressor).items()
             if self.ranker == "regressor" and value != getattr(USUAL_REGRESSOR, name)
         ]
         ranker = self.ranker + (f"({', '.join(odd)})" if odd else "")
         unmasked = " unmasked" if self.support == "ignore" else ""
         apart = f"x{self.strategy.restarts}" if self.strategy.name == "budgeted" else ""
-        return f"{self.strategy.id}{apart} {self.operator} {ranker}{unmasked} g{self.gamma:g}"
+        return f"{self.strategy.id}{apart} {self.operator} {ranker}{unmasked}{members} g{self.gamma:g}"
 
 
 class Measured(NamedTuple):
@@ -241,7 +246,28 @@ class Bench:
                 gamma=gamma,
                 episodes=self._problem.episodes,
                 kind=regressor.embedding,
+                canonical=regressor.canonical,
             )
+
+
+def check_retrievable(
+    library: LibraryReader, problem: Problem, gammas: Sequence[float], retrievals: Sequence[Retrieval]
+) -> None:
+    """Refuse, before anything is tried, thresholds at which some group of some environment has no member.
+
+    Raises:
+        LibraryError: naming the environment, the group and the closest similarity.
+    """
+    for environment in (*problem.tuning, *problem.held_out):
+        for gamma in gammas:
+            keys = [GroupKey(environment, name, gamma, problem.episodes) for name in problem.setup.groups]
+            for retrieval in retrievals:
+                retrieve(library, keys, _apart(retrieval, problem))
+
+
+def _apart(retrieval: Retrieval, problem: Problem) -> Retrieval:
+    """The same, without policies for the whole composite objective."""
+    return replace(retrieval, without=problem.setup.objective)
 
 
 def _reference(environment: str, library: LibraryReader, objective: str) -> _Reference:
@@ -286,6 +312,7 @@ def _timed(
             gamma=choice.gamma,
             episodes=problem.episodes,
             width=choice.width,
+            retrieval=_apart(choice.retrieval, problem),
         )
 
     answer = ask()

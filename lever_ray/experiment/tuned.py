@@ -111,6 +111,9 @@ def _row(trial: TunedTrial) -> Row:
         "model": regressor.model,
         "target": regressor.target,
         "embedding": regressor.embedding,
+        "canonical": regressor.canonical,
+        "retrieval": trial.choice.retrieval.rule,
+        "threshold": trial.choice.retrieval.threshold,
         "width": trial.choice.width,
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,6 @@ class ShardBehaviour(ShardPolicies):
     def __init__(self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None) -> None:
         super().__init__(path, manifest, encoder=encoder)
         self._embeddings: dict[tuple[GroupKey, str, bool, int], np.ndarray] = {}
-        self._indexes: dict[Any, Any] = {}
 
     def embeddings(
         self, key: GroupKey, kind: str, *, masked: bool = True, canonical: int = CANONICAL_STATES
@@ -148,11 +146,11 @@ class ShardBehaviour(ShardPolicies):
     def without_psi(self) -> list[str]:
         """Ids of the stored shards whose Psi is missing or was made by another model."""
         ours = self._manifest.embedding_model == EMBEDDING_MODEL
-        return [stored.entry.id for stored in self._stored if not ours or stored.entry.file("embeddings") is None]
+        return [stored.entry.id for stored in self.stored if not ours or stored.entry.file("embeddings") is None]
 
     def psi_of(self, shard: str) -> np.ndarray:
         """float32[n, 73]: Psi of every policy of a stored shard, computed now; see ``docs/library-format.md``."""
-        stored = next(each for each in self._stored if each.entry.id == shard)
+        stored = next(each for each in self.stored if each.entry.id == shard)
         psi = np.empty((stored.entry.rows, EMBEDDING), np.float32)
         for key, (first, stop) in stored.runs.items():
             group = self._group_of(key, stored, np.arange(first, stop))

@@ -15,7 +15,7 @@ from lever_ray.gridworld.objective import Objective
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT, train, training_budget
 from lever_ray.library.record import PolicyRecord, records_of
 from lever_ray.library.schema import MANIFEST
-from lever_ray.library.shard import GroupKey
+from lever_ray.library.stored import GroupKey
 from lever_ray.library.store import PolicyLibrary
 
 

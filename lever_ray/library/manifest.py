@@ -87,6 +87,11 @@ class Shard:
         return replace(self, files=tuple(sorted((*kept, *files), key=lambda file: SHARD_KINDS.index(file.kind))))
 
 
+    def lacking(self, kind: str) -> Shard:
+        """The same shard without its file of some kind."""
+        return replace(self, files=tuple(file for file in self.files if file.kind != kind))
+
+
 @dataclass(frozen=True)
 class Manifest:
     """All files of a library.
@@ -127,10 +132,9 @@ class Manifest:
         """Names of the environments, ascending."""
         return tuple(sorted({name for file in self.environments for name in file.environments}))
 
-    def replacing(self, shards: Sequence[Shard]) -> Manifest:
-        """The same manifest with other versions of some of its shards; those that it no longer has are left out."""
-        new = {shard.id: shard for shard in shards}
-        return replace(self, shards=tuple(new.get(shard.id, shard) for shard in self.shards))
+    def part(self, shards: Sequence[Shard]) -> Manifest:
+        """What a process needs that serves some of the shards."""
+        return replace(self, shards=tuple(shards))
 
 
 def read_manifest(path: Path) -> Manifest:

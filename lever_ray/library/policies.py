@@ -35,9 +35,16 @@ class ShardPolicies:
 
     def __init__(self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None) -> None:
         self._path, self._manifest = Path(path), manifest
-        self._stored = [StoredShard(self._path, manifest.library, shard) for shard in manifest.shards]
+        self.stored = [StoredShard(self._path, manifest.library, shard) for shard in manifest.shards]
         self._environments = Environments(self._path, manifest.library, manifest.environments)
         self._texts = TextVectors(manifest.text_model, encoder or WordLlamaEncoder())
+
+    def take_over(self, before: ShardPolicies) -> None:
+        """Keep what was read and checked by an object that served some of the same files."""
+        known = {stored.entry.id: stored for stored in before.stored}
+        for index, stored in enumerate(self.stored):
+            if stored.entry.id in known and known[stored.entry.id].entry == stored.entry:
+                self.stored[index] = known[stored.entry.id]
 
     def count(self) -> int:
         """How many policies the shard holds."""
@@ -55,16 +62,16 @@ class ShardPolicies:
         """The groups that the shard has members of."""
         if environment is not None:
             return sorted({key for stored in self._having(environment) for key in stored.keys_of.get(environment, ())})
-        return sorted({key for stored in self._stored for key in stored.runs})
+        return sorted({key for stored in self.stored for key in stored.runs})
 
     def _having(self, environment: str) -> list[StoredShard]:
         """The stored shards with policies of an environment, by what the manifest says: none is touched."""
-        return [self._stored[index] for index in self._places.get(environment, ())]
+        return [self.stored[index] for index in self._places.get(environment, ())]
 
     @cached_property
     def _places(self) -> Mapping[str, list[int]]:
         places: dict[str, list[int]] = {}
-        for index, stored in enumerate(self._stored):
+        for index, stored in enumerate(self.stored):
             for name in stored.entry.environments:
                 places.setdefault(name, []).append(index)
         return places
@@ -165,7 +172,7 @@ class ShardPolicies:
     def find(self, ids: Sequence[str]) -> list[tuple[int, PolicyRecord]]:
         """Full records of those of some ids that the shard holds, with their places among the ids."""
         found: list[tuple[int, PolicyRecord]] = []
-        for stored in self._stored:
+        for stored in self.stored:
             places, rows = places_of(stored.ids, ids)
             found += zip(places.tolist(), stored.records(rows, self._environments), strict=True)
         return found
@@ -173,7 +180,7 @@ class ShardPolicies:
     def tables(self, ids: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Q-tables of those of some ids that the shard holds: places among the ids, int64[n], and float32[n, S, A]."""
         found = []
-        for stored in self._stored:
+        for stored in self.stored:
             places, rows = places_of(stored.ids, ids)
             if len(rows):
                 found.append((places, np.stack([stored.sound(row, row + 1).q[0] for row in rows.tolist()])))

@@ -5,25 +5,64 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, states_that_matter
-from lever_ray.embedding.regressor import TARGETS
+from lever_ray.embedding.regressor import TARGETS, FittedRegressor
 from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.gridworld.objective import Objective
+from lever_ray.library.files import MissingFile
+from lever_ray.library.index import merge_top_k
+from lever_ray.library.ranking import RankingRows
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.retrieval import Wording
-from lever_ray.library.shard import GroupKey, RankingRows
+from lever_ray.library.rows import objective_id
+from lever_ray.library.shard import Where
+from lever_ray.library.stored import GroupKey
+from lever_ray.library.text import TextEncoder
+
+_TRIES = 5
+"""Times that a question is asked anew because the library was changed under it."""
+
+
+class Match(NamedTuple):
+    """A policy whose description is near to a text.
+
+    Attributes:
+        id: of the policy.
+        similarity: cosine of the text's and the description's vectors.
+    """
+
+    id: str
+    similarity: float
 
 
 class LibraryReader(ABC):
     """What can be asked of a library. Answers of several shards are merged by id, so sharding never shows."""
 
+    encoder: TextEncoder
+
     @abstractmethod
-    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+    def _ask_shards(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
         """Call a method of every :class:`lever_ray.library.shard.LibraryShard`; the answers in shard order."""
+
+    @abstractmethod
+    def refresh(self) -> bool:
+        """Read the manifest again; whether the library has changed since it was read."""
+
+    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """Ask all shards; anew where a file is gone since the library was changed."""
+        for _ in range(_TRIES):
+            try:
+                return self._ask_shards(method, *args, **kwargs)
+            except MissingFile:
+                if not self.refresh():
+                    raise
+        return self._ask_shards(method, *args, **kwargs)
 
     def __len__(self) -> int:
         return sum(self._ask("count"))
@@ -124,9 +163,82 @@ class LibraryReader(ABC):
         ]
         records = [record for key in wanted for part in self._ask("records", key) for record in part]
         records.sort(
-            key=lambda record: (record.environment, record.objective.id, record.gamma, record.episodes, record.id)
+            key=lambda record: (record.environment, objective_id(record), record.gamma, record.episodes, record.id)
         )
         return [record for record in records if label in (None, record.label)]
+
+    def policies(self, ids: Sequence[str]) -> list[PolicyRecord]:
+        """Full records of some ids, in their order.
+
+        Raises:
+            UnknownName: the library has no policy of some id.
+        """
+        found = dict(pair for answer in self._ask("find", list(ids)) for pair in answer)
+        self._check_found(ids, set(found))
+        return [found[place] for place in range(len(ids))]
+
+    def tables(self, ids: Sequence[str]) -> list[np.ndarray]:
+        """float32[S, A] of every id: the Q-tables, in the ids' order.
+
+        Raises:
+            UnknownName: the library has no policy of some id.
+        """
+        found: dict[int, np.ndarray] = {}
+        for places, tables in (part for answer in self._ask("tables", list(ids)) for part in answer):
+            found |= dict(zip(places.tolist(), tables, strict=True))
+        self._check_found(ids, set(found))
+        return [found[place] for place in range(len(ids))]
+
+    @staticmethod
+    def _check_found(ids: Sequence[str], found: set[int]) -> None:
+        for place, identity in enumerate(ids):
+            if place not in found:
+                raise UnknownName("policy id", identity, (), hint="`lever-ray library search` lists ids.")
+
+    def search(
+        self,
+        texts: Sequence[str],
+        k: int = 10,
+        *,
+        environment: str | None = None,
+        gamma: float | None = None,
+        episodes: int | None = None,
+    ) -> list[list[Match]]:
+        """The policies whose descriptions are nearest to some texts, by cosine (descending), then id; exact.
+
+        Args:
+            texts: none of them blank.
+            k: how many policies per text.
+            environment, gamma, episodes: look only at policies of these.
+
+        Raises:
+            InvalidValue: a text is blank, or ``k`` is below 1.
+            UnknownName: no environment has that name.
+        """
+        if environment is not None:
+            self.environment(environment)
+        queries = self.encoder.encode(list(texts))
+        parts = self._ask("top_k", queries, k, Where(environment, gamma, episodes))
+        scores, ids = merge_top_k(parts, k)
+        return [
+            [Match(identity.decode(), float(score)) for identity, score in zip(*row, strict=True)]
+            for row in zip(ids.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def predictions(self, keys: Sequence[GroupKey], regressor: FittedRegressor) -> list[dict[str, float]]:
+        """What a regressor predicts of the members of some groups, by id; computed where the members are.
+
+        Raises:
+            LibraryError: a group has no member.
+        """
+        answers = self._ask("predictions", list(keys), regressor)
+        found = []
+        for place, key in enumerate(keys):
+            parts = [answer[place] for answer in answers if answer[place] is not None]
+            if not parts:
+                raise LibraryError(self._no_members(key))
+            found.append(dict(sorted(pair for ids, values in parts for pair in zip(ids, values.tolist(), strict=True))))
+        return found
 
     def ranking_rows(
         self,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lever_ray.library.behaviour import ShardBehaviour
 from lever_ray.library.index import FlatIndex, merge_top_k
+from lever_ray.library.manifest import Manifest
 from lever_ray.library.stored import ID_LENGTH, GroupKey, StoredShard
-
-__all__ = ["GroupKey", "LibraryShard", "Where"]
+from lever_ray.library.text import TextEncoder
 
 _KEPT = 256
 """Filters whose index is kept."""
@@ -36,6 +37,10 @@ class LibraryShard(ShardBehaviour):
     For the arguments see :class:`~lever_ray.library.policies.ShardPolicies`.
     """
 
+    def __init__(self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None) -> None:
+        super().__init__(path, manifest, encoder=encoder)
+        self._indexes: dict[tuple[str, Where], tuple[FlatIndex, np.ndarray]] = {}
+
     def top_k(self, queries: np.ndarray, k: int, where: Where = Where()) -> tuple[np.ndarray, np.ndarray]:
         """The policies whose descriptions are nearest to some texts; exact.
 
@@ -51,7 +56,7 @@ class LibraryShard(ShardBehaviour):
             InvalidValue: queries of another shape or not finite, or ``k`` below 1.
         """
         parts = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), f"S{ID_LENGTH}"))]
-        for stored in self._stored if where.environment is None else self._having(where.environment):
+        for stored in self.stored if where.environment is None else self._having(where.environment):
             index, rows = self._index(stored, where)
             scores, items = index.top_k(queries, k)
             parts.append((scores, stored.ids[rows[items]]))

@@ -1,28 +1,26 @@
-"""A policy library on disk: a folder of immutable Arrow files and a manifest that is swapped atomically."""
+"""A policy library in this process: a folder of immutable Arrow files and a manifest that is swapped atomically."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lever_ray.errors import LibraryError
+from lever_ray.errors import LibraryError, UnknownName
+from lever_ray.library.ids import IdIndex, places_of
+from lever_ray.library.manifest import EMBEDDING_MODEL, MANIFEST, Manifest, read_manifest, write_manifest
+from lever_ray.library.files import write_lock
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
-from lever_ray.library.rows import environment_table, policy_table, read_policies
-from lever_ray.library.schema import (
-    MANIFEST,
-    Manifest,
-    read_manifest,
-    read_table,
-    write_lock,
-    write_manifest,
-    write_table,
-)
+from lever_ray.library.rows import descriptions_of, embeddings_table, encoded, texts_table
 from lever_ray.library.shard import LibraryShard
+from lever_ray.library.stored import StoredShard
+from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
+from lever_ray.library.writing import Change, change, check_layouts, write_environments, write_shards
 
 
 class PolicyLibrary(LibraryReader):
@@ -31,19 +29,22 @@ class PolicyLibrary(LibraryReader):
     Opening reads and checks the manifest; a data file is checked when it is first touched.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
+    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder) -> None:
+        self.path, self.encoder = path, encoder
         self._manifest = manifest
-        self._ids_by_file: dict[str, frozenset[str]] = {}
 
     @classmethod
-    def create(cls, path: str | Path) -> PolicyLibrary:
+    def create(cls, path: str | Path, *, encoder: TextEncoder | None = None) -> PolicyLibrary:
         """Make an empty library in a new or empty folder.
+
+        Args:
+            path: of the folder.
+            encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
 
         Raises:
             LibraryError: the folder holds a library or anything else.
         """
-        folder = Path(path)
+        folder, manifest = Path(path), Manifest.new()
         if (folder / MANIFEST).exists():
             raise LibraryError(
                 f"{folder} holds a policy library already; open it to add to it, or choose another folder"
@@ -57,29 +58,55 @@ class PolicyLibrary(LibraryReader):
         with write_lock(folder):
             if (folder / MANIFEST).exists():
                 raise LibraryError(f"{folder} was made into a library by another process just now; open it")
-            write_manifest(folder, Manifest())
-        return cls(folder, Manifest())
+            write_manifest(folder, manifest)
+        return cls(folder, manifest, encoder or WordLlamaEncoder())
 
     @classmethod
-    def open(cls, path: str | Path) -> PolicyLibrary:
+    def open(cls, path: str | Path, *, encoder: TextEncoder | None = None) -> PolicyLibrary:
         """Open a library.
 
+        Args:
+            path: of its folder.
+            encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+
         Raises:
-            LibraryError: it is missing, its manifest is damaged, or its schema version is newer than this code.
+            LibraryError: it is missing, its manifest is damaged, or it has another schema version than this code.
         """
         folder = Path(path)
-        return cls(folder, read_manifest(folder))
+        return cls(folder, read_manifest(folder), encoder or WordLlamaEncoder())
 
     @cached_property
     def _shard(self) -> LibraryShard:
-        return LibraryShard(self.path, self._manifest.of_kind("policies"), self._manifest.of_kind("environments"))
+        return LibraryShard(self.path, self._manifest, encoder=self.encoder)
 
-    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+    @cached_property
+    def _stored(self) -> list[StoredShard]:
+        return self._shard.stored
+
+    @cached_property
+    def _ids(self) -> IdIndex:
+        return IdIndex([stored.ids for stored in self._stored])
+
+    def _ask_shards(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
         return [getattr(self._shard, method)(*args, **kwargs)]
+
+    def refresh(self) -> bool:
+        """See :class:`LibraryReader`."""
+        new = read_manifest(self.path)
+        changed = new.generation != self._manifest.generation or new.library != self._manifest.library
+        if changed:
+            self._adopt(new)
+        return changed
+
+    def _adopt(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        for name in ("_shard", "_stored", "_ids"):
+            self.__dict__.pop(name, None)
+        self._forget()
 
     @property
     def manifest(self) -> Manifest:
-        """The files of the library as of opening or of the last append through this object."""
+        """The files of the library, as of opening or of the last change through this object."""
         return self._manifest
 
     @property
@@ -87,72 +114,150 @@ class PolicyLibrary(LibraryReader):
         """Size of all data files."""
         return sum(file.bytes for file in self._manifest.files)
 
+    def q(self, identity: str) -> np.ndarray:
+        """float32[S, A]: one policy's action values; a read-only view of the mapped file.
+
+        Raises:
+            UnknownName: the library has no policy of that id.
+            LibraryError: its file is damaged, or it holds NaN or infinite values.
+        """
+        place = self._ids.find(identity)
+        if place is None:
+            raise UnknownName("policy id", identity, (), hint="`lever-ray library search` lists ids.")
+        stored, row = self._stored[place[0]], place[1]
+        values: np.ndarray = stored.tables.q[row]
+        if not np.isfinite(values.sum(dtype=np.float64)):
+            stored.sound(row, row + 1)
+        return values
+
     def add(self, records: Iterable[PolicyRecord]) -> int:
         """Append policies; those that the library has already are left out.
 
-        Nothing changes on disk unless every record is sound: a new data file is written first, then the manifest is
+        Nothing changes on disk unless every record is sound: new data files are written first, then the manifest is
         swapped atomically under the library's write lock.
 
         Returns:
             How many policies were new.
 
         Raises:
-            LibraryError: an environment's name is taken by another layout.
+            LibraryError: an environment's name is taken by another layout, or the disk is full.
         """
         given: dict[str, PolicyRecord] = {}
         for record in records:
             given.setdefault(record.id, record)
-        with write_lock(self.path):
-            current = PolicyLibrary.open(self.path)
-            known = self._ids_of(current)
-            new = [record for identity, record in given.items() if not any(identity in ids for ids in known)]
-            environments = _environment_updates(current, new)
+        check_layouts(list(given.values()))
+        with change(self.path) as begun:
+            if begun.manifest.generation != self._manifest.generation:
+                self._adopt(begun.manifest)
+            environments = self._environment_updates(list(given.values()))
+            new = [given[identity] for identity in self._unknown(given)]
             if new:
-                entries = [write_table(self.path, "policies", policy_table(new))]
-                if environments:
-                    entries.append(write_table(self.path, "environments", environment_table(environments)))
-                current._manifest = Manifest((*current._manifest.files, *entries))
-                write_manifest(self.path, current._manifest)
-        self._manifest = current._manifest
-        self.__dict__.pop("_shard", None)
-        self._forget()
+                self._commit_new(begun, new, environments)
         return len(new)
 
-    def _ids_of(self, current: PolicyLibrary) -> list[frozenset[str]]:
-        """Ids in every policy file; a file is read and checked once by this object, since files never change."""
-        files = current.manifest.of_kind("policies")
-        states = {name: current.environment(name).layout.states for name in current.environments}
-        for file in files:
-            if file.name not in self._ids_by_file:
-                self._ids_by_file[file.name] = frozenset(read_policies(self.path, file, states)["id"].to_pylist())
-        return [self._ids_by_file[file.name] for file in files]
+    def _commit_new(
+        self, begun: Change, new: Sequence[PolicyRecord], environments: Sequence[EnvironmentRecord]
+    ) -> None:
+        held = begun.manifest
+        shards = write_shards(begun, new, self.encoder)
+        files = write_environments(begun, environments)
+        manifest = replace(
+            held,
+            shards=(*held.shards, *shards),
+            environments=(*held.environments, *files),
+            text_model=held.text_model or model_of(self.encoder),
+        )
+        self._extend(begun.commit(manifest))
 
-    def verify(self) -> None:
-        """Read and check every file.
+    def _extend(self, manifest: Manifest) -> None:
+        """Adopt a manifest with more shards; what was read of the others stays read."""
+        before = self.__dict__.get("_shard")
+        self._adopt(manifest)
+        if before is not None:
+            self._shard.take_over(before)
 
-        Raises:
-            LibraryError: naming the first file that is missing, damaged or holds non-finite values.
+    def _unknown(self, given: Mapping[str, PolicyRecord]) -> list[str]:
+        """Those of some ids that the library does not have; only shards with their environments are looked at."""
+        ids, names = list(given), {record.environment for record in given.values()}
+        known: set[int] = set()
+        for stored in self._stored:
+            if names.intersection(stored.entry.environments):
+                known.update(places_of(stored.ids, ids)[0].tolist())
+        return [identity for place, identity in enumerate(ids) if place not in known]
+
+    def _environment_updates(self, records: Sequence[PolicyRecord]) -> list[EnvironmentRecord]:
+        """Environments that are new, or whose recorded transitions grow; canonical states stay once they are drawn."""
+        by_name: dict[str, list[PolicyRecord]] = {}
+        for record in records:
+            by_name.setdefault(record.environment, []).append(record)
+        updates = []
+        for name, mine in sorted(by_name.items()):
+            held = self._shard.environment(name)
+            if held is not None and held.layout != mine[0].layout:
+                raise LibraryError(
+                    f"environment name {name!r} is taken by another layout; give this one another name"
+                )
+            recorded = [record.successors for record in mine if record.successors is not None]
+            nothing = np.full((mine[0].layout.states, 4), -1, np.int32)
+            union = np.max([nothing, *recorded], axis=0)
+            if held is None:
+                updates.append(EnvironmentRecord.of(name, mine[0].layout, union))
+            elif (union > held.successors).any():
+                updates.append(replace(held, successors=np.maximum(union, held.successors)))
+        return updates
+
+    # Vectors that are not stored yet.
+
+    def embed(self, watch: Callable[[int, int], None] | None = None) -> int:
+        """Compute and store what is missing: Psi of policies, vectors of descriptions; also those of older models.
+
+        Args:
+            watch: told how many of how many policies are done.
+
+        Returns:
+            For how many policies Psi was computed.
         """
-        for file in self._manifest.of_kind("environments"):
-            read_table(self.path, file)
-        self._shard.keys()
-        for name in self._shard.environments():
-            self._shard.environment(name)
+        self.refresh()
+        if self._manifest.text_model != model_of(self.encoder) or self._lacking("texts"):
+            self.store_texts()
+        wanted = self._shard.without_psi()
+        rows = {shard.id: shard.rows for shard in self._manifest.shards}
+        done, total = 0, sum(rows[shard] for shard in wanted)
+        for shard in wanted:
+            self.store_psi({shard: self._shard.psi_of(shard)})
+            done += rows[shard]
+            if watch is not None:
+                watch(done, total)
+        return done
 
+    def _lacking(self, kind: str) -> bool:
+        return any(shard.file(kind) is None for shard in self._manifest.shards)
 
-def _environment_updates(library: PolicyLibrary, records: Sequence[PolicyRecord]) -> list[EnvironmentRecord]:
-    """Rows for environments that are new, or whose recorded transitions grow; canonical states stay once drawn."""
-    updates = []
-    for name in sorted({record.environment for record in records}):
-        mine = [record for record in records if record.environment == name]
-        held = library._shard.environment(name)
-        layout = mine[0].layout if held is None else held.layout
-        for record in mine:
-            if record.layout != layout:
-                raise LibraryError(f"environment name {name!r} is taken by another layout; give this one another name")
-        union = np.max([record.successors for record in mine], axis=0)
-        if held is None:
-            updates.append(EnvironmentRecord.of(name, layout, union))
-        elif (union > held.successors).any():
-            updates.append(EnvironmentRecord(name, layout, np.maximum(union, held.successors), held.canonical))
-    return updates
+    def store_psi(self, found: Mapping[str, np.ndarray]) -> None:
+        """Write Psi of some shards, float32[n, 73] by id; shards that the library has no more are left out."""
+        with change(self.path) as begun:
+            held = begun.manifest
+            shards = held.shards
+            if held.embedding_model != EMBEDDING_MODEL:
+                shards = tuple(shard.lacking("embeddings") for shard in shards)
+            new = {
+                shard.id: shard.having(begun.write("embeddings", embeddings_table(found[shard.id]), shard=shard.id))
+                for shard in shards
+                if shard.id in found
+            }
+            shards = tuple(new.get(shard.id, shard) for shard in shards)
+            self._adopt(begun.commit(replace(held, shards=shards, embedding_model=EMBEDDING_MODEL)))
+
+    def store_texts(self) -> None:
+        """Encode the descriptions of all shards that lack their vectors, or of all where another model made them."""
+        with change(self.path) as begun:
+            held, ours = begun.manifest, begun.manifest.text_model == model_of(self.encoder)
+            shards = []
+            for shard in held.shards:
+                if not ours or shard.file("texts") is None:
+                    stored = StoredShard(self.path, held.library, shard)
+                    descriptions = descriptions_of(stored.policies)
+                    table = texts_table(descriptions, encoded(descriptions, self.encoder.encode))
+                    shard = shard.having(begun.write("texts", table, shard=shard.id))
+                shards.append(shard)
+            self._adopt(begun.commit(replace(held, shards=tuple(shards), text_model=model_of(self.encoder))))

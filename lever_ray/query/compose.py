@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from lever_ray.composition.groups import check_cover, cover
 from lever_ray.composition.operators import Combine, Operator, check_composable, composition_operator
 from lever_ray.composition.rankers import (
     OfflineReturnRanker,
@@ -17,6 +16,8 @@ from lever_ray.composition.rankers import (
 )
 from lever_ray.composition.routes import ROUTE_CODES
 from lever_ray.composition.search import Strategy
+from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
+from lever_ray.embedding.outcome import states_that_matter
 from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
 from lever_ray.embedding.successor import make_embedder
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
@@ -25,8 +26,10 @@ from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import make_task
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord
-from lever_ray.library.shard import GroupKey
+from lever_ray.library.retrieval import THRESHOLD, Retrieval
+from lever_ray.library.stored import GroupKey
 from lever_ray.query.composer import PLAN_WIDTH, Composer
+from lever_ray.query.members import group_keys, retrieve
 from lever_ray.query.parse import parse_query
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up, warm_up_routes
@@ -42,11 +45,20 @@ class RegressorSettings:
         target: ``composite`` (policies relabelled offline with the new objective), ``own`` (as published) or
             ``recorded`` (mean recorded rewards along their own rollouts).
         embedding: ``psi``, ``psi_static`` or ``outcome``.
+        canonical: how many of an environment's canonical states the first two are averaged over; all that are stored,
+            if more. The start is always among them.
+
+    Raises:
+        InvalidValue: ``canonical`` is below 1.
     """
 
     model: str = "additive-ridge"
     target: str = "own"
     embedding: str = "outcome"
+    canonical: int = CANONICAL_STATES
+
+    def __post_init__(self) -> None:
+        check_canonical(self.canonical)
 
 
 def compose(
@@ -66,6 +78,8 @@ def compose(
     gamma: float | None = None,
     episodes: int | None = None,
     width: int = PLAN_WIDTH,
+    retrieval: str | Retrieval = "objective",
+    threshold: float = THRESHOLD,
     executor: Executor | None = None,
 ) -> CompositionResult:
     """Answer a new composite objective from a library, without touching the environment.
@@ -89,17 +103,22 @@ def compose(
         gamma: discount of the members; needed where the library holds several.
         episodes: training budget of the members; needed where the library holds several.
         width: beam width of the operator ``plan``.
+        retrieval: who the members of a group are, see :class:`~lever_ray.library.retrieval.Retrieval`: ``objective``,
+            policies trained for it; ``description``, policies of which a similar text tells; or one with its settings.
+        threshold: least similarity of a member's description to the group's, where ``retrieval`` is a name.
         executor: where large candidate sets are scored; in this process if None.
 
     Raises:
         UnmatchedQuery: the text names no objective.
-        UnknownName: environment, objective term, strategy, operator, ranker or support rule is not known.
+        UnknownName: environment, objective term, strategy, operator, ranker, support or retrieval rule is not known.
         UncoveredObjective: no exact cover exists, or ``groups`` is none.
         InvalidValue: both or neither of ``query`` and ``objective``, a number outside its domain, or a ranker, weights
             or support rule that the operator gives no meaning to.
-        LibraryError: a group has no policy, the library is damaged, or it is too small for a regressor.
+        LibraryError: a group has no policy, or none whose description is similar enough; the library is damaged, or
+            too small for a regressor.
     """
     chosen = strategy if isinstance(strategy, Strategy) else Strategy.of(strategy, k=k)
+    found_by = retrieval if isinstance(retrieval, Retrieval) else Retrieval(retrieval, threshold)
     combine = composition_operator(operator)
     ranked_by = ranker or ("offline-return" if combine.is_route else "regressor")
     check_composable(combine, support=support, weighted=weights is not None)
@@ -110,8 +129,8 @@ def compose(
     wanted = _objective(query, objective)
     parsed = perf_counter()
     held = library.environment(environment)
-    keys = _group_keys(library, environment, wanted, groups, gamma, episodes)
-    members = library.groups(keys)
+    keys = group_keys(library, environment, wanted, groups, gamma, episodes)
+    members = retrieve(library, keys, found_by)
     retrieved = perf_counter()
     fitted: FittedRegressor | None = None
     if ranked_by == "regressor":
@@ -130,7 +149,7 @@ def compose(
     timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "coverage": answer.timings["coverage"]}
     timings |= {"fit": 0.0 if fitted is None else fitted.seconds}
-    return replace(answer, timings=timings)
+    return replace(answer, timings=timings, retrieval=found_by.label)
 
 
 def _objective(query: str | None, objective: Objective | str | None) -> Objective:
@@ -145,7 +164,8 @@ def make_ranker(
     """The ranker of that name for one environment; ``regressor`` needs a fitted one."""
     if name == "regressor":
         assert regressor is not None
-        return RegressorRanker(make_embedder(environment.layout, environment.canonical), regressor)
+        states = environment.canonical.thinned(regressor.canonical)
+        return RegressorRanker(make_embedder(environment.layout, states), regressor)
     task = make_task(environment.layout, objective)
     if name == "recorded-return":
         return RecordedReturnRanker(task.moves, task.events, task.rules.start)
@@ -162,6 +182,7 @@ def fit(
         gamma=key.gamma,
         episodes=key.episodes,
         kind=settings.embedding,
+        canonical=settings.canonical,
     ).without(environment, library.environment(environment).layout)
     if settings.target != "composite":
         rows = rows.of_other_objectives(objective)
@@ -170,7 +191,7 @@ def fit(
             f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
             f"the library has {len(rows.x)} such policies; add environments to it, or use ranker='offline-return'"
         )
-    return fit_regressor(
+    fitted = fit_regressor(
         rows.x,
         rows.y,
         model=settings.model,
@@ -179,40 +200,7 @@ def fit(
         terms=rows.terms,
         objective=objective,
     )
-
-
-def _group_keys(
-    library: LibraryReader,
-    environment: str,
-    objective: Objective,
-    groups: Sequence[str] | None,
-    gamma: float | None,
-    episodes: int | None,
-) -> list[GroupKey]:
-    held = library.keys(environment)
-    if not held:
-        raise LibraryError(f"environment {environment!r} has no policies; train some with `lever-ray build`")
-    usable = [key for key in held if gamma in (None, key.gamma) and episodes in (None, key.episodes)]
-    if not usable:
-        pairs = sorted({(key.gamma, key.episodes) for key in held})
-        raise LibraryError(
-            f"environment {environment!r} has no policies at gamma {'any' if gamma is None else gamma} and "
-            f"{'any' if episodes is None else episodes} episodes; it has (gamma, episodes) {pairs}"
-        )
-    if groups is None:
-        names: Sequence[str] = cover(objective, {key.objective for key in usable})
-    else:
-        names = [Objective.of(name).name for name in groups]
-        check_cover(objective, names)
-    pairs = sorted({(key.gamma, key.episodes) for key in usable if key.objective in names})
-    if len(pairs) > 1:
-        raise InvalidValue(
-            f"the library holds these groups at several (gamma, episodes): {pairs}; "
-            "choose with gamma= and episodes= (--gamma, --episodes)"
-        )
-    if not pairs:
-        pairs = [(usable[0].gamma, usable[0].episodes)]
-    return [GroupKey(environment, name, *pairs[0]) for name in names]
+    return replace(fitted, canonical=states_that_matter(settings.embedding, settings.canonical))
 
 
 def _group_weights(keys: Sequence[GroupKey], weights: Mapping[str, float]) -> list[float]:

@@ -34,6 +34,7 @@ class CompositionResult:
         regime: ``support-limited`` where the operator propagates no value.
         tier: information used, ``I0`` to ``I4``.
         search: every candidate evaluated, with its score.
+        retrieval: who the members were, ``objective`` or e.g. ``description>=0.8``.
     """
 
     environment: str
@@ -54,6 +55,7 @@ class CompositionResult:
     regime: str
     tier: str
     search: SearchResult = field(repr=False)
+    retrieval: str = "objective"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; arrays and the list of candidates are left out."""
@@ -65,6 +67,7 @@ class CompositionResult:
             "operator",
             "ranker",
             "support",
+            "retrieval",
             "regime",
             "tier",
         )

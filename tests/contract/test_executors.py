@@ -19,7 +19,7 @@ from lever_ray.experiment.plan import make_plan
 from lever_ray.experiment.run import run_experiment
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.shard import GroupKey
+from lever_ray.library.stored import GroupKey
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import RegressorSettings, compose, fit, make_ranker
 from lever_ray.query.composer import Composer

@@ -15,7 +15,7 @@ from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library import store
 from lever_ray.library.record import PolicyRecord, records_of
-from lever_ray.library.shard import GroupKey
+from lever_ray.library.stored import GroupKey
 from lever_ray.library.store import PolicyLibrary
 from tests.twin import made_up_record
 

@@ -1,0 +1,89 @@
+"""Which groups a query takes its members from, and who the members are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lever_ray.composition.groups import PolicyGroup, check_cover, cover
+from lever_ray.errors import InvalidValue, LibraryError
+from lever_ray.gridworld.objective import Objective
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.retrieval import Retrieval, Wording
+from lever_ray.library.stored import GroupKey
+from lever_ray.query.vocabulary import describe
+
+
+def retrieve(library: LibraryReader, keys: Sequence[GroupKey], retrieval: Retrieval) -> list[PolicyGroup]:
+    """The members of some groups of one environment.
+
+    Args:
+        library: where they are looked for.
+        keys: the groups.
+        retrieval: by own objective or by description; text is read only where some policy is found by it.
+
+    Raises:
+        LibraryError: a group has no member; the message says what the environment has, or what came closest.
+    """
+    if retrieval.rule == "objective" and not any(_undeclared(library, key.environment) for key in keys):
+        return library.groups(keys)
+    unwanted = describe(retrieval.without) if retrieval.without else ""
+    return library.groups(keys, [Wording(describe(key.objective), retrieval, unwanted) for key in keys])
+
+
+def _undeclared(library: LibraryReader, environment: str) -> list[GroupKey]:
+    """The groups of policies that carry a description and no objective."""
+    return [key for key in library.keys(environment) if not key.objective]
+
+
+def group_keys(
+    library: LibraryReader,
+    environment: str,
+    objective: Objective,
+    groups: Sequence[str] | None,
+    gamma: float | None,
+    episodes: int | None,
+) -> list[GroupKey]:
+    """The groups that a query takes members from.
+
+    Args:
+        library: where they are looked for.
+        environment: its name.
+        objective: the composite objective.
+        groups: sub-objectives; by default the smallest exact cover of the objective that the library holds, where
+            policies without an objective stand for any single term.
+        gamma: discount of the members; None where the library holds only one.
+        episodes: training budget of the members; likewise.
+
+    Raises:
+        UncoveredObjective: no exact cover exists, or ``groups`` is none.
+        InvalidValue: the library holds several discounts or budgets, and none was chosen.
+        LibraryError: the environment has no such policies.
+    """
+    held = library.keys(environment)
+    if not held:
+        raise LibraryError(f"environment {environment!r} has no policies; train some with `lever-ray build`")
+    usable = [key for key in held if gamma in (None, key.gamma) and episodes in (None, key.episodes)]
+    if not usable:
+        pairs = sorted({(key.gamma, key.episodes) for key in held})
+        raise LibraryError(
+            f"environment {environment!r} has no policies at gamma {'any' if gamma is None else gamma} and "
+            f"{'any' if episodes is None else episodes} episodes; it has (gamma, episodes) {pairs}"
+        )
+    if groups is None:
+        stand_in = objective.terms if any(not key.objective for key in usable) else ()
+        names: Sequence[str] = cover(objective, {key.objective for key in usable if key.objective} | set(stand_in))
+    else:
+        names = [Objective.of(name).name for name in groups]
+        check_cover(objective, names)
+    pairs = _settings_of(usable, {*names}) or _settings_of(usable, {""}) or _settings_of(usable[:1])
+    if len(pairs) > 1:
+        raise InvalidValue(
+            f"the library holds these groups at several (gamma, episodes): {pairs}; "
+            "choose with gamma= and episodes= (--gamma, --episodes)"
+        )
+    return [GroupKey(environment, name, *pairs[0]) for name in names]
+
+
+def _settings_of(keys: Sequence[GroupKey], names: set[str] | None = None) -> list[tuple[float, int]]:
+    """(gamma, episodes) of the groups with some objectives; of all, if None."""
+    return sorted({(key.gamma, key.episodes) for key in keys if names is None or key.objective in names})
