@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lever_ray.config import Settings, library_path, make_home
-from lever_ray.errors import LeverError
+from lever_ray.errors import LeverError, LibraryError
+from lever_ray.library.maintenance import verify
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.warm import warm_up
 
@@ -77,5 +78,7 @@ def _mlflow(settings: Settings) -> str:
 
 def _library(settings: Settings) -> str:
     library = PolicyLibrary.open(library_path(settings.library))
-    library.verify()
+    damages = verify(library.path)
+    if damages:
+        raise LibraryError(damages[0].what)
     return f"{library.path}: {len(library)} policies, every file sound"

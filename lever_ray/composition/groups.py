@@ -29,8 +29,8 @@ class PolicyGroup:
         mean_rewards: float32[n, S, A], mean recorded rewards on the own objective; None where any member lacks them.
         runs: (training seed, environment steps) of every training run that members come from.
         layout: digest of the members' layout; empty where it is not known.
-        sources: what each member's support was derived from, ``visits``, ``transitions`` or ``unknown``; empty where all
-            have visits.
+        sources: what each member's support was derived from: ``visits``, ``transitions`` or ``unknown``; empty where
+            all have visits.
     """
 
     objective: str

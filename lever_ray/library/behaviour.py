@@ -92,9 +92,7 @@ class ShardBehaviour(ShardPolicies):
             kind: features.
             canonical: canonical states that ``psi`` and ``psi_static`` are averaged over.
         """
-        keys = [
-            key for key in self.keys() if key.objective and key.gamma == gamma and episodes in (None, key.episodes)
-        ]
+        keys = [key for key in self.keys() if key.objective and key.gamma == gamma and episodes in (None, key.episodes)]
         if target == "composite":
             keys = [key for key in keys if admits(self._environments[key.environment].layout, objective)]
         parts = [self._ranking_rows(key, target, objective, kind, canonical) for key in keys]

@@ -13,10 +13,11 @@ from lever_ray.executor import Executor
 from lever_ray.gridworld.layout import Layout, layout_family
 from lever_ray.gridworld.objective import Objective
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT, train, training_budget
+from lever_ray.library.manifest import MANIFEST
 from lever_ray.library.record import PolicyRecord, records_of
-from lever_ray.library.schema import MANIFEST
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.rows import objective_id
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _trained(
 
 
 def _run_of(record: PolicyRecord) -> tuple[str, str, float, int]:
-    return record.environment, record.objective.name, record.gamma, record.seed
+    return record.environment, objective_id(record), record.gamma, record.seed
 
 
 def _complete(library: PolicyLibrary, settings: LibrarySettings, seed: int) -> bool:

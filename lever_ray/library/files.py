@@ -25,7 +25,7 @@ REPAIR = "restore the file from a copy, or run `lever-ray library repair`"
 
 
 class MissingFile(LibraryError):
-    """A file that the manifest lists is not there: it is lost, or the library was changed since the manifest was read."""
+    """A file that the manifest lists is not there: lost, or the library was changed since the manifest was read."""
 
 
 def write_atomically(file: Path, data: bytes | pa.Buffer) -> None:

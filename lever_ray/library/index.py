@@ -168,9 +168,7 @@ class FlatIndex:
         found = [Candidates(query, min(k, _count(rows))) for query in queries]
         scan = self._scan if len(queries) < _MATRIX_PRODUCT else self._multiply
         scan(queries, rows, found)
-        return _stacked(
-            [self.items.ranked(each.query, _at(rows, each.places()), chosen, k) for each in found], k
-        )
+        return _stacked([self.items.ranked(each.query, _at(rows, each.places()), chosen, k) for each in found], k)
 
     def _scan(self, _: NDArray[np.float32], rows: slice | NDArray[np.int64], found: Sequence[Candidates]) -> None:
         parts = self._quantized or (self.items.vectors, None, None)

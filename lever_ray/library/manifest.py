@@ -86,7 +86,6 @@ class Shard:
         kept = [file for file in self.files if file.kind not in kinds]
         return replace(self, files=tuple(sorted((*kept, *files), key=lambda file: SHARD_KINDS.index(file.kind))))
 
-
     def lacking(self, kind: str) -> Shard:
         """The same shard without its file of some kind."""
         return replace(self, files=tuple(file for file in self.files if file.kind != kind))
@@ -147,7 +146,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         data = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise LibraryError(f"no policy library at {path}; build one with `lever-ray build`, or check the path") from None
+        raise LibraryError(
+            f"no policy library at {path}; build one with `lever-ray build`, or check the path"
+        ) from None
     except OSError as error:
         raise LibraryError(f"manifest {file} cannot be read ({error.strerror}); check its permissions") from error
     content = _parsed(file, data)

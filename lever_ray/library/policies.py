@@ -150,7 +150,7 @@ class ShardPolicies:
             )
         first, stop = int(rows[0]), int(rows[-1]) + 1
         tables, inside = stored.sound(first, stop), _within(rows)
-        runs = zip(stored.numbers("seed")[rows].tolist(), stored.numbers("environment_steps")[rows].tolist(), strict=True)
+        seeds, steps = (stored.numbers(name)[rows].tolist() for name in ("seed", "environment_steps"))
         return PolicyGroup(
             objective=key.objective,
             ids=tuple(identity.decode() for identity in stored.ids[rows].tolist()),
@@ -158,16 +158,14 @@ class ShardPolicies:
             support=tables.support[inside],
             totals=stored.numbers("total")[rows],
             mean_rewards=None if tables.mean_rewards is None else tables.mean_rewards[inside],
-            runs=frozenset(runs),
+            runs=frozenset(zip(seeds, steps, strict=True)),
             layout=layout.digest,
             sources=tuple(stored.policies["support_source"].take(rows).to_pylist()),
         )
 
     def records(self, key: GroupKey) -> list[PolicyRecord]:
         """The shard's members of one group as full records."""
-        return [
-            record for stored, rows in self._members(key) for record in stored.records(rows, self._environments)
-        ]
+        return [record for stored, rows in self._members(key) for record in stored.records(rows, self._environments)]
 
     def find(self, ids: Sequence[str]) -> list[tuple[int, PolicyRecord]]:
         """Full records of those of some ids that the shard holds, with their places among the ids."""

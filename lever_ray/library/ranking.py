@@ -48,4 +48,5 @@ class RankingRows:
         return self.taken((self.terms != term_weights(objective)).any(axis=1))
 
     def taken(self, rows: np.ndarray) -> RankingRows:
+        """Some of the rows, bool[P] or int[n]."""
         return RankingRows(*(getattr(self, part.name)[rows] for part in fields(self)))

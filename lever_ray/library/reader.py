@@ -209,7 +209,9 @@ class LibraryReader(ABC):
         Args:
             texts: none of them blank.
             k: how many policies per text.
-            environment, gamma, episodes: look only at policies of these.
+            environment: look only at its policies.
+            gamma: look only at policies with this discount.
+            episodes: look only at policies with this training budget.
 
         Raises:
             InvalidValue: a text is blank, or ``k`` is below 1.

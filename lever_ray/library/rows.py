@@ -49,7 +49,7 @@ def objective_id(record: PolicyRecord) -> str:
 
 
 def alike(records: Sequence[PolicyRecord]) -> Iterator[list[PolicyRecord]]:
-    """Records dealt into shards: of one number of cells, all with or all without visits and rewards, and not too big."""
+    """Records dealt into shards: of equally many cells, all with or all without visits and rewards, not too big."""
     parts: dict[tuple[int, bool, bool], list[PolicyRecord]] = {}
     for record in records:
         kind = (record.layout.states, record.visits is not None, record.mean_rewards is not None)

@@ -54,7 +54,7 @@ ENVIRONMENTS = pa.schema(
 
 
 def tables_schema(states: int, *, visits: bool, mean_rewards: bool) -> pa.Schema:
-    """Schema of a tables file: arrays of policies over ``states`` cells, row-major, in the rows of the policies file."""
+    """Schema of a tables file: arrays over ``states`` cells, row-major, in the rows of the policies file."""
     columns = {"q": pa.list_(pa.float32(), states * ACTIONS), "support": pa.list_(pa.uint8(), states)}
     if visits:
         columns["visits"] = pa.list_(pa.uint32(), states * ACTIONS)

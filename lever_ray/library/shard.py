@@ -31,6 +31,9 @@ class Where(NamedTuple):
         return all(wanted in (None, held) for wanted, held in zip(self, mine, strict=True))
 
 
+ANYWHERE = Where()
+
+
 class LibraryShard(ShardBehaviour):
     """The policies of some of a library's shards; Ray runs it in an actor, a library in one process owns one.
 
@@ -41,7 +44,7 @@ class LibraryShard(ShardBehaviour):
         super().__init__(path, manifest, encoder=encoder)
         self._indexes: dict[tuple[str, Where], tuple[FlatIndex, np.ndarray]] = {}
 
-    def top_k(self, queries: np.ndarray, k: int, where: Where = Where()) -> tuple[np.ndarray, np.ndarray]:
+    def top_k(self, queries: np.ndarray, k: int, where: Where = ANYWHERE) -> tuple[np.ndarray, np.ndarray]:
         """The policies whose descriptions are nearest to some texts; exact.
 
         Args:
@@ -50,7 +53,8 @@ class LibraryShard(ShardBehaviour):
             where: which policies are looked at.
 
         Returns:
-            Cosines float32[b, k'] and ids bytes[b, k'], by cosine (descending), then id; k' is k, or as many as there are.
+            Cosines float32[b, k'] and ids bytes[b, k'], by cosine (descending), then id. k' is k, or as many as there
+            are.
 
         Raises:
             InvalidValue: queries of another shape or not finite, or ``k`` below 1.
@@ -63,7 +67,7 @@ class LibraryShard(ShardBehaviour):
         return merge_top_k(parts, k)
 
     def _index(self, stored: StoredShard, where: Where) -> tuple[FlatIndex, np.ndarray]:
-        """An index over the policies of a stored shard that are looked at, in the order of their ids, and their rows."""
+        """An index over the policies that are looked at, in the order of their ids, and their rows."""
         question = stored.entry.id, where
         if question not in self._indexes:
             runs = [np.arange(*run) for key, run in self._runs(stored, where)]

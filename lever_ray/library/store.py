@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from lever_ray.errors import LibraryError, UnknownName
+from lever_ray.library import maintenance
+from lever_ray.library.files import write_lock
 from lever_ray.library.ids import IdIndex, places_of
 from lever_ray.library.manifest import EMBEDDING_MODEL, MANIFEST, Manifest, read_manifest, write_manifest
-from lever_ray.library.files import write_lock
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import descriptions_of, embeddings_table, encoded, texts_table
@@ -194,9 +195,7 @@ class PolicyLibrary(LibraryReader):
         for name, mine in sorted(by_name.items()):
             held = self._shard.environment(name)
             if held is not None and held.layout != mine[0].layout:
-                raise LibraryError(
-                    f"environment name {name!r} is taken by another layout; give this one another name"
-                )
+                raise LibraryError(f"environment name {name!r} is taken by another layout; give this one another name")
             recorded = [record.successors for record in mine if record.successors is not None]
             nothing = np.full((mine[0].layout.states, 4), -1, np.int32)
             union = np.max([nothing, *recorded], axis=0)
@@ -205,6 +204,22 @@ class PolicyLibrary(LibraryReader):
             elif (union > held.successors).any():
                 updates.append(replace(held, successors=np.maximum(union, held.successors)))
         return updates
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Take policies out; see :func:`lever_ray.library.maintenance.delete`."""
+        count = maintenance.delete(self.path, ids, encoder=self.encoder)
+        self.refresh()
+        return count
+
+    def compact(self) -> tuple[int, int]:
+        """Merge small shards; see :func:`lever_ray.library.maintenance.compact`."""
+        counts = maintenance.compact(self.path, encoder=self.encoder)
+        self.refresh()
+        return counts
+
+    def verify(self, watch: Callable[[int, int], None] | None = None) -> list[maintenance.Damage]:
+        """Check every file and row; see :func:`lever_ray.library.maintenance.verify`."""
+        return maintenance.verify(self.path, watch)
 
     # Vectors that are not stored yet.
 
@@ -218,8 +233,7 @@ class PolicyLibrary(LibraryReader):
             For how many policies Psi was computed.
         """
         self.refresh()
-        if self._manifest.text_model != model_of(self.encoder) or self._lacking("texts"):
-            self.store_texts()
+        self.store_missing_texts()
         wanted = self._shard.without_psi()
         rows = {shard.id: shard.rows for shard in self._manifest.shards}
         done, total = 0, sum(rows[shard] for shard in wanted)
@@ -229,9 +243,6 @@ class PolicyLibrary(LibraryReader):
             if watch is not None:
                 watch(done, total)
         return done
-
-    def _lacking(self, kind: str) -> bool:
-        return any(shard.file(kind) is None for shard in self._manifest.shards)
 
     def store_psi(self, found: Mapping[str, np.ndarray]) -> None:
         """Write Psi of some shards, float32[n, 73] by id; shards that the library has no more are left out."""
@@ -248,10 +259,14 @@ class PolicyLibrary(LibraryReader):
             shards = tuple(new.get(shard.id, shard) for shard in shards)
             self._adopt(begun.commit(replace(held, shards=shards, embedding_model=EMBEDDING_MODEL)))
 
-    def store_texts(self) -> None:
+    def store_missing_texts(self) -> None:
         """Encode the descriptions of all shards that lack their vectors, or of all where another model made them."""
+        ours = self._manifest.text_model == model_of(self.encoder)
+        if ours and all(shard.file("texts") is not None for shard in self._manifest.shards):
+            return
         with change(self.path) as begun:
-            held, ours = begun.manifest, begun.manifest.text_model == model_of(self.encoder)
+            held = begun.manifest
+            ours = held.text_model == model_of(self.encoder)
             shards = []
             for shard in held.shards:
                 if not ours or shard.file("texts") is None:

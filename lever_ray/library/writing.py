@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
+from lever_ray.gridworld.layout import Layout
 from lever_ray.library.files import write_lock, write_table
 from lever_ray.library.manifest import DataFile, Manifest, Shard, read_manifest, write_manifest
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import (
     alike,
     descriptions_of,
+    embeddings_table,
     encoded,
     environments_table,
     policies_table,
@@ -84,13 +87,31 @@ def change(path: Path) -> Iterator[Change]:
             begun.withdraw()
 
 
-def write_shards(begun: Change, records: Sequence[PolicyRecord], encoder: TextEncoder) -> list[Shard]:
-    """Write policies as new shards; text vectors too, unless the library's are of another model."""
+NO_PSI: Mapping[str, np.ndarray] = {}
+
+
+def write_shards(
+    begun: Change,
+    records: Sequence[PolicyRecord],
+    encoder: TextEncoder,
+    *,
+    psi: Mapping[str, np.ndarray] = NO_PSI,
+) -> list[Shard]:
+    """Write policies as new shards; text vectors too, unless the library's are of another model.
+
+    Args:
+        begun: the change that they are part of.
+        records: the policies.
+        encoder: makes text vectors.
+        psi: of policies that have it already, float32[73] by id; stored where it is known of a whole shard.
+    """
     ours = begun.manifest.text_model in (None, model_of(encoder))
-    return [_write_shard(begun, part, encoder if ours else None) for part in alike(records)]
+    return [_write_shard(begun, part, encoder if ours else None, psi) for part in alike(records)]
 
 
-def _write_shard(begun: Change, records: Sequence[PolicyRecord], encoder: TextEncoder | None) -> Shard:
+def _write_shard(
+    begun: Change, records: Sequence[PolicyRecord], encoder: TextEncoder | None, psi: Mapping[str, np.ndarray]
+) -> Shard:
     shard = uuid.uuid4().hex[:12]
     policies = policies_table(records)
     files = [begun.write("policies", policies, shard=shard), begun.write("tables", tables_table(records), shard=shard)]
@@ -98,6 +119,9 @@ def _write_shard(begun: Change, records: Sequence[PolicyRecord], encoder: TextEn
         descriptions = descriptions_of(policies)
         texts = texts_table(descriptions, encoded(descriptions, encoder.encode))
         files.append(begun.write("texts", texts, shard=shard))
+    if all(record.id in psi for record in records):
+        known = np.stack([psi[record.id] for record in records])
+        files.append(begun.write("embeddings", embeddings_table(known), shard=shard))
     environments = tuple(sorted({record.environment for record in records}))
     return Shard(shard, len(records), records[0].layout.states, environments, tuple(files))
 
@@ -116,7 +140,7 @@ def check_layouts(records: Sequence[PolicyRecord]) -> None:
     Raises:
         LibraryError: naming it.
     """
-    layouts = {}
+    layouts: dict[str, Layout] = {}
     for record in records:
         if layouts.setdefault(record.environment, record.layout) != record.layout:
             raise LibraryError(

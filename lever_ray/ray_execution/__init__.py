@@ -1,0 +1,6 @@
+"""Ray: tasks on a cluster, and library shards in actors. Only these modules import it."""
+
+from lever_ray.ray_execution.executor import RayExecutor, connect, disconnect
+from lever_ray.ray_execution.library import ShardedLibrary
+
+__all__ = ["RayExecutor", "ShardedLibrary", "connect", "disconnect"]

@@ -1,0 +1,273 @@
+"""A policy library whose shards live in Ray actors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import ray
+from ray.exceptions import ObjectLostError, OwnerDiedError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lever_ray.composition.groups import PolicyGroup
+from lever_ray.errors import InvalidValue
+from lever_ray.library.files import MissingFile
+from lever_ray.library.manifest import Manifest, Shard, read_manifest
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.retrieval import Wording
+from lever_ray.library.shard import LibraryShard
+from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
+from lever_ray.library.text import TextEncoder, WordLlamaEncoder
+from lever_ray.ray_execution.executor import configure_worker_logging, connect, task_error
+
+NAMESPACE = "lever_ray"
+"""Of actors that several drivers share."""
+_LOOK_AROUND = 10.0
+"""Seconds between looks for new nodes."""
+
+
+class ShardServer:
+    """Serves a part of a library from an actor; its groups lie in the object store, where workers read them in place.
+
+    Args:
+        path: folder of the library.
+        manifest: its files, with the shards that this actor serves.
+        encoder: of texts.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder) -> None:
+        configure_worker_logging()
+        self._path, self._encoder = path, encoder
+        self.load(manifest)
+
+    def load(self, manifest: Manifest) -> None:
+        """Serve another state of the library; what was read of files that stay is kept."""
+        before = getattr(self, "_shard", None)
+        self._generation = manifest.generation
+        self._shard = LibraryShard(self._path, manifest, encoder=self._encoder)
+        if before is not None:
+            self._shard.take_over(before)
+
+    def ask(self, generation: int, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the :class:`LibraryShard`.
+
+        Raises:
+            MissingFile: the actor serves another state of the library, as one does that was started again.
+        """
+        if generation != self._generation:
+            raise MissingFile(f"an actor serves state {self._generation} of library {self._path}, not {generation}")
+        return getattr(self._shard, method)(*args, **kwargs)
+
+    def published(
+        self, generation: int, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()
+    ) -> list[ray.ObjectRef | None]:
+        """A reference to the members of each group; None where it has none. For errors see :meth:`ask`."""
+        groups = self.ask(generation, "groups", keys, wordings)
+        return [None if group is None else ray.put(group) for group in groups]
+
+    def generation(self) -> int:
+        """The state of the library that is served."""
+        return self._generation
+
+    def psi_of(self, shard: str) -> Any:
+        """See :meth:`LibraryShard.psi_of`."""
+        return self._shard.psi_of(shard)
+
+    def node(self) -> str:
+        """Id of the node that the actor runs on."""
+        return str(ray.get_runtime_context().get_node_id())
+
+
+ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")(ShardServer)
+"""An actor that is lost reads its files again where it is restarted."""
+
+_Asked = tuple[GroupKey, Wording | None]
+"""A group, and how its members are found where that is not by their own objective."""
+
+
+class ShardedLibrary(LibraryReader):
+    """A library whose shards are held by Ray actors; it answers as ``PolicyLibrary`` does.
+
+    Groups are published to the object store when they are first asked for; from then on a worker reads them from its
+    node's shared memory. The library can be sent to tasks, which then ask the same actors. Use :meth:`open`.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, encoder: TextEncoder, actors: list[Any], *, shared: bool
+    ) -> None:
+        self.path, self.encoder = path, encoder
+        self._manifest, self._actors, self._shared = manifest, actors, shared
+        self._published: dict[_Asked, list[ray.ObjectRef]] = {}
+        self._opened_here, self._looked = True, monotonic()
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, actors: int = 4, shared: bool = False, encoder: TextEncoder | None = None
+    ) -> ShardedLibrary:
+        """Start actors, spread over the nodes, and give each its share of the library's shards.
+
+        Args:
+            path: folder of the library, visible to every node.
+            actors: how many; at most one per shard is started.
+            shared: several drivers use the same actors, which outlive them; :meth:`close` ends them for all.
+            encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+
+        Raises:
+            InvalidValue: ``actors`` is below 1.
+            LibraryError: see :meth:`lever_ray.library.store.PolicyLibrary.open`.
+        """
+        if actors < 1:
+            raise InvalidValue(f"actors is {actors}; at least 1 is needed")
+        folder, encode = Path(path).resolve(), encoder or WordLlamaEncoder()
+        manifest = read_manifest(folder)
+        connect()
+        count = max(1, min(actors, len(manifest.shards)))
+        started = [
+            _start(folder, part, encode, name=f"{manifest.library}-{count}-{place}" if shared else "")
+            for place, part in enumerate(_parts(manifest, count))
+        ]
+        opened = cls(folder, manifest, encode, started, shared=shared)
+        if shared:
+            opened.refresh()
+        return opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened_here": False}
+
+    def _ask_shards(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        self._look_around()
+        return self._call("ask", method, *args, **kwargs)
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        try:
+            generation = self._manifest.generation
+            return ray.get([getattr(actor, method).remote(generation, *args, **kwargs) for actor in self._actors])
+        except RayTaskError as error:
+            raise task_error(error) from None
+
+    def refresh(self) -> bool:
+        """See :class:`LibraryReader`; also brings actors up to date that were started again."""
+        new = read_manifest(self.path)
+        changed = new.generation != self._manifest.generation
+        stale = [generation != new.generation for generation in ray.get([a.generation.remote() for a in self._actors])]
+        if not changed and not any(stale):
+            return False
+        self._manifest = new
+        self._published.clear()
+        self._forget()
+        parts = _parts(new, len(self._actors))
+        ray.get([actor.load.remote(part) for actor, part in zip(self._actors, parts, strict=True)])
+        return True
+
+    def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
+        """See :meth:`LibraryReader.groups`; read from the object store."""
+        asked: list[_Asked] = list(zip(keys, wordings, strict=True)) if wordings else [(key, None) for key in keys]
+        try:
+            return self._read(asked)
+        except (ObjectLostError, OwnerDiedError):
+            self._published.clear()
+        except MissingFile:
+            if not self.refresh():
+                raise
+        return self._read(asked)
+
+    def _read(self, asked: Sequence[_Asked]) -> list[PolicyGroup]:
+        self._look_around()
+        missing = [each for each in asked if each not in self._published]
+        if missing:
+            wordings = [wording for _, wording in missing if wording is not None]
+            answers = self._call("published", [key for key, _ in missing], wordings)
+            for position, each in enumerate(missing):
+                self._published[each] = [answer[position] for answer in answers if answer[position] is not None]
+        parts = iter(ray.get([reference for each in asked for reference in self._published[each]]))
+        return [self._merged(each[0], [next(parts) for _ in self._published[each]], each[1]) for each in asked]
+
+    def embed(self, watch: Callable[[int, int], None] | None = None) -> int:
+        """See :meth:`lever_ray.library.store.PolicyLibrary.embed`; computed in the actors, a shard at a time each."""
+        writer = PolicyLibrary.open(self.path, encoder=self.encoder)
+        writer.store_missing_texts()
+        self.refresh()
+        rows = {shard.id: shard.rows for shard in self._manifest.shards}
+        waiting = {actor: list(wanted) for actor, wanted in zip(self._actors, self._ask("without_psi"), strict=True)}
+        done, total = 0, sum(rows[shard] for wanted in waiting.values() for shard in wanted)
+        running = {each.psi_of.remote(mine[0]): (each, mine.pop(0)) for each, mine in waiting.items() if mine}
+        while running:
+            (ready,), _ = ray.wait(list(running), num_returns=1)
+            actor, shard = running.pop(ready)
+            if waiting[actor]:
+                running[actor.psi_of.remote(waiting[actor][0])] = (actor, waiting[actor].pop(0))
+            writer.store_psi({shard: ray.get(ready)})
+            done += rows[shard]
+            if watch is not None:
+                watch(done, total)
+        self.refresh()
+        return done
+
+    def nodes(self) -> list[str]:
+        """Id of the node that each actor runs on."""
+        return list(ray.get([actor.node.remote() for actor in self._actors]))
+
+    def _look_around(self) -> None:
+        """Now and then, in the process that opened the library: use nodes that have joined."""
+        if self._opened_here and not self._shared and monotonic() - self._looked > _LOOK_AROUND:
+            self.spread()
+
+    def spread(self) -> int:
+        """Move actors from nodes with several to nodes with fewer, such as have joined; how many were moved.
+
+        Actors that several drivers share stay where they are.
+        """
+        self._looked, moved = monotonic(), 0
+        alive = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+        places = self.nodes()
+        while not self._shared:
+            held = Counter({node: places.count(node) for node in alive})
+            most, least = max(alive, key=lambda node: held[node]), min(alive, key=lambda node: held[node])
+            if held[most] - held[least] < 2:
+                break
+            place = places.index(most)
+            self._move(place, least)
+            places[place], moved = self.nodes()[place], moved + 1
+            if places[place] != least:
+                break
+        return moved
+
+    def _move(self, place: int, node: str) -> None:
+        part = _parts(self._manifest, len(self._actors))[place]
+        moved = _start(self.path, part, self.encoder, node=node)
+        ray.get(moved.generation.remote())
+        ray.kill(self._actors[place])
+        self._actors[place] = moved
+
+    def close(self) -> None:
+        """End the actors."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+
+def _start(path: Path, part: Manifest, encoder: TextEncoder, *, name: str = "", node: str = "") -> Any:
+    options: dict[str, Any] = {}
+    if name:
+        options |= {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    if node:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
+    return ShardActor.options(**options).remote(path, part, encoder)
+
+
+def _parts(manifest: Manifest, count: int) -> list[Manifest]:
+    return [manifest.part(share) for share in shares(manifest, count)]
+
+
+def shares(manifest: Manifest, count: int) -> list[list[Shard]]:
+    """Shards dealt to ``count`` actors, largest first, each to the one with least bytes so far."""
+    dealt: list[list[Shard]] = [[] for _ in range(count)]
+    held = [0] * count
+    for shard in sorted(manifest.shards, key=lambda shard: (-shard.bytes, shard.id)):
+        least = held.index(min(held))
+        dealt[least].append(shard)
+        held[least] += shard.bytes
+    return dealt
