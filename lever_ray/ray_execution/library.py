@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import ray
@@ -28,6 +27,8 @@ NAMESPACE = "lever_ray"
 """Of actors that several drivers share."""
 _LOOK_AROUND = 10.0
 """Seconds between looks for new nodes."""
+_MOVES, _MOVE_AGAIN = 8, 0.5
+"""How often a move is tried, and seconds in between: Ray learns of a new node's resources a moment after its name."""
 
 
 class ShardServer:
@@ -133,6 +134,7 @@ class ShardedLibrary(LibraryReader):
         opened = cls(folder, manifest, encode, started, shared=shared)
         if shared:
             opened.refresh()
+        opened.spread()
         return opened
 
     def __getstate__(self) -> dict[str, Any]:
@@ -194,12 +196,19 @@ class ShardedLibrary(LibraryReader):
         rows = {shard.id: shard.rows for shard in self._manifest.shards}
         waiting = {actor: list(wanted) for actor, wanted in zip(self._actors, self._ask("without_psi"), strict=True)}
         done, total = 0, sum(rows[shard] for wanted in waiting.values() for shard in wanted)
-        running = {each.psi_of.remote(mine[0]): (each, mine.pop(0)) for each, mine in waiting.items() if mine}
+        running: dict[ray.ObjectRef, tuple[Any, str]] = {}
+
+        def begin(actor: Any) -> None:
+            if waiting[actor]:
+                shard = waiting[actor].pop()
+                running[actor.psi_of.remote(shard)] = (actor, shard)
+
+        for actor in self._actors:
+            begin(actor)
         while running:
             (ready,), _ = ray.wait(list(running), num_returns=1)
             actor, shard = running.pop(ready)
-            if waiting[actor]:
-                running[actor.psi_of.remote(waiting[actor][0])] = (actor, waiting[actor].pop(0))
+            begin(actor)
             writer.store_psi({shard: ray.get(ready)})
             done += rows[shard]
             if watch is not None:
@@ -221,27 +230,31 @@ class ShardedLibrary(LibraryReader):
 
         Actors that several drivers share stay where they are.
         """
-        self._looked, moved = monotonic(), 0
-        alive = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-        places = self.nodes()
-        while not self._shared:
-            held = Counter({node: places.count(node) for node in alive})
-            most, least = max(alive, key=lambda node: held[node]), min(alive, key=lambda node: held[node])
+        self._looked = monotonic()
+        moved, failed = 0, 0
+        while not self._shared and failed < _MOVES:
+            places = self.nodes()
+            held = {node["NodeID"]: places.count(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
+            most, least = max(sorted(held), key=held.__getitem__), min(sorted(held), key=held.__getitem__)
             if held[most] - held[least] < 2:
                 break
-            place = places.index(most)
-            self._move(place, least)
-            places[place], moved = self.nodes()[place], moved + 1
-            if places[place] != least:
-                break
+            if self._move(places.index(most), least):
+                moved += 1
+            else:
+                failed += 1
+                sleep(_MOVE_AGAIN)
         return moved
 
-    def _move(self, place: int, node: str) -> None:
+    def _move(self, place: int, node: str) -> bool:
+        """Put another actor in the place of one; False where Ray did not start it on the node."""
         part = _parts(self._manifest, len(self._actors))[place]
         moved = _start(self.path, part, self.encoder, node=node)
-        ray.get(moved.generation.remote())
+        if ray.get(moved.node.remote()) != node:
+            ray.kill(moved)
+            return False
         ray.kill(self._actors[place])
         self._actors[place] = moved
+        return True
 
     def close(self) -> None:
         """End the actors."""
