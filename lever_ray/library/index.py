@@ -1,0 +1,386 @@
+"""The items of a shard whose text vectors are nearest to a query's: exact by a scan, or approximate by faiss.
+
+Every index scores an item by :func:`lever_ray.library.scan.exact_scores`, whatever found it, and orders answers by
+score (descending), then by item (ascending). So the parts of a library can be merged, and batches split, without a
+trace.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lever_ray.errors import InvalidValue, LeverError, look_up
+from lever_ray.library.scan import Candidates, best_items, exact_scores, quantize
+
+Items = slice | NDArray[np.int64] | None
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+_MATRIX_PRODUCT = 10
+"""Queries from which on a matrix product is faster than a scan for each."""
+_QUANTIZED = 3
+"""Queries up to which int8 is faster to read; for more, memory is not what a scan waits for."""
+_LONGEST_QUERY = 1e15
+_ROWS_AT_ONCE = {"one": 65536, "few": 1024, "many": 4096}
+"""Rows per block: all there are, or as many as the second-level cache holds."""
+NOTHING = -1
+"""The item that fills an answer up where an approximate index found fewer than ``k``; its score is -inf."""
+
+
+class VectorIndex(Protocol):
+    """What finds the items nearest to a query."""
+
+    name: str
+    exact: bool
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the index takes beside the vectors and codes that it was given."""
+
+    def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
+        """The ``k`` nearest items to each query.
+
+        Args:
+            queries: float32[b, d], finite.
+            k: at least 1.
+            items: which ones may be found: a slice of step 1, or int64[m], ascending; None for all.
+
+        Returns:
+            Scores float32[b, k'] and items int64[b, k'], ``k' = min(k, items there are)``, by score (descending), then
+            item (ascending). A score is the product of query and vector, the cosine of unit vectors.
+
+        Raises:
+            InvalidValue: queries of another shape or not finite, ``k`` below 1, or items that do not exist.
+        """
+
+
+class ItemVectors:
+    """Items and their vectors; many items may share one.
+
+    Args:
+        vectors: float32[n, d], of length 1 (at most 2); read only, so that a memory map will do.
+        codes: int32[m], the row of each item's vector; None where item ``i`` has row ``i``.
+
+    Raises:
+        InvalidValue: arrays of another type or shape, or codes that are not rows.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> None:
+        if vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise InvalidValue(f"vectors are {vectors.dtype}{list(vectors.shape)}; give float32[n, d]")
+        self.vectors = _read_only(vectors)
+        self.codes = None if codes is None else _checked_codes(codes, len(vectors))
+
+    def __len__(self) -> int:
+        return len(self.vectors if self.codes is None else self.codes)
+
+    def checked(self, queries: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+        """The queries as kernels read them; for errors see :meth:`VectorIndex.top_k`."""
+        if queries.ndim != 2 or queries.shape[1] != self.vectors.shape[1]:
+            raise InvalidValue(f"queries have shape {queries.shape}; give float32[b, {self.vectors.shape[1]}]")
+        queries = _read_only(np.asarray(queries, np.float32))
+        lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(axis=1))
+        bad = np.flatnonzero(~(lengths < _LONGEST_QUERY))
+        if len(bad):
+            raise InvalidValue(f"query {bad[0]} has length {lengths[bad[0]]}; give finite vectors, best of length 1")
+        if k < 1:
+            raise InvalidValue(f"k is {k}; ask for at least 1 item")
+        return queries
+
+    def chosen(self, items: Items) -> slice | NDArray[np.int64]:
+        """The items as a slice where they are adjacent, else as they are; for errors see :meth:`VectorIndex.top_k`."""
+        if items is None:
+            return slice(0, len(self))
+        if isinstance(items, slice):
+            start, stop, step = items.indices(len(self))
+            if step != 1:
+                raise InvalidValue(f"items is {items}; give a slice of step 1, or an array")
+            return slice(start, max(start, stop))
+        places = _read_only(np.asarray(items, np.int64))
+        if len(places) and not (places[0] >= 0 and places[-1] < len(self) and (np.diff(places) > 0).all()):
+            raise InvalidValue(
+                f"items lie in {places.min()}..{places.max()} of {len(self)}; give them ascending, each once"
+            )
+        return _adjacent(places)
+
+    def rows(self, chosen: slice | NDArray[np.int64]) -> slice | NDArray[np.int64]:
+        """The rows that some items have, each once, ascending."""
+        if self.codes is None:
+            return chosen
+        return self._all_rows if _count(chosen) == len(self) else self._rows(chosen)
+
+    @cached_property
+    def _all_rows(self) -> slice | NDArray[np.int64]:
+        return self._rows(slice(0, len(self)))
+
+    def _rows(self, chosen: slice | NDArray[np.int64]) -> slice | NDArray[np.int64]:
+        assert self.codes is not None
+        taken = np.zeros(len(self.vectors), np.bool_)
+        taken[self.codes[chosen]] = True
+        return _adjacent(_read_only(np.flatnonzero(taken)))
+
+    def ranked(self, query: NDArray[np.float32], rows: NDArray[np.int64], chosen: Any, k: int) -> Found:
+        """The ``k`` nearest of the chosen items that have one of these rows (ascending), in order."""
+        scores = exact_scores(self.vectors, rows, query)
+        items = rows
+        if self.codes is not None and len(rows):
+            of_row = np.full(len(self.vectors), -np.inf, np.float32)
+            of_row[rows] = scores
+            codes = _read_only(self.codes[chosen])
+            places = best_items(codes, of_row, min(k, len(codes)))
+            scores = of_row[codes[places]]
+            items = places + chosen.start if isinstance(chosen, slice) else chosen[places]
+        order = np.argsort(-scores, kind="stable")[:k]
+        return scores[order], items[order]
+
+
+class FlatIndex:
+    """The exact answer, by a scan of all vectors.
+
+    Args:
+        vectors: float32[n, d], see :class:`ItemVectors`.
+        codes: int32[m], or None.
+        quantized: keep a copy of the vectors in int8 (a quarter of their memory, and one pass over them to make).
+            A scan for few queries reads that, which takes a third of the time; answers are equal.
+    """
+
+    exact = True
+
+    def __init__(
+        self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None, *, quantized: bool = False
+    ) -> None:
+        self.name = "flat-int8" if quantized else "flat"
+        self.items = ItemVectors(vectors, codes)
+        self._quantized = _quantized(self.items.vectors) if quantized else None
+
+    @property
+    def bytes(self) -> int:
+        """See :class:`VectorIndex`."""
+        return sum(part.nbytes for part in self._quantized or ())
+
+    def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
+        """See :meth:`VectorIndex.top_k`."""
+        queries, chosen = self.items.checked(queries, k), self.items.chosen(items)
+        k = min(k, _count(chosen))
+        if k == 0 or len(queries) == 0:
+            return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        rows = self.items.rows(chosen)
+        found = [Candidates(query, min(k, _count(rows))) for query in queries]
+        scan = self._scan if len(queries) < _MATRIX_PRODUCT else self._multiply
+        scan(queries, rows, found)
+        return _stacked([self.items.ranked(each.query, _at(rows, each.places()), chosen, k) for each in found], k)
+
+    def _scan(self, _: NDArray[np.float32], rows: slice | NDArray[np.int64], found: Sequence[Candidates]) -> None:
+        parts: tuple[Any, ...] = self.items.vectors, None, None
+        if self._quantized and len(found) <= _QUANTIZED:
+            parts = self._quantized
+        for first, block in _blocks(rows, _ROWS_AT_ONCE["one" if len(found) == 1 else "few"]):
+            read: list[Any] = [None if part is None else _read_only(part[block]) for part in parts]
+            for each in found:
+                each.scan(first, *read)
+
+    def _multiply(
+        self, queries: NDArray[np.float32], rows: slice | NDArray[np.int64], found: Sequence[Candidates]
+    ) -> None:
+        for first, block in _blocks(rows, _ROWS_AT_ONCE["many"]):
+            for each, products in zip(found, queries @ self.items.vectors[block].T, strict=True):
+                each.sift(first, products)
+
+
+class FaissIndex:
+    """Approximate answers by an index of faiss over the vectors, rounded to 8 bits there and scored exactly here.
+
+    A query that is confined to some items is answered by a scan of those, exactly.
+
+    Args:
+        kind: ``ivf`` (lists of near vectors, of which some are searched) or ``hnsw`` (a graph of neighbours).
+        vectors: float32[n, d], see :class:`ItemVectors`.
+        codes: int32[m], or None.
+        effort: lists searched by ``ivf``, or candidates held by ``hnsw``; more find more and take longer.
+
+    Raises:
+        LeverError: faiss is not installed.
+    """
+
+    exact = False
+
+    def __init__(
+        self,
+        kind: str,
+        vectors: NDArray[np.float32],
+        codes: NDArray[np.int32] | None = None,
+        *,
+        effort: int | None = None,
+    ) -> None:
+        self.name = kind
+        self.flat = FlatIndex(vectors, codes)
+        self._parameters = look_up("faiss index", kind, _PARAMETERS)
+        self.effort = effort or self._parameters.effort
+        self._faiss = _faiss()
+        self._index = self._built(self.flat.items.vectors)
+
+    def _built(self, vectors: NDArray[np.float32]) -> Any:
+        product = self._faiss.METRIC_INNER_PRODUCT
+        lists = max(1, min(math.isqrt(len(vectors)), len(vectors) // 39))
+        index = self._faiss.index_factory(vectors.shape[1], self._parameters.factory.format(lists=lists), product)
+        if len(vectors):
+            sample = vectors[:: max(1, len(vectors) // (64 * lists + 4096))]
+            index.train(np.ascontiguousarray(sample))
+            index.add(vectors)
+        return index
+
+    @cached_property
+    def bytes(self) -> int:
+        """See :class:`VectorIndex`; as many as the index would take in a file."""
+        sizes: list[int] = []
+
+        def count(part: Any) -> int:
+            sizes.append(len(part))
+            return len(part)
+
+        self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(count))
+        return sum(sizes)
+
+    def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
+        """See :meth:`VectorIndex.top_k`; where fewer are found, the rest is :data:`NOTHING`."""
+        if items is not None or len(self.flat.items) == 0:
+            return self.flat.top_k(queries, k, items)
+        queries = self.flat.items.checked(queries, k)
+        k, wanted = min(k, len(self.flat.items)), min(2 * k + 8, len(self.flat.items.vectors))
+        rows = self._index.search(queries, wanted, params=self._search_parameters(wanted))[1]
+        found = [np.unique(each[each >= 0]) for each in rows]
+        everything = slice(0, len(self.flat.items))
+        answers = [self.flat.items.ranked(*each, everything, k) for each in zip(queries, found, strict=True)]
+        return _stacked(answers, k)
+
+    def _search_parameters(self, wanted: int) -> Any:
+        if self.name == "ivf":
+            return self._faiss.SearchParametersIVF(nprobe=self.effort)
+        return self._faiss.SearchParametersHNSW(efSearch=max(self.effort, wanted))
+
+
+class _Parameters:
+    """How faiss names an index, and how hard it searches unless told."""
+
+    def __init__(self, factory: str, effort: int) -> None:
+        self.factory, self.effort = factory, effort
+
+
+_PARAMETERS = {"ivf": _Parameters("IVF{lists},SQ8", 16), "hnsw": _Parameters("HNSW32_SQ8", 64)}
+
+INDEXES: Mapping[str, Callable[..., VectorIndex]] = {
+    "flat": FlatIndex,
+    "flat-int8": partial(FlatIndex, quantized=True),
+    "ivf": partial(FaissIndex, "ivf"),
+    "hnsw": partial(FaissIndex, "hnsw"),
+}
+
+
+def make_index(
+    kind: str, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None, **options: Any
+) -> VectorIndex:
+    """An index of some kind.
+
+    Args:
+        kind: ``flat``, ``flat-int8`` (exact), ``ivf``, ``hnsw`` (approximate, by faiss).
+        vectors: float32[n, d], of unit length; not copied by the exact kinds.
+        codes: int32[m], the row of each item's vector; None where item ``i`` has row ``i``.
+        **options: of the kind, e.g. ``effort`` of :class:`FaissIndex`.
+
+    Raises:
+        UnknownName: no such kind.
+        InvalidValue: arrays of another type or shape, or codes that are not rows.
+        LeverError: the kind needs faiss, which is not installed.
+    """
+    return look_up("index", kind, INDEXES)(vectors, codes, **options)
+
+
+def merge_top_k(parts: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` best of several answers to the same queries.
+
+    Args:
+        parts: of each shard scores float32[b, k'] and ids [b, k'], numbers or strings, in any order.
+        k: at least 1.
+
+    Returns:
+        Scores and ids [b, min(k, sum of k')], by score (descending), then id (ascending).
+
+    Raises:
+        InvalidValue: no parts, or ``k`` below 1.
+    """
+    if not parts or k < 1:
+        raise InvalidValue(f"{len(parts)} parts and k = {k}; give one part at least, and k of at least 1")
+    scores, ids = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+
+
+def _stacked(answers: Sequence[Found], k: int) -> Found:
+    """Answers as two arrays [b, k], filled up with nothing."""
+    scores = np.full((len(answers), k), -np.inf, np.float32)
+    items = np.full((len(answers), k), NOTHING, np.int64)
+    for row, (some, which) in enumerate(answers):
+        scores[row, : len(some)], items[row, : len(some)] = some, which
+    return scores, items
+
+
+def _quantized(vectors: NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    codes = np.empty(vectors.shape, np.int8)
+    scales, errors = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
+    quantize(vectors, codes, scales, errors)
+    return codes, scales, errors
+
+
+def _checked_codes(codes: NDArray[np.int32], rows: int) -> NDArray[np.int32] | None:
+    """Codes as kernels read them; None where item ``i`` has row ``i``."""
+    if codes.ndim != 1 or codes.dtype != np.int32:
+        raise InvalidValue(f"codes are {codes.dtype}{list(codes.shape)}; give int32[m]")
+    if len(codes) and not 0 <= codes.min() <= codes.max() < rows:
+        raise InvalidValue(f"codes lie in {codes.min()}..{codes.max()}, but there are {rows} vectors")
+    same = len(codes) == rows and np.array_equal(codes, np.arange(rows))
+    return None if same else _read_only(codes)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A contiguous view that cannot be written to, as memory maps are: so kernels are compiled once."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def _count(chosen: slice | np.ndarray) -> int:
+    return chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
+
+
+def _adjacent(places: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Ascending places as a slice, where they are adjacent."""
+    if len(places) == 0:
+        return slice(0, 0)
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if last - first + 1 == len(places) else places
+
+
+def _at(rows: slice | NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    return places + rows.start if isinstance(rows, slice) else rows[places]
+
+
+def _blocks(rows: slice | NDArray[np.int64], size: int) -> Iterator[tuple[int, slice | NDArray[np.int64]]]:
+    """Places of blocks of rows, and the blocks: views of adjacent rows, copies of others."""
+    for first in range(0, _count(rows), size):
+        if isinstance(rows, slice):
+            yield first, slice(rows.start + first, min(rows.start + first + size, rows.stop))
+        else:
+            yield first, rows[first : first + size]
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise LeverError("this index needs faiss; pip install 'lever-ray[faiss]', or take index 'flat'") from error
+    return faiss
