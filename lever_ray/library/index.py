@@ -27,7 +27,7 @@ _QUANTIZED = 3
 """Queries up to which int8 is faster to read; for more, memory is not what a scan waits for."""
 _LONGEST_QUERY = 1e15
 _ROWS_AT_ONCE = {"one": 65536, "few": 1024, "many": 4096}
-"""Rows per block: all there are, or as many as the second-level cache holds."""
+"""Rows per block: many where they are read once and in place, else as many as the second-level cache holds."""
 NOTHING = -1
 """The item that fills an answer up where an approximate index found fewer than ``k``; its score is -inf."""
 
@@ -155,8 +155,8 @@ class FlatIndex:
         self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None, *, quantized: bool = False
     ) -> None:
         self.name = "flat-int8" if quantized else "flat"
-        self.items = ItemVectors(vectors, codes)
-        self._quantized = _quantized(self.items.vectors) if quantized else None
+        self.data = ItemVectors(vectors, codes)
+        self._quantized = _quantized(self.data.vectors) if quantized else None
 
     @property
     def bytes(self) -> int:
@@ -165,21 +165,22 @@ class FlatIndex:
 
     def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
         """See :meth:`VectorIndex.top_k`."""
-        queries, chosen = self.items.checked(queries, k), self.items.chosen(items)
+        queries, chosen = self.data.checked(queries, k), self.data.chosen(items)
         k = min(k, _count(chosen))
         if k == 0 or len(queries) == 0:
             return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        rows = self.items.rows(chosen)
+        rows = self.data.rows(chosen)
         found = [Candidates(query, min(k, _count(rows))) for query in queries]
         scan = self._scan if len(queries) < _MATRIX_PRODUCT else self._multiply
         scan(queries, rows, found)
-        return _stacked([self.items.ranked(each.query, _at(rows, each.places()), chosen, k) for each in found], k)
+        return _stacked([self.data.ranked(each.query, _at(rows, each.places()), chosen, k) for each in found], k)
 
     def _scan(self, _: NDArray[np.float32], rows: slice | NDArray[np.int64], found: Sequence[Candidates]) -> None:
-        parts: tuple[Any, ...] = self.items.vectors, None, None
+        parts: tuple[Any, ...] = self.data.vectors, None, None
         if self._quantized and len(found) <= _QUANTIZED:
             parts = self._quantized
-        for first, block in _blocks(rows, _ROWS_AT_ONCE["one" if len(found) == 1 else "few"]):
+        once = len(found) == 1 and isinstance(rows, slice)
+        for first, block in _blocks(rows, _ROWS_AT_ONCE["one" if once else "few"]):
             read: list[Any] = [None if part is None else _read_only(part[block]) for part in parts]
             for each in found:
                 each.scan(first, *read)
@@ -188,7 +189,7 @@ class FlatIndex:
         self, queries: NDArray[np.float32], rows: slice | NDArray[np.int64], found: Sequence[Candidates]
     ) -> None:
         for first, block in _blocks(rows, _ROWS_AT_ONCE["many"]):
-            for each, products in zip(found, queries @ self.items.vectors[block].T, strict=True):
+            for each, products in zip(found, queries @ self.data.vectors[block].T, strict=True):
                 each.sift(first, products)
 
 
@@ -222,7 +223,7 @@ class FaissIndex:
         self._parameters = look_up("faiss index", kind, _PARAMETERS)
         self.effort = effort or self._parameters.effort
         self._faiss = _faiss()
-        self._index = self._built(self.flat.items.vectors)
+        self._index = self._built(self.flat.data.vectors)
 
     def _built(self, vectors: NDArray[np.float32]) -> Any:
         product = self._faiss.METRIC_INNER_PRODUCT
@@ -248,14 +249,14 @@ class FaissIndex:
 
     def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
         """See :meth:`VectorIndex.top_k`; where fewer are found, the rest is :data:`NOTHING`."""
-        if items is not None or len(self.flat.items) == 0:
+        if items is not None or len(self.flat.data) == 0:
             return self.flat.top_k(queries, k, items)
-        queries = self.flat.items.checked(queries, k)
-        k, wanted = min(k, len(self.flat.items)), min(2 * k + 8, len(self.flat.items.vectors))
+        queries = self.flat.data.checked(queries, k)
+        k, wanted = min(k, len(self.flat.data)), min(2 * k + 8, len(self.flat.data.vectors))
         rows = self._index.search(queries, wanted, params=self._search_parameters(wanted))[1]
         found = [np.unique(each[each >= 0]) for each in rows]
-        everything = slice(0, len(self.flat.items))
-        answers = [self.flat.items.ranked(*each, everything, k) for each in zip(queries, found, strict=True)]
+        everything = slice(0, len(self.flat.data))
+        answers = [self.flat.data.ranked(*each, everything, k) for each in zip(queries, found, strict=True)]
         return _stacked(answers, k)
 
     def _search_parameters(self, wanted: int) -> Any:

@@ -29,7 +29,9 @@ class Candidates:
         k: how many rows are wanted.
 
     Attributes:
-        margin: error that float32 arithmetic may make in any order of summation, over ``d`` products.
+        margin: error that float32 arithmetic makes at most, in whatever order it adds ``d`` products up: the sum of
+            their magnitudes, no greater than the product of the two lengths, times ``d * 2**-24`` (Higham, Accuracy and
+            Stability of Numerical Algorithms, 3.1); 64 more roundings pay for scaling and for the bounds themselves.
         length: Euclidean length of the query.
         lower: float32[k], heap of the ``k`` greatest lower bounds; the least, ``lower[0]``, is what rows have to reach.
         rows: int64[>= count], places of the rows kept.
@@ -46,8 +48,8 @@ class Candidates:
         self.length = np.float32(np.sqrt(np.square(self.query, dtype=np.float64).sum()))
         self.margin = np.float32(_LONGEST * (len(self.query) + 64) * 2.0**-24 * float(self.length) + 1e-35)
         self.lower = np.full(self.k, -np.inf, np.float32)
-        self.rows, self.upper, self.count = np.empty(4 * self.k + 4 * _CHUNK, np.int64), np.empty(0, np.float32), 0
-        self.upper = np.empty(len(self.rows), np.float32)
+        room = 4 * (self.k + _CHUNK)
+        self.rows, self.upper, self.count = np.empty(room, np.int64), np.empty(room, np.float32), 0
 
     def scan(self, first: int, rows: np.ndarray, scales: np.ndarray | None, errors: np.ndarray | None) -> None:
         """Look at rows.

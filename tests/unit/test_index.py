@@ -131,7 +131,7 @@ def test_read_only_memory_is_searched_in_place():
     mapped = np.frombuffer(vectors.tobytes(), np.float32).reshape(50, D)
     index = FlatIndex(mapped)
     assert not mapped.flags.writeable
-    assert np.shares_memory(index.items.vectors, mapped)
+    assert np.shares_memory(index.data.vectors, mapped)
     assert index.bytes == 0
     assert FlatIndex(mapped, quantized=True).bytes == 50 * (D + 8)
     assert index.top_k(mapped[7:8], 1)[1].tolist() == [[7]]
