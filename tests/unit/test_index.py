@@ -187,6 +187,8 @@ def test_what_else_is_refused():
     for items in ([0, 2], [-1, 0], [1, 0], [1, 1]):
         with pytest.raises(InvalidValue, match="ascending"):
             index.top_k(query, 1, np.array(items))
+    with pytest.raises(InvalidValue, match="flatnonzero"):
+        index.top_k(query, 1, np.array([False, True]))
     with pytest.raises(InvalidValue, match="float64"):
         FlatIndex(vectors.astype(np.float64))
     with pytest.raises(InvalidValue, match=r"lie in 0\.\.2"):
