@@ -3,7 +3,7 @@
 Vectors are of distinct sentences, all combinations of some phrases. A sentence's vector is put together from those of
 its phrases, weighted by their words, which is near to what the encoder makes of it (``cosine_with_encoder``) and takes
 seconds where encoding a million sentences takes minutes. They lie in a memory map, as those of a library do. Queries
-are encoded sentences, none of which is among the vectors. ``hnsw`` is built over fewer vectors, since it takes long;
+are encoded sentences, none of which is among the vectors. ``hnsw`` is built over fewer, since a million take minutes;
 its recall and the time of ``flat`` beside it are of as many.
 
     python -m benchmarks.retrieval --items 20000
