@@ -8,15 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lever_ray.errors import check_known
 from lever_ray.library.behaviour import ShardBehaviour
 from lever_ray.library.ids import id_order
-from lever_ray.library.index import VectorIndex, make_index, merge_top_k
+from lever_ray.library.index import INDEXES, VectorIndex, make_index, merge_top_k
 from lever_ray.library.manifest import Manifest
 from lever_ray.library.stored import ID_LENGTH, GroupKey, StoredShard
 from lever_ray.library.text import TextEncoder
 
+INDEX = "flat-int8"
+"""What searches all policies unless told otherwise; exact."""
 _KEPT = 256
 """Filters whose index is kept."""
+_INDEXED_FROM = 4_096
+"""Distinct descriptions from which an index other than a plain scan is worth its making."""
 
 
 class Where(NamedTuple):
@@ -43,9 +48,10 @@ class LibraryShard(ShardBehaviour):
     """
 
     def __init__(
-        self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None, index: str = "flat"
+        self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None, index: str = INDEX
     ) -> None:
         super().__init__(path, manifest, encoder=encoder)
+        check_known("index", index, INDEXES)
         self._index_kind = index
         self._indexes: dict[tuple[str, Where, bool], tuple[VectorIndex, np.ndarray]] = {}
 
@@ -68,9 +74,7 @@ class LibraryShard(ShardBehaviour):
         asked = self.stored if where.environment is None else self._having(where.environment)
         return merge_top_k(parts + [self._nearest(stored, where, queries, k) for stored in asked], k)
 
-    def _nearest(
-        self, stored: StoredShard, where: Where, queries: np.ndarray, k: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(self, stored: StoredShard, where: Where, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Cosines and ids of a stored shard's nearest.
 
         Scans in the order of rows, where vectors lie together. Of equal cosines the least ids count: queries for which
@@ -104,7 +108,7 @@ class LibraryShard(ShardBehaviour):
     def _made_index(self, stored: StoredShard, where: Where, rows: np.ndarray) -> VectorIndex:
         vectors, codes = self._texts.of(stored), stored.codes("description")[rows]
         first, stop = (int(codes.min()), int(codes.max()) + 1) if len(codes) else (0, 0)
-        kind = self._index_kind if where == ANYWHERE else "flat"
+        kind = self._index_kind if where == ANYWHERE and stop - first >= _INDEXED_FROM else "flat"
         return make_index(kind, vectors[first:stop], codes - np.int32(first))
 
     @staticmethod

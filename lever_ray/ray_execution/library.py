@@ -12,12 +12,13 @@ from ray.exceptions import ObjectLostError, OwnerDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lever_ray.composition.groups import PolicyGroup
-from lever_ray.errors import InvalidValue
+from lever_ray.errors import InvalidValue, check_known
 from lever_ray.library.files import MissingFile
+from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import Manifest, Shard, read_manifest
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import Wording
-from lever_ray.library.shard import LibraryShard
+from lever_ray.library.shard import INDEX, LibraryShard
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
@@ -38,18 +39,19 @@ class ShardServer:
         path: folder of the library.
         manifest: its files, with the shards that this actor serves.
         encoder: of texts.
+        index: what searches all policies by text.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder) -> None:
+    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder, index: str) -> None:
         configure_worker_logging()
-        self._path, self._encoder = path, encoder
+        self._path, self._encoder, self._index = path, encoder, index
         self.load(manifest)
 
     def load(self, manifest: Manifest) -> None:
         """Serve another state of the library; what was read of files that stay is kept."""
         before = getattr(self, "_shard", None)
         self._generation = manifest.generation
-        self._shard = LibraryShard(self._path, manifest, encoder=self._encoder)
+        self._shard = LibraryShard(self._path, manifest, encoder=self._encoder, index=self._index)
         if before is not None:
             self._shard.take_over(before)
 
@@ -98,16 +100,22 @@ class ShardedLibrary(LibraryReader):
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, encoder: TextEncoder, actors: list[Any], *, shared: bool
+        self, path: Path, manifest: Manifest, encoder: TextEncoder, index: str, actors: list[Any], *, shared: bool
     ) -> None:
-        self.path, self.encoder = path, encoder
+        self.path, self.encoder, self._index = path, encoder, index
         self._manifest, self._actors, self._shared = manifest, actors, shared
         self._published: dict[_Asked, list[ray.ObjectRef]] = {}
         self._opened_here, self._looked = True, monotonic()
 
     @classmethod
     def open(
-        cls, path: str | Path, *, actors: int = 4, shared: bool = False, encoder: TextEncoder | None = None
+        cls,
+        path: str | Path,
+        *,
+        actors: int = 4,
+        shared: bool = False,
+        encoder: TextEncoder | None = None,
+        index: str = INDEX,
     ) -> ShardedLibrary:
         """Start actors, spread over the nodes, and give each its share of the library's shards.
 
@@ -116,22 +124,25 @@ class ShardedLibrary(LibraryReader):
             actors: how many; at most one per shard is started.
             shared: several drivers use the same actors, which outlive them; :meth:`close` ends them for all.
             encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+            index: what searches all policies by text, one of :data:`~lever_ray.library.index.INDEXES`.
 
         Raises:
+            UnknownName: there is no such index.
             InvalidValue: ``actors`` is below 1.
             LibraryError: see :meth:`lever_ray.library.store.PolicyLibrary.open`.
         """
         if actors < 1:
             raise InvalidValue(f"actors is {actors}; at least 1 is needed")
+        check_known("index", index, INDEXES)
         folder, encode = Path(path).resolve(), encoder or WordLlamaEncoder()
         manifest = read_manifest(folder)
         connect()
         count = max(1, min(actors, len(manifest.shards)))
         started = [
-            _start(folder, part, encode, name=f"{manifest.library}-{count}-{place}" if shared else "")
+            _start(folder, part, encode, index, name=f"{manifest.library}-{count}-{place}" if shared else "")
             for place, part in enumerate(_parts(manifest, count))
         ]
-        opened = cls(folder, manifest, encode, started, shared=shared)
+        opened = cls(folder, manifest, encode, index, started, shared=shared)
         if shared:
             opened.refresh()
         opened.spread()
@@ -248,7 +259,7 @@ class ShardedLibrary(LibraryReader):
     def _move(self, place: int, node: str) -> bool:
         """Put another actor in the place of one; False where Ray did not start it on the node."""
         part = _parts(self._manifest, len(self._actors))[place]
-        moved = _start(self.path, part, self.encoder, node=node)
+        moved = _start(self.path, part, self.encoder, self._index, node=node)
         if ray.get(moved.node.remote()) != node:
             ray.kill(moved)
             return False
@@ -262,13 +273,13 @@ class ShardedLibrary(LibraryReader):
             ray.kill(actor)
 
 
-def _start(path: Path, part: Manifest, encoder: TextEncoder, *, name: str = "", node: str = "") -> Any:
+def _start(path: Path, part: Manifest, encoder: TextEncoder, index: str, *, name: str = "", node: str = "") -> Any:
     options: dict[str, Any] = {}
     if name:
         options |= {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
-    return ShardActor.options(**options).remote(path, part, encoder)
+    return ShardActor.options(**options).remote(path, part, encoder, index)
 
 
 def _parts(manifest: Manifest, count: int) -> list[Manifest]:
