@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import composition, library, planning, retrieval, search, startup, text_queries, training, tuning
+from benchmarks import composition, library, planning, retrieval, search, serving, startup, text_queries, training, tuning
 
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "startup": startup.figures,
@@ -20,6 +20,7 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "search": search.figures,
     "text": text_queries.figures,
     "library": library.figures,
+    "serving": serving.figures,
     "retrieval": retrieval.figures,
     "tuning": tuning.figures,
 }
