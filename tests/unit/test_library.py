@@ -339,3 +339,24 @@ def test_the_only_snapshot_of_a_short_run_can_be_found_as_the_best(tmp_path):
     made = PolicyLibrary.create(tmp_path / "library")
     made.add(records_of(train(HALL, objective="path", episodes=5), environment="hall", description="out"))
     assert len(made.select(label="best")) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_are_averaged_over_as_many_canonical_states_as_asked(library, kind):
+    asked = {"target": "composite", "objective": "path", "gamma": 0.0, "kind": kind}
+    one, all_, more = (library.ranking_rows(**asked, canonical=count).x for count in (1, 64, 100))
+    assert np.array_equal(all_, library.ranking_rows(**asked).x)
+    assert np.array_equal(all_, more)
+    assert not np.array_equal(one, all_)
+    held, key = library.environment("hall"), library.keys("hall")[0]
+    (group,) = library.groups([key])
+    pool, singles = make_pool(group.q, group.support), np.arange(len(group), dtype=np.int32)[:, None]
+    alone = embed(make_embedder(held.layout, held.canonical.thinned(1)), pool, singles, kind=kind)
+    assert np.array_equal(library._shard.embeddings(key, kind, canonical=1), alone)
+
+
+def test_outcomes_are_computed_once_however_many_canonical_states_are_asked_for(library):
+    asked = {"target": "own", "objective": "path", "gamma": 0.0, "kind": "outcome"}
+    assert library.ranking_rows(**asked, canonical=1) is library.ranking_rows(**asked)
+    with pytest.raises(InvalidValue, match="canonical states is 0"):
+        library.ranking_rows(**asked, canonical=0)
