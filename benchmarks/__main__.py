@@ -10,7 +10,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import composition, library, planning, retrieval, search, serving, startup, text_queries, training, tuning
+from benchmarks import (
+    composition,
+    library,
+    planning,
+    retrieval,
+    search,
+    serving,
+    startup,
+    text_queries,
+    training,
+    tuning,
+)
 
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "startup": startup.figures,

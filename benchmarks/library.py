@@ -41,7 +41,8 @@ for identity in ids:
     begun = now(); library.q(identity); times.append(now() - begun)
 print(json.dumps({
     "open.milliseconds": 1e3 * opened, "first_read_by_id.seconds": first,
-    "read_by_id.microseconds": 1e6 * median(times), "read_by_id.p99_microseconds": 1e6 * sorted(times)[int(.99 * len(times))],
+    "read_by_id.microseconds": 1e6 * median(times),
+    "read_by_id.p99_microseconds": 1e6 * sorted(times)[int(.99 * len(times))],
     "resident.opened.megabytes": after_opening - before, "resident.first_read.megabytes": after_first - before,
     "resident.all_reads.megabytes": after_reading - before}))
 """

@@ -20,8 +20,8 @@ from lever_ray.experiment.run import run_experiment
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import Retrieval, Wording
-from lever_ray.library.stored import GroupKey
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
 from lever_ray.query.compose import RegressorSettings, compose, fit, make_ranker
 from lever_ray.query.composer import Composer
 from tests.conftest import SMALL_LIBRARY

@@ -15,8 +15,8 @@ from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library import writing
 from lever_ray.library.record import PolicyRecord, records_of
-from lever_ray.library.stored import GroupKey
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
 from tests.twin import made_up_record
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
@@ -126,7 +126,7 @@ def test_an_environments_name_taken_by_another_layout_is_refused_and_nothing_cha
     ):
         with pytest.raises(
             LibraryError,
-            match="another layout; give this one another name|given to two layouts; give one of them another name",
+            match=r"another layout; give this one another name|given to two layouts; give one of them another name",
         ):
             library.add(clash)
     assert on_disk(library.path) == before

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 import lever_ray as lever
@@ -17,9 +16,11 @@ from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.trial import Problem, check_retrievable
 from lever_ray.gridworld.layout import Layout, LayoutFamily
-from lever_ray.library.retrieval import Descriptions, Retrieval
-from lever_ray.library.shard import GroupKey
+from lever_ray.library.retrieval import Retrieval, similarities
+from lever_ray.library.rows import encoded
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
+from lever_ray.library.text import WordLlamaEncoder
 from lever_ray.query.members import retrieve
 from lever_ray.query.vocabulary import describe
 from tests.twin import made_up_record
@@ -28,14 +29,14 @@ LAYOUT = Layout.sample(LayoutFamily("tiny", 5, 3, 3, 2), seed=0)
 OBJECTIVES = ("path", "gold", "path-gold", "path-gold-hazard", "hazard")
 
 
-def made(folder: Path, **descriptions: str) -> PolicyLibrary:
-    """Two policies for each objective, described as told, else as usual."""
+def made(folder: Path, *, undeclared: tuple[str, ...] = (), **descriptions: str) -> PolicyLibrary:
+    """Two policies for each objective, described as told, else as usual; undeclared ones carry a description alone."""
     library = PolicyLibrary.create(folder)
     library.add(
         made_up_record(
             "tiny",
             LAYOUT,
-            objective=name,
+            objective=None if name in undeclared else name,
             seed=10 * place + number,
             gamma=0.0,
             description=descriptions.get(name.replace("-", "_"), describe(name)),
@@ -91,11 +92,8 @@ def test_members_of_a_worded_group_are_the_policies_themselves(library: PolicyLi
 
 
 def test_policies_without_an_objective_are_members_where_their_description_is_near(tmp_path: Path) -> None:
-    library = made(tmp_path / "library", hazard="Avoid hazards.", gold=describe("path-gold-hazard"))
-    shard = library._shard
-    table = shard._table
-    own = [name if name not in ("hazard", "gold") else "" for name in table["objective"].to_pylist()]
-    shard.__dict__["_table"] = table.set_column(table.schema.get_field_index("objective"), "objective", pa.array(own))
+    texts = {"hazard": "Avoid hazards.", "gold": describe("path-gold-hazard")}
+    library = made(tmp_path / "library", undeclared=("hazard", "gold"), **texts)
     keys = [GroupKey("tiny", name, 0.0, 0) for name in ("path", "hazard")]
     path, hazard = retrieve(library, keys, Retrieval())
     assert (len(path), len(hazard)) == (2, 2)
@@ -120,13 +118,11 @@ def test_a_group_that_is_like_nothing_names_what_comes_closest(library: PolicyLi
 
 
 def test_blank_descriptions_are_like_nothing() -> None:
-    similar = Descriptions(["", describe("path"), " ", describe("gold"), describe("path")]).similarities(
-        describe("path")
-    )
-    assert list(similar[[0, 1, 2, 4]]) == [-np.inf, 1.0, -np.inf, 1.0]
+    vectors = encoded(["", describe("path"), " ", describe("gold")], WordLlamaEncoder().encode)
+    similar = similarities(vectors, WordLlamaEncoder().encode([describe("path")])[0])
+    assert list(similar[:3]) == [-np.inf, 1.0, -np.inf]
     assert similar[3] < 0.2
-    assert list(Descriptions(["", ""]).similarities("Anything.")) == [-np.inf, -np.inf]
-    assert len(Descriptions([]).similarities("Anything.")) == 0
+    assert len(similarities(vectors[:0], vectors[1])) == 0
 
 
 @pytest.mark.parametrize(
