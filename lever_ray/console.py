@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -31,28 +31,36 @@ def make_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
+class Advance(Protocol):
+    """Says that items are finished: the name of the last, or nothing, and how many."""
+
+    def __call__(self, item: str, count: int = 1) -> None:
+        """Show it."""
+        ...
+
+
 @contextmanager
-def progress(console: Console, title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar; on a pipe a plain line every tenth of the way. Call what is yielded as each item finishes."""
+def progress(console: Console, title: str, total: int) -> Iterator[Advance]:
+    """A progress bar; on a pipe a plain line every tenth of the way. Call what is yielded as items finish."""
     if total == 0:
-        yield lambda _: None
+        yield lambda _, count=1: None  # noqa: ARG005 - nothing to show
     elif console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(title, total=total)
-            yield lambda _: bar.advance(task)
+            yield lambda _, count=1: bar.advance(task, count)
     else:
         yield _plain_progress(console, title, total)
 
 
-def _plain_progress(console: Console, title: str, total: int) -> Callable[[str], None]:
+def _plain_progress(console: Console, title: str, total: int) -> Advance:
     done = 0
 
-    def advance(item: str) -> None:
+    def advance(item: str, count: int = 1) -> None:
         nonlocal done
-        done += 1
-        if done == total or done * 10 // total > (done - 1) * 10 // total:
-            console.print(f"{title}: {done}/{total} ({item})")
+        before, done = done, done + count
+        if done == total or done * 10 // total > before * 10 // total:
+            console.print(f"{title}: {done}/{total}" + (f" ({item})" if item else ""))
 
     return advance
 

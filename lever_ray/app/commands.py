@@ -27,6 +27,9 @@ from lever_ray.query.warm import warm_up
 if TYPE_CHECKING:
     from lever_ray.tracking import TrackedRun
 
+_EMBEDDED_HERE = 50_000
+"""Policies up to which one process computes Psi faster than actors start."""
+
 
 def build(parts: Session) -> BuildReport:
     """Train what the library of the settings lacks."""
@@ -43,7 +46,24 @@ def build(parts: Session) -> BuildReport:
         if report.trained
         else f"Library {path} is complete; nothing to train"
     )
+    embed(parts, path)
     return report
+
+
+def embed(parts: Session, path: Path) -> int:
+    """Compute and store what a library lacks of Psi and text vectors; for how many policies Psi was computed.
+
+    Large libraries are embedded in the actors that hold their shards, where the executor is Ray.
+    """
+    local = PolicyLibrary.open(path)
+    lacking = sum(shard.rows for shard in local.manifest.shards if shard.file("embeddings") is None)
+    in_actors = lacking > _EMBEDDED_HERE and parts.executor.name == "ray"
+    library: LibraryReader = parts.open_shards(path) if in_actors else local
+    try:
+        with progress(parts.console, "Embedding policies", lacking) as advance:
+            return library.embed(lambda rows: advance("", rows))
+    finally:
+        library.close()
 
 
 @dataclass(frozen=True)
@@ -162,8 +182,7 @@ def environments_of(library: LibraryReader, settings: Settings) -> list[str]:
 
 def library_digest(settings: Settings) -> str:
     """Hash of the library's content."""
-    manifest = PolicyLibrary.open(library_path(settings.library)).manifest
-    return hashlib.sha256("".join(sorted(file.sha256 for file in manifest.files)).encode()).hexdigest()
+    return PolicyLibrary.open(library_path(settings.library)).digest
 
 
 def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, str]) -> None:

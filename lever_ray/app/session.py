@@ -18,6 +18,9 @@ from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lever_ray.ray_execution import ShardedLibrary
     from lever_ray.tracking import Tracker
 
 
@@ -48,6 +51,10 @@ class Session:
         path = library_path(self.settings.library)
         if self.settings.cluster.executor == "serial":
             return PolicyLibrary.open(path)
+        return self.open_shards(path)
+
+    def open_shards(self, path: Path) -> ShardedLibrary:
+        """A library whose shards are held by actors."""
         from lever_ray.ray_execution import ShardedLibrary
 
         return ShardedLibrary.open(path, actors=self.settings.library.actors)

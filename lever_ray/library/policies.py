@@ -14,7 +14,7 @@ from lever_ray.library.environments import Environments
 from lever_ray.library.files import REPAIR
 from lever_ray.library.ids import places_of
 from lever_ray.library.manifest import Manifest
-from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.record import PolicyRecord
 from lever_ray.library.retrieval import Closest, Wording, similarities
 from lever_ray.library.stored import GroupKey, StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
@@ -48,18 +48,6 @@ class ShardPolicies:
         for index, stored in enumerate(self.stored):
             if stored.entry.id in known and known[stored.entry.id].entry == stored.entry:
                 self.stored[index] = known[stored.entry.id]
-
-    def count(self) -> int:
-        """How many policies the shard holds."""
-        return self._manifest.rows
-
-    def environments(self) -> list[str]:
-        """Names of all environments of the library."""
-        return self._environments.names
-
-    def environment(self, name: str) -> EnvironmentRecord | None:
-        """What the environment's policies share; None where the library does not have it."""
-        return self._environments.get(name)
 
     def keys(self, environment: str | None = None) -> list[GroupKey]:
         """The groups that the shard has members of."""
@@ -175,9 +163,14 @@ class ShardPolicies:
             sources=tuple(stored.policies["support_source"].take(rows).to_pylist()),
         )
 
-    def records(self, key: GroupKey) -> list[PolicyRecord]:
-        """The shard's members of one group as full records."""
-        return [record for stored, rows in self._members(key) for record in stored.records(rows, self._environments)]
+    def records(self, keys: Sequence[GroupKey]) -> list[PolicyRecord]:
+        """The shard's members of some groups as full records."""
+        return [
+            record
+            for key in keys
+            for stored, rows in self._members(key)
+            for record in stored.records(rows, self._environments)
+        ]
 
     def find(self, ids: Sequence[str]) -> list[tuple[int, PolicyRecord]]:
         """Full records of those of some ids that the shard holds, with their places among the ids."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, states_that_matter
 from lever_ray.embedding.regressor import TARGETS, FittedRegressor
 from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.gridworld.objective import Objective
+from lever_ray.library.environments import Environments
 from lever_ray.library.files import MissingFile
 from lever_ray.library.index import merge_top_k
+from lever_ray.library.manifest import Manifest
 from lever_ray.library.ranking import RankingRows
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.retrieval import Wording
@@ -24,6 +27,8 @@ from lever_ray.library.rows import objective_id
 from lever_ray.library.shard import Where
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder
+
+T = TypeVar("T")
 
 _TRIES = 5
 """Times that a question is asked anew because the library was changed under it."""
@@ -44,52 +49,72 @@ class Match(NamedTuple):
 class LibraryReader(ABC):
     """What can be asked of a library. Answers of several shards are merged by id, so sharding never shows."""
 
-    encoder: TextEncoder
+    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder) -> None:
+        self.path, self.encoder = path, encoder
+        self._manifest = manifest
 
     @abstractmethod
-    def _ask_shards(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
-        """Call a method of every :class:`lever_ray.library.shard.LibraryShard`; the answers in shard order."""
+    def _ask_shards(self, method: str, *args: Any, near: Collection[str] | None, **kwargs: Any) -> list[Any]:
+        """Call a method of every :class:`lever_ray.library.shard.LibraryShard`; the answers in shard order.
+
+        Shards without policies of the environments ``near`` may be left out; None for all.
+        """
 
     @abstractmethod
     def refresh(self) -> bool:
         """Read the manifest again; whether the library has changed since it was read."""
 
-    def _ask(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
-        """Ask all shards; anew where a file is gone since the library was changed."""
+    @abstractmethod
+    def embed(self, watch: Callable[[int], None] | None = None) -> int:
+        """Compute and store Psi and text vectors that are missing; for how many policies Psi was computed."""
+
+    def close(self) -> None:  # noqa: B027 - most libraries hold nothing that has to be given back
+        """Give back what the library holds; it cannot be asked afterwards."""
+
+    def _ask(self, method: str, *args: Any, near: Collection[str] | None = None, **kwargs: Any) -> list[Any]:
+        """Ask all shards, or those with policies of some environments."""
+        return self._up_to_date(lambda: self._ask_shards(method, *args, near=near, **kwargs))
+
+    def _up_to_date(self, read: Callable[[], T]) -> T:
+        """What reading gives; read again where a file is gone since the library was changed."""
         for _ in range(_TRIES):
             try:
-                return self._ask_shards(method, *args, **kwargs)
+                return read()
             except MissingFile:
                 if not self.refresh():
                     raise
-        return self._ask_shards(method, *args, **kwargs)
+        return read()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The files of the library, as they are known to this object."""
+        return self._manifest
 
     def __len__(self) -> int:
-        return sum(self._ask("count"))
+        return self._manifest.rows
 
     @property
     def environments(self) -> tuple[str, ...]:
         """Names of the environments, ascending."""
-        return tuple(self._ask("environments")[0])
+        return self._manifest.environment_names
 
     def environment(self, name: str) -> EnvironmentRecord:
-        """What an environment's policies share; asked for once.
+        """What an environment's policies share; read once.
 
         Raises:
             UnknownName: the library has no such environment; the message lists those it has.
+            LibraryError: its file or its row is damaged.
         """
-        if name not in self._known_environments:
-            found = self._ask("environment", name)[0]
-            if found is None:
-                raise UnknownName(
-                    "environment", name, self.environments, hint="Train policies for it with `lever-ray build`."
-                )
-            self._known_environments[name] = found
-        return self._known_environments[name]
+        found = self._up_to_date(lambda: self._environments.get(name))
+        if found is None:
+            raise UnknownName(
+                "environment", name, self.environments, hint="Train policies for it with `lever-ray build`."
+            )
+        return found
 
     @cached_property
-    def _known_environments(self) -> dict[str, EnvironmentRecord]:
-        return {}
+    def _environments(self) -> Environments:
+        return Environments(self.path, self._manifest.library, self._manifest.environments)
 
     @cached_property
     def _known_keys(self) -> dict[str | None, tuple[GroupKey, ...]]:
@@ -97,18 +122,18 @@ class LibraryReader(ABC):
 
     def _forget(self) -> None:
         """Drop what was remembered of an earlier state of the library."""
-        for name in ("_known_environments", "_known_ranking_rows", "_known_keys"):
+        for name in ("_environments", "_known_ranking_rows", "_known_keys"):
             self.__dict__.pop(name, None)
 
     def keys(self, environment: str | None = None) -> tuple[GroupKey, ...]:
         """The groups that have members, ascending; asked for once. Of one environment, only its shards are touched."""
         if environment not in self._known_keys:
-            found = {key for keys in self._ask("keys", environment) for key in keys}
+            found = {key for keys in self._ask("keys", environment, near=_near(environment)) for key in keys}
             self._known_keys[environment] = tuple(sorted(found))
         return self._known_keys[environment]
 
     def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
-        """The members of some groups, each ordered by id; one request to every shard.
+        """The members of some groups, each ordered by id; one request to every shard concerned.
 
         Args:
             keys: of the groups.
@@ -117,7 +142,7 @@ class LibraryReader(ABC):
         Raises:
             LibraryError: a group has no member; the message says what the environment has, or what came closest.
         """
-        answers = self._ask("groups", list(keys), list(wordings))
+        answers = self._ask("groups", list(keys), list(wordings), near={key.environment for key in keys})
         merged = []
         for place, key in enumerate(keys):
             wording = wordings[place] if wordings else None
@@ -132,7 +157,8 @@ class LibraryReader(ABC):
         return _merge_groups(found)
 
     def _nothing_similar(self, key: GroupKey, wording: Wording) -> str:
-        found = [closest for closest in self._ask("closest", key, wording) if closest is not None]
+        answers = self._ask("closest", key, wording, near={key.environment})
+        found = [closest for closest in answers if closest is not None]
         if not found:
             return self._no_members(key)
         best = max(found, key=lambda closest: (closest.similarity, closest.description))
@@ -164,7 +190,7 @@ class LibraryReader(ABC):
             for key in self.keys(environment)
             if name in (None, key.objective) and gamma in (None, key.gamma) and episodes in (None, key.episodes)
         ]
-        records = [record for key in wanted for part in self._ask("records", key) for record in part]
+        records = [record for part in self._ask("records", wanted, near=_near(environment)) for record in part]
         records.sort(
             key=lambda record: (record.environment, objective_id(record), record.gamma, record.episodes, record.id)
         )
@@ -223,7 +249,8 @@ class LibraryReader(ABC):
         if environment is not None:
             self.environment(environment)
         queries = self.encoder.encode(list(texts))
-        parts = self._ask("top_k", queries, k, Where(environment, gamma, episodes))
+        where = Where(environment, gamma, episodes)
+        parts = self._ask("top_k", queries, k, where, near=_near(environment))
         scores, ids = merge_top_k(parts, k)
         return [
             [Match(identity.decode(), float(score)) for identity, score in zip(*row, strict=True)]
@@ -236,7 +263,7 @@ class LibraryReader(ABC):
         Raises:
             LibraryError: a group has no member.
         """
-        answers = self._ask("predictions", list(keys), regressor)
+        answers = self._ask("predictions", list(keys), regressor, near={key.environment for key in keys})
         found = []
         for place, key in enumerate(keys):
             parts = [answer[place] for answer in answers if answer[place] is not None]
@@ -277,7 +304,7 @@ class LibraryReader(ABC):
         wanted, states = Objective.of(objective), states_that_matter(kind, canonical)
         question = (target, wanted if target == "composite" else None, gamma, episodes, kind, states)
         if question not in self._known_ranking_rows:
-            asked = {"gamma": gamma, "episodes": episodes, "kind": kind, "canonical": states}
+            asked: dict[str, Any] = {"gamma": gamma, "episodes": episodes, "kind": kind, "canonical": states}
             answers = self._ask("ranking_rows", target, wanted, **asked)
             parts = [part for part in answers if part is not None]
             if not parts:
@@ -289,6 +316,10 @@ class LibraryReader(ABC):
     @cached_property
     def _known_ranking_rows(self) -> dict[tuple[Any, ...], RankingRows]:
         return {}
+
+
+def _near(environment: str | None) -> Collection[str] | None:
+    return None if environment is None else {environment}
 
 
 def _merge_groups(parts: Sequence[PolicyGroup]) -> PolicyGroup:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +14,14 @@ import numpy as np
 from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.library import maintenance
 from lever_ray.library.files import write_lock
-from lever_ray.library.ids import IdIndex, places_of
+from lever_ray.library.ids import IdIndex, id_order, places_of
 from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import EMBEDDING_MODEL, MANIFEST, Manifest, read_manifest, write_manifest
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import descriptions_of, embeddings_table, encoded, texts_table
 from lever_ray.library.shard import INDEX, LibraryShard
-from lever_ray.library.stored import StoredShard
+from lever_ray.library.stored import ID_LENGTH, StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import Change, change, check_layouts, write_environments, write_shards
 
@@ -32,8 +33,8 @@ class PolicyLibrary(LibraryReader):
     """
 
     def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder, *, index: str = INDEX) -> None:
-        self.path, self.encoder, self._index = path, encoder, index
-        self._manifest = manifest
+        super().__init__(path, manifest, encoder)
+        self._index = index
 
     @classmethod
     def create(cls, path: str | Path, *, encoder: TextEncoder | None = None) -> PolicyLibrary:
@@ -92,7 +93,7 @@ class PolicyLibrary(LibraryReader):
     def _ids(self) -> IdIndex:
         return IdIndex([stored.ids for stored in self._stored])
 
-    def _ask_shards(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+    def _ask_shards(self, method: str, *args: Any, near: Collection[str] | None, **kwargs: Any) -> list[Any]:  # noqa: ARG002 - there is one shard
         return [getattr(self._shard, method)(*args, **kwargs)]
 
     def refresh(self) -> bool:
@@ -110,14 +111,15 @@ class PolicyLibrary(LibraryReader):
         self._forget()
 
     @property
-    def manifest(self) -> Manifest:
-        """The files of the library, as of opening or of the last change through this object."""
-        return self._manifest
-
-    @property
     def bytes(self) -> int:
         """Size of all data files."""
         return sum(file.bytes for file in self._manifest.files)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the ids of all policies: equal for equal policies, however they are stored."""
+        ids = np.concatenate([np.zeros(0, f"S{ID_LENGTH}"), *(stored.ids for stored in self._stored)])
+        return hashlib.sha256(ids[id_order(ids)].tobytes()).hexdigest()
 
     def q(self, identity: str) -> np.ndarray:
         """float32[S, A]: one policy's action values; a read-only view of the mapped file.
@@ -197,7 +199,7 @@ class PolicyLibrary(LibraryReader):
             by_name.setdefault(record.environment, []).append(record)
         updates = []
         for name, mine in sorted(by_name.items()):
-            held = self._shard.environment(name)
+            held = self._environments.get(name)
             if held is not None and held.layout != mine[0].layout:
                 raise LibraryError(f"environment name {name!r} is taken by another layout; give this one another name")
             recorded = [record.successors for record in mine if record.successors is not None]
@@ -227,11 +229,11 @@ class PolicyLibrary(LibraryReader):
 
     # Vectors that are not stored yet.
 
-    def embed(self, watch: Callable[[int, int], None] | None = None) -> int:
+    def embed(self, watch: Callable[[int], None] | None = None) -> int:
         """Compute and store what is missing: Psi of policies, vectors of descriptions; also those of older models.
 
         Args:
-            watch: told how many of how many policies are done.
+            watch: told of how many more policies Psi is done.
 
         Returns:
             For how many policies Psi was computed.
@@ -240,13 +242,11 @@ class PolicyLibrary(LibraryReader):
         self.store_missing_texts()
         wanted = self._shard.without_psi()
         rows = {shard.id: shard.rows for shard in self._manifest.shards}
-        done, total = 0, sum(rows[shard] for shard in wanted)
         for shard in wanted:
             self.store_psi({shard: self._shard.psi_of(shard)})
-            done += rows[shard]
             if watch is not None:
-                watch(done, total)
-        return done
+                watch(rows[shard])
+        return sum(rows[shard] for shard in wanted)
 
     def store_psi(self, found: Mapping[str, np.ndarray]) -> None:
         """Write Psi of some shards, float32[n, 73] by id; shards that the library has no more are left out."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -102,8 +103,8 @@ class ShardedLibrary(LibraryReader):
     def __init__(
         self, path: Path, manifest: Manifest, encoder: TextEncoder, index: str, actors: list[Any], *, shared: bool
     ) -> None:
-        self.path, self.encoder, self._index = path, encoder, index
-        self._manifest, self._actors, self._shared = manifest, actors, shared
+        super().__init__(path, manifest, encoder)
+        self._index, self._actors, self._shared = index, actors, shared
         self._published: dict[_Asked, list[ray.ObjectRef]] = {}
         self._opened_here, self._looked = True, monotonic()
 
@@ -151,16 +152,34 @@ class ShardedLibrary(LibraryReader):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened_here": False}
 
-    def _ask_shards(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+    def _ask_shards(self, method: str, *args: Any, near: Collection[str] | None, **kwargs: Any) -> list[Any]:
         self._look_around()
-        return self._call("ask", method, *args, **kwargs)
+        return self._call(near, "ask", method, *args, **kwargs)
 
-    def _call(self, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+    def _call(self, near: Collection[str] | None, method: str, *args: Any, **kwargs: Any) -> list[Any]:
         try:
             generation = self._manifest.generation
-            return ray.get([getattr(actor, method).remote(generation, *args, **kwargs) for actor in self._actors])
+            asked = [getattr(actor, method).remote(generation, *args, **kwargs) for actor in self._holders(near)]
+            return ray.get(asked)
         except RayTaskError as error:
             raise task_error(error) from None
+
+    def _holders(self, near: Collection[str] | None) -> list[Any]:
+        """The actors with policies of some environments; all, if None."""
+        if near is None:
+            return self._actors
+        places = sorted({place for name in near for place in self._places.get(name, ())})
+        return [self._actors[place] for place in places]
+
+    @cached_property
+    def _places(self) -> dict[str, set[int]]:
+        """Actors by environment, as the manifest says."""
+        found: dict[str, set[int]] = {}
+        for place, share in enumerate(shares(self._manifest, len(self._actors))):
+            for shard in share:
+                for name in shard.environments:
+                    found.setdefault(name, set()).add(place)
+        return found
 
     def refresh(self) -> bool:
         """See :class:`LibraryReader`; also brings actors up to date that were started again."""
@@ -171,6 +190,7 @@ class ShardedLibrary(LibraryReader):
             return False
         self._manifest = new
         self._published.clear()
+        self.__dict__.pop("_places", None)
         self._forget()
         parts = _parts(new, len(self._actors))
         ray.get([actor.load.remote(part) for actor, part in zip(self._actors, parts, strict=True)])
@@ -193,20 +213,21 @@ class ShardedLibrary(LibraryReader):
         missing = [each for each in asked if each not in self._published]
         if missing:
             wordings = [wording for _, wording in missing if wording is not None]
-            answers = self._call("published", [key for key, _ in missing], wordings)
+            near = {key.environment for key, _ in missing}
+            answers = self._call(near, "published", [key for key, _ in missing], wordings)
             for position, each in enumerate(missing):
                 self._published[each] = [answer[position] for answer in answers if answer[position] is not None]
         parts = iter(ray.get([reference for each in asked for reference in self._published[each]]))
         return [self._merged(each[0], [next(parts) for _ in self._published[each]], each[1]) for each in asked]
 
-    def embed(self, watch: Callable[[int, int], None] | None = None) -> int:
+    def embed(self, watch: Callable[[int], None] | None = None) -> int:
         """See :meth:`lever_ray.library.store.PolicyLibrary.embed`; computed in the actors, a shard at a time each."""
         writer = PolicyLibrary.open(self.path, encoder=self.encoder)
         writer.store_missing_texts()
         self.refresh()
         rows = {shard.id: shard.rows for shard in self._manifest.shards}
         waiting = {actor: list(wanted) for actor, wanted in zip(self._actors, self._ask("without_psi"), strict=True)}
-        done, total = 0, sum(rows[shard] for wanted in waiting.values() for shard in wanted)
+        done = 0
         running: dict[ray.ObjectRef, tuple[Any, str]] = {}
 
         def begin(actor: Any) -> None:
@@ -223,7 +244,7 @@ class ShardedLibrary(LibraryReader):
             writer.store_psi({shard: ray.get(ready)})
             done += rows[shard]
             if watch is not None:
-                watch(done, total)
+                watch(rows[shard])
         self.refresh()
         return done
 
