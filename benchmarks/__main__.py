@@ -15,6 +15,7 @@ from benchmarks import (
     library,
     planning,
     retrieval,
+    scaling,
     search,
     serving,
     startup,
@@ -32,6 +33,7 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "text": text_queries.figures,
     "library": library.figures,
     "serving": serving.figures,
+    "scaling": scaling.figures,
     "retrieval": retrieval.figures,
     "tuning": tuning.figures,
 }
