@@ -32,8 +32,8 @@ $(OK): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("lever-ray needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@echo 'Compiling the kernels for this machine (once, about 15 s)'
-	$(BIN)/python -c 'from lever_ray.query.warm import warm_up; warm_up()'
+	@echo 'Compiling the kernels for this machine (once, about a minute)'
+	$(BIN)/python -c 'from lever_ray.query.warm import compile_all; compile_all()'
 	touch $@
 
 demo: $(OK)  ## the main job: library, composition, experiment, tuning; a table and a link at the end

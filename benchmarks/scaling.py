@@ -1,10 +1,10 @@
 """A model of what a query costs on a cluster, fitted to measurements, and a simulated cluster that it is held against.
 
-    seconds of a text search = question(actors) + scan(policies / actors) * rounds + merge(actors * k)
-    seconds of a query about one environment = question(1) + scan(policies of it) + fetch(members) + evaluate(candidates)
+    a text search                    question(actors) + scan(policies / actors) * rounds + merge(actors)
+    a query about one environment    question(1) + scan(its policies) + fetch(members) + evaluate(candidates)
 
-``question`` is a message to so many actors and their answers, ``rounds`` how many actors share a core. docs/scaling.md says
-what follows for libraries and clusters that no machine here can hold.
+Seconds, where ``question`` is a message to so many actors and their answers, and ``rounds`` how many actors share a core.
+docs/scaling.md says what follows for libraries and clusters that no machine here can hold.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import random_return
 from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
+from lever_ray.library.index import make_index
 from lever_ray.library.record import EnvironmentRecord
 from lever_ray.query.composer import Composer
 
@@ -61,6 +62,17 @@ def warm_up() -> float:
         composer = Composer(Strategy("targeted"), OPERATORS[operator], ranker)
         composer.compose([group, group], layout=_LAYOUT, environment="warm-up", objective=objective)
     return perf_counter() - begun
+
+
+def compile_all() -> None:
+    """Compile every kernel into numba's cache on disk, so that nobody waits for them later."""
+    warm_up()
+    warm_up_routes()
+    vectors = np.eye(4, dtype=np.float32)
+    for kind in ("flat", "flat-int8"):
+        index = make_index(kind, vectors, np.zeros(8, np.int32))
+        index.top_k(vectors[:1], 1)
+        index.top_k(np.repeat(vectors, 3, axis=0), 1)
 
 
 @cache
