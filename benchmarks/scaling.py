@@ -3,7 +3,7 @@
     a text search                    question(actors) + scan(policies / actors) * rounds + merge(actors)
     a query about one environment    question(1) + scan(its policies) + fetch(members) + evaluate(candidates)
 
-Seconds, where ``question`` is a message to so many actors and their answers, and ``rounds`` how many actors share a core.
+Seconds. ``question`` is a message to so many actors and their answers, ``rounds`` how many actors share a core.
 docs/scaling.md says what follows for libraries and clusters that no machine here can hold.
 """
 

@@ -50,14 +50,14 @@ class Session:
         """
         path = library_path(self.settings.library)
         if self.settings.cluster.executor == "serial":
-            return PolicyLibrary.open(path)
+            return PolicyLibrary.open(path, index=self.settings.library.index)
         return self.open_shards(path)
 
     def open_shards(self, path: Path) -> ShardedLibrary:
         """A library whose shards are held by actors."""
         from lever_ray.ray_execution import ShardedLibrary
 
-        return ShardedLibrary.open(path, actors=self.settings.library.actors)
+        return ShardedLibrary.open(path, actors=self.settings.library.actors, index=self.settings.library.index)
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from pathlib import Path
 from time import perf_counter
 
 from lever_ray.config import LibrarySettings
-from lever_ray.errors import InvalidValue, LibraryError
+from lever_ray.errors import InvalidValue, LibraryError, check_known
 from lever_ray.executor import Executor
 from lever_ray.gridworld.layout import Layout, layout_family
 from lever_ray.gridworld.objective import Objective
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT, train, training_budget
+from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import MANIFEST
 from lever_ray.library.record import PolicyRecord, records_of
 from lever_ray.library.rows import objective_id
@@ -59,6 +60,7 @@ def check_settings(settings: LibrarySettings) -> None:
     """
     layout_family(settings.family)
     training_budget(settings.budget)
+    check_known("index", settings.index, INDEXES)
     for name in ("layouts", "training_seeds", "actors"):
         if getattr(settings, name) < 1:
             raise InvalidValue(f"library.{name} is {getattr(settings, name)}; at least 1 is needed")
