@@ -50,6 +50,18 @@ class ShardPolicies:
         """How many policies the shard holds."""
         return self._manifest.rows
 
+    def census(self) -> list[tuple[GroupKey, int]]:
+        """How many members each group has; no table is read."""
+        return [(key, stop - first) for stored in self.stored for key, (first, stop) in stored.runs.items()]
+
+    def support_sources(self) -> dict[str, int]:
+        """How many policies have their support from ``visits``, ``transitions``, or ``unknown``."""
+        counts: dict[str, int] = {}
+        for stored in self.stored:
+            for found in stored.policies["support_source"].value_counts().to_pylist():
+                counts[found["values"]] = counts.get(found["values"], 0) + found["counts"]
+        return counts
+
     def environments(self) -> list[str]:
         """Names of all environments of the library."""
         return self._environments.names

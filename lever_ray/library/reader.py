@@ -104,6 +104,20 @@ class LibraryReader(ABC):
         """The groups that have members, ascending; asked for once."""
         return tuple(key for key in self._all_keys if environment in (None, key.environment))
 
+    def census(self) -> dict[GroupKey, int]:
+        """How many members each group has."""
+        counts: dict[GroupKey, int] = {}
+        for key, count in (pair for answer in self._ask("census") for pair in answer):
+            counts[key] = counts.get(key, 0) + count
+        return dict(sorted(counts.items()))
+
+    def support_sources(self) -> dict[str, int]:
+        """How many policies have their support from ``visits``, from ``transitions``, or ``unknown``."""
+        counts: dict[str, int] = {}
+        for source, count in (pair for answer in self._ask("support_sources") for pair in answer.items()):
+            counts[source] = counts.get(source, 0) + count
+        return counts
+
     def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
         """The members of some groups, each ordered by id; one request to every shard.
 
