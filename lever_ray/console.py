@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -140,9 +141,9 @@ def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:
 
 
 SOURCE_WORDS: Mapping[str, str] = {
-    "visits": "visits",
-    "transitions": "given transitions",
-    "unknown": "nothing: unknown",
+    "visits": "from visits",
+    "transitions": "from given transitions",
+    "unknown": "unknown",
 }
 """What tells which actions policies took in training."""
 
@@ -164,7 +165,7 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
         (
             "search",
             f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support} "
-            f"(from {SOURCE_WORDS[result.support_source]})",
+            f"({SOURCE_WORDS[result.support_source]})",
         ),
         *([] if result.retrieval == "objective" else [("retrieved by", result.retrieval)]),
         ("regime, tier", f"{result.regime}, {result.tier}"),
@@ -174,7 +175,7 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
             f"value {result.coverage.value:.1%}",
         ),
         ("milliseconds", stages),
-        *(("warning", warning) for warning in result.warnings),
+        *(("warning", escape(warning)) for warning in result.warnings),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
     taken = [cell for cell in layout.golds if cell in route.path]

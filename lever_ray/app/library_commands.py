@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lever_ray.app import library_tables as tables
-from lever_ray.app.settings import load_settings
+from lever_ray.app.settings import conf_folder, load_settings
 from lever_ray.config import Settings, library_path
 from lever_ray.console import make_console
 from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
@@ -49,22 +50,39 @@ def place_of(given: Sequence[str]) -> tuple[Path, Settings]:
 
 def import_policies(arguments: argparse.Namespace) -> int:
     """Show what a foreign file was understood to hold, and add its policies to a library."""
-    if arguments.to is None and not arguments.overrides:
-        raise SettingsError("no library is given; add library=NAME or --to PATH")
-    path = arguments.to or place_of(arguments.overrides)[0]
-    library = PolicyLibrary.open(path) if (path / MANIFEST).exists() else None
+    path = _target(arguments)
+    library = PolicyLibrary.open(path) if path is not None and (path / MANIFEST).exists() else None
     understood = understand(arguments.source, _options(arguments), held=_held(library))
     console = make_console()
+    if path is None and not arguments.dry_run:
+        understood = replace(understood, missing=(*understood.missing, "the library: library=NAME or --to PATH"))
     console.print(tables.understanding_table(understood))
     found = records(understood)
-    if arguments.dry_run:
+    if path is None or arguments.dry_run:
         new = len({record.id for record in found if library is None or record.id not in library})
-        _say(console, f"Nothing was changed; {new} of {len(found)} policies would be new in {path}")
+        _say(
+            console, f"Nothing was changed; {new} of {len(found)} policies would be new{f' in {path}' if path else ''}"
+        )
         return OK
     library = library if library is not None else PolicyLibrary.create(path)
     new = library.add(found)
     _say(console, f"{new} of {len(found)} policies are new in {path}, which now holds {len(library)}")
     return OK
+
+
+def _target(arguments: argparse.Namespace) -> Path | None:
+    """Folder of the library that policies join; None where none is given. A library of a new name is made."""
+    if arguments.to is not None and arguments.overrides:
+        raise SettingsError(f"both --to {arguments.to} and {' '.join(arguments.overrides)} are given; give one of them")
+    if arguments.to is not None or not arguments.overrides:
+        return arguments.to
+    known = {file.stem for file in (conf_folder() / "library").glob("*.yaml")}
+    return place_of([_named(each, known) for each in arguments.overrides])[0]
+
+
+def _named(override: str, known: set[str]) -> str:
+    key, _, name = override.partition("=")
+    return f"library.name={name}" if key == "library" and name not in known else override
 
 
 def _options(arguments: argparse.Namespace) -> ImportOptions:

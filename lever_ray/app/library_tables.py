@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from lever_ray.composition.coverage import library_coverage
@@ -28,17 +29,22 @@ def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
+def _add(table: Table, *cells: str, style: str | None = None) -> None:
+    """A row of plain text: what files say is never taken for markup."""
+    table.add_row(*map(escape, cells), style=style)
+
+
 def understanding_table(understood: Understanding) -> Table:
     """What every field was taken from, what was converted, what is ignored and what is not there."""
-    table = _table(f"{understood.source}: {understood.policies} policies", "field", "taken from", "as", "")
+    table = _table(escape(f"{understood.source}: {understood.policies} policies"), "field", "taken from", "as", "")
     for each in understood.taken:
-        table.add_row(each.field, each.column or f"({each.kind})", each.kind if each.column else "", each.told)
+        _add(table, each.field, each.column or f"({each.kind})", each.kind if each.column else "", each.told)
     for name, why in understood.ignored:
-        table.add_row("[dim]ignored[/dim]", name, "", why)
+        _add(table, "ignored", name, "", why, style="dim")
     for note in understood.notes:
-        table.add_row("[dim]note[/dim]", "", "", note)
+        _add(table, "note", "", "", note, style="dim")
     for missing in understood.missing:
-        table.add_row("[red]missing[/red]", "", "", missing)
+        _add(table, "missing", "", "", missing, style="red")
     return table
 
 
@@ -53,7 +59,7 @@ def library_table(library: PolicyLibrary, *, rows: int = SHOWN) -> Table:
     for key, count in library.census().items():
         held.setdefault(key.environment, {})[key] = count
     for name in library.environments[:rows]:
-        table.add_row(*_environment_cells(library, name, held.get(name, {})))
+        _add(table, *_environment_cells(library, name, held.get(name, {})))
     more = len(library.environments) - rows
     if more > 0:
         table.caption, table.caption_justify = f"and {more} more environments; --rows lists more", "left"
@@ -110,7 +116,7 @@ def damage_table(damages: Sequence[Damage]) -> Table:
     """What is broken, and how many policies go with it."""
     table = _table("Broken", "kind", "shard", "policies lost", "what", right=("policies lost",))
     for damage in damages[:SHOWN]:
-        table.add_row(damage.kind, damage.shard, str(damage.policies), damage.what)
+        _add(table, damage.kind, damage.shard, str(damage.policies), damage.what)
     if len(damages) > SHOWN:
         table.caption = f"and {len(damages) - SHOWN} more"
     return table
@@ -123,7 +129,8 @@ def matches_table(matches: Sequence[Match], records: Sequence[PolicyRecord]) -> 
     for match, record in zip(matches, records, strict=True):
         objective = record.objective.id if record.objective else ""
         total = "" if record.total != record.total else f"{record.total:.1f}"
-        table.add_row(
+        _add(
+            table,
             match.id,
             f"{match.similarity:.3f}",
             record.environment,
