@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lever_ray.app import library_tables as tables
-from lever_ray.app.settings import conf_folder, load_settings
 from lever_ray.config import Settings, library_path
 from lever_ray.console import make_console
 from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
@@ -31,18 +30,31 @@ from lever_ray.library.store import PolicyLibrary
 OK, FAILED = 0, 1
 
 
-def place_of(given: Sequence[str]) -> tuple[Path, Settings]:
-    """Folder of the library that arguments name, as a path or as settings; and the settings.
+def place_of(given: Sequence[str]) -> Path:
+    """Folder of the library that arguments name, as a path or as settings; those are read only where they are needed.
 
     Raises:
         SettingsError: several paths.
         UnknownName, SettingsError, InvalidValue: see :func:`~lever_ray.app.settings.load_settings`.
     """
-    paths = [each for each in given if "=" not in each or Path(each).exists()]
-    settings = load_settings([each for each in given if each not in paths])
+    paths = _paths(given)
     if len(paths) > 1:
         raise SettingsError(f"{len(paths)} folders are given ({', '.join(paths)}); give one, or library=NAME")
-    return (Path(paths[0]) if paths else library_path(settings.library)), settings
+    if len(paths) == len(given) == 1:
+        return Path(paths[0])
+    settings = _settings_of(given)
+    return Path(paths[0]) if paths else library_path(settings.library)
+
+
+def _paths(given: Sequence[str]) -> list[str]:
+    return [each for each in given if "=" not in each or Path(each).exists()]
+
+
+def _settings_of(given: Sequence[str]) -> Settings:
+    from lever_ray.app.settings import load_settings
+
+    paths = _paths(given)
+    return load_settings([each for each in given if each not in paths])
 
 
 # In and out.
@@ -76,8 +88,10 @@ def _target(arguments: argparse.Namespace) -> Path | None:
         raise SettingsError(f"both --to {arguments.to} and {' '.join(arguments.overrides)} are given; give one of them")
     if arguments.to is not None or not arguments.overrides:
         return arguments.to
+    from lever_ray.app.settings import conf_folder
+
     known = {file.stem for file in (conf_folder() / "library").glob("*.yaml")}
-    return place_of([_named(each, known) for each in arguments.overrides])[0]
+    return place_of([_named(each, known) for each in arguments.overrides])
 
 
 def _named(override: str, known: set[str]) -> str:
@@ -111,7 +125,7 @@ def _held(library: PolicyLibrary | None) -> Callable[[str], Layout | None]:
 
 def export_policies(arguments: argparse.Namespace) -> int:
     """Write a library, or a part of it, to one file."""
-    library = PolicyLibrary.open(place_of(arguments.overrides)[0])
+    library = PolicyLibrary.open(place_of(arguments.overrides))
     target: Path = arguments.target
     filters = {name: getattr(arguments, name) for name in ("environment", "objective", "gamma")}
     count = export(library, target, overwrite=arguments.overwrite, **filters)
@@ -123,7 +137,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     """Show what a library holds."""
     if arguments.rows < 1:
         raise InvalidValue(f"--rows is {arguments.rows}; at least 1 is needed")
-    library = PolicyLibrary.open(place_of(arguments.overrides)[0])
+    library = PolicyLibrary.open(place_of(arguments.overrides))
     console = make_console()
     console.print(tables.library_table(library, rows=arguments.rows))
     for line in tables.library_lines(library):
@@ -136,7 +150,7 @@ def inspect(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Read every file and row; exit code 1 where something is broken."""
-    path, console = place_of(arguments.overrides)[0], make_console()
+    path, console = place_of(arguments.overrides), make_console()
     with counted(console, "Shards checked") as watch:
         damages = maintenance.verify(path, watch)
     if not damages:
@@ -149,7 +163,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def repair(arguments: argparse.Namespace) -> int:
     """Drop what is broken, with --yes; without, say what that would be."""
-    path, console = place_of(arguments.overrides)[0], make_console()
+    path, console = place_of(arguments.overrides), make_console()
     lost = _lost_manifest(path)
     if lost and not arguments.yes:
         raise SettingsError(f"{lost}. Nothing was changed; add --yes to write a new manifest from the data files")
@@ -186,7 +200,7 @@ def _lost_manifest(path: Path) -> str:
 
 def restore(arguments: argparse.Namespace) -> int:
     """Write a new manifest from the data files."""
-    path = place_of(arguments.overrides)[0]
+    path = place_of(arguments.overrides)
     manifest = recovery.restore_manifest(path)
     _say(make_console(), f"{path}: {manifest.rows} policies in {len(manifest.shards)} shards; now verify, then embed")
     return OK
@@ -194,7 +208,7 @@ def restore(arguments: argparse.Namespace) -> int:
 
 def compact(arguments: argparse.Namespace) -> int:
     """Merge small shards."""
-    path = place_of(arguments.overrides)[0]
+    path = place_of(arguments.overrides)
     before, after = maintenance.compact(path)
     _say(make_console(), f"{path}: {before} shards before, {after} now")
     return OK
@@ -202,7 +216,7 @@ def compact(arguments: argparse.Namespace) -> int:
 
 def migrate(arguments: argparse.Namespace) -> int:
     """Bring an older library to today's schema version."""
-    path = place_of(arguments.overrides)[0]
+    path = place_of(arguments.overrides)
     count = migrate_library(path)
     _say(make_console(), f"{path}: {count} policies migrated" if count else f"{path} is of today's version already")
     return OK
@@ -210,7 +224,7 @@ def migrate(arguments: argparse.Namespace) -> int:
 
 def delete(arguments: argparse.Namespace) -> int:
     """Take policies out, by id or by filter."""
-    library = PolicyLibrary.open(place_of(arguments.overrides)[0])
+    library = PolicyLibrary.open(place_of(arguments.overrides))
     ids = _chosen(library, arguments)
     if not arguments.yes:
         raise SettingsError(
@@ -245,7 +259,7 @@ def embed(arguments: argparse.Namespace) -> int:
     """Compute vectors that are missing, in Ray actors or in this process."""
     from lever_ray.app.session import session
 
-    path, settings = place_of(arguments.overrides)
+    path, settings = place_of(arguments.overrides), _settings_of(arguments.overrides)
     PolicyLibrary.open(path)
     with session(settings, tracked=False) as parts, counted(parts.console, "Policies embedded") as watch:
         done = _embedded(path, settings, watch)
@@ -267,7 +281,7 @@ def _embedded(path: Path, settings: Settings, watch: Callable[[int, int], None])
 
 def search(arguments: argparse.Namespace) -> int:
     """The policies whose descriptions are nearest to some words."""
-    library = PolicyLibrary.open(place_of(arguments.overrides)[0])
+    library = PolicyLibrary.open(place_of(arguments.overrides))
     where = {"environment": arguments.environment, "gamma": arguments.gamma}
     (matches,) = library.search([arguments.words], arguments.k, **where)
     if not matches:

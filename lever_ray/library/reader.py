@@ -175,11 +175,15 @@ class LibraryReader(ABC):
             for key in self.keys(environment)
             if name in (None, key.objective) and gamma in (None, key.gamma) and episodes in (None, key.episodes)
         ]
-        records = [record for key in wanted for part in self._ask("records", key) for record in part]
+        return [record for record in self.members(wanted) if label in (None, record.label)]
+
+    def members(self, keys: Sequence[GroupKey]) -> list[PolicyRecord]:
+        """Full records of the policies of some groups, ordered by group and id."""
+        records = [record for key in keys for part in self._ask("records", key) for record in part]
         records.sort(
             key=lambda record: (record.environment, objective_id(record), record.gamma, record.episodes, record.id)
         )
-        return [record for record in records if label in (None, record.label)]
+        return records
 
     def policies(self, ids: Sequence[str]) -> list[PolicyRecord]:
         """Full records of some ids, in their order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def test_tables_of_other_code_are_imported_inspected_composed_and_exported(
     assert main(["export", "back.parquet", "library=theirs"]) == 0
     assert main(["import", "back.parquet", "--to", "libraries/theirs"]) == 0
     assert "0 of 2 policies are new" in capsys.readouterr().out
+
+
+def test_the_readme_commands_run_as_written(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    q = np.random.default_rng(0).normal(size=(2, 64, 4))
+    np.savez("tables.npz", q=q, objective=np.array(["gold", "path"]), text=np.array(["fetch the treasure", "run"]))
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    section = text.partition("## Tables of other code")[2].partition("\n## ")[0]
+    commands = [line.strip() for line in section.splitlines() if line.startswith("    lever-ray ")]
+    assert len(commands) == 6
+    for command in commands:
+        assert main(shlex.split(command, comments=True)[1:]) == 0, command
+    assert "fetch the treasure" in capsys.readouterr().out
 
 
 def test_a_dry_run_changes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import lever_ray as lever
 from lever_ray.errors import InvalidValue, LeverError, LibraryError, UnknownName
 from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import train
@@ -362,6 +364,21 @@ def test_truncated_and_flipped_files_are_refused(tables: np.ndarray, tmp_path: P
     assert "cannot be read" in refused(tmp_path / "nowhere.npz")
 
 
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_any_flipped_byte_is_read_or_refused_but_never_a_crash(tmp_path: Path, suffix: str) -> None:
+    file, rng = tmp_path / f"x.{suffix}", np.random.default_rng(1)
+    library = PolicyLibrary.create(tmp_path / "one")
+    library.add(read({"q": rng.normal(size=(2, 16, 4)), "desc": "x"}, ImportOptions(layouts=ROOM, gamma=0.1)))
+    export(library, file)
+    whole = file.read_bytes()
+    for place in rng.integers(0, len(whole), 150).tolist():
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(flipped)
+        with contextlib.suppress(LeverError):
+            read(file, ImportOptions())
+
+
 def test_parquet_with_wrong_types(tables: np.ndarray, tmp_path: Path) -> None:
     flat = [table.ravel().tolist() for table in tables]
     wrong = {
@@ -467,3 +484,11 @@ def test_export_takes_filters_and_refuses_what_it_cannot(small_library: Path, tm
         with pytest.raises(error):
             export(library, tmp_path / target, **filters)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]
+
+
+def test_from_python_in_one_line(tables: np.ndarray, tmp_path: Path) -> None:
+    library = lever.PolicyLibrary.create(tmp_path / "theirs")
+    columns = {"q": tables, "desc": TEXTS}
+    assert library.add(lever.read_policies(columns, environment="maze", layouts=LAYOUT, gamma=0.9)) == 6
+    assert lever.export(library, tmp_path / "theirs.npz") == 6
+    assert library.add(lever.read_policies(tmp_path / "theirs.npz")) == 0

@@ -18,6 +18,7 @@ from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.rows import PLAIN
+from lever_ray.library.stored import GroupKey
 
 TEXTS: tuple[str, ...] = ("id", "environment", "description", "label", "algorithm", "objective", "support_source")
 _NUMBERS: tuple[str, ...] = tuple(name for name in PLAIN if name not in TEXTS)
@@ -29,6 +30,9 @@ _ARRAYS: dict[str, tuple[pa.DataType, Any]] = {
 }
 """Arrays over cells and actions, and what stands in an npz where a policy has none."""
 _COUNTS = ("episodes", "snapshot", "seed", "environment_steps")
+
+BATCH = 1_000
+"""Policies of a Parquet file's row group, about."""
 
 SCHEMA = pa.schema(
     {
@@ -67,11 +71,10 @@ def export(
         raise InvalidValue(f"target {path} ends in {path.suffix!r}; it must end in .npz or .parquet")
     if path.exists() and not overwrite:
         raise LibraryError(f"{path} exists; choose another name, or add --overwrite")
-    names = library.environments if environment is None else (library.environment(environment).name,)
-    parts = (library.select(environment=name, objective=objective, gamma=gamma) for name in names)
+    parts = _parts(library, environment, None if objective is None else Objective.of(objective).id, gamma)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        count = writers[path.suffix](temporary, (part for part in parts if part))
+        count = writers[path.suffix](temporary, parts)
         if not count:
             raise LibraryError("no policy matches; `lever-ray inspect` shows what the library holds")
         temporary.replace(path)
@@ -80,6 +83,23 @@ def export(
     finally:
         temporary.unlink(missing_ok=True)
     return count
+
+
+def _parts(
+    library: LibraryReader, environment: str | None, objective: str | None, gamma: float | None
+) -> Iterator[list[PolicyRecord]]:
+    """The policies that match, so many at a time as memory holds easily."""
+    name = None if environment is None else library.environment(environment).name
+    batch: list[GroupKey] = []
+    waiting = 0
+    for key, count in library.census().items():
+        if name in (None, key.environment) and objective in (None, key.objective) and gamma in (None, key.gamma):
+            batch, waiting = [*batch, key], waiting + count
+        if waiting >= BATCH:
+            yield library.members(batch)
+            batch, waiting = [], 0
+    if batch:
+        yield library.members(batch)
 
 
 def _weights(record: PolicyRecord) -> list[float]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lever_ray.errors import InvalidValue, LeverError, check_known
 from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.tables import whole
-from lever_ray.library.ports.understanding import Understanding
+from lever_ray.library.ports.understanding import Held, Understanding, understand
 from lever_ray.library.record import SUPPORT_SOURCES, PolicyRecord
 from lever_ray.library.rows import PLAIN
 from lever_ray.library.stored import objective_of
@@ -26,6 +29,24 @@ def records(understood: Understanding) -> list[PolicyRecord]:
     understood.check_complete()
     order = understood.options.permutation
     return [_record(understood, row, order) for row in range(understood.policies)]
+
+
+def read_policies(
+    source: str | Path | Mapping[str, Any], *, held: Held = lambda _: None, **options: Any
+) -> list[PolicyRecord]:
+    """The policies of an npz or Parquet file, or of a mapping of columns to arrays and lists.
+
+    Args:
+        source: see :func:`~lever_ray.library.ports.understanding.understand`, which tells what it takes columns for.
+        held: gives layouts that a library has already.
+        options: of :class:`~lever_ray.library.ports.options.ImportOptions`, e.g. ``environment`` and ``layouts``.
+
+    Raises:
+        LibraryError: the file cannot be read.
+        InvalidValue: something needed is missing, or a column or policy has wrong values; the message names it.
+        UnknownName: an option names a column, field or action that is not known.
+    """
+    return records(understand(source, ImportOptions(**options), held=held))
 
 
 def _record(understood: Understanding, row: int, order: list[int]) -> PolicyRecord:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,11 @@ from lever_ray.errors import LibraryError
 
 _DEFLATE = 1032
 """No deflated stream grows more than so much."""
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, MemoryError),
+    *(ValueError, KeyError, TypeError, SyntaxError, OverflowError),
+)
+"""What reading a damaged archive may raise."""
 _STRUCTURE = ("state", "action", "next_state")
 _EXPORT = "save the policies as npz (numpy.savez) or Parquet"
 
@@ -85,7 +92,7 @@ def _kind(value: Any) -> str:
 def _npz(path: Path) -> Source:
     try:
         headers = _headers(path)
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise LibraryError(f"{path} is no sound npz file ({_first_line(error)}); {_EXPORT}") from error
     for name, (_, dtype) in headers.items():
         if dtype.hasobject:
@@ -98,7 +105,7 @@ def _npz(path: Path) -> Source:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return np.asarray(file[name])
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, MemoryError, KeyError) as error:
+        except _UNREADABLE as error:
             raise LibraryError(f"array {name!r} of {path} cannot be read ({_first_line(error)}); {_EXPORT}") from error
 
     return Source(str(path), {name: f"{dtype} {list(shape)}" for name, (shape, dtype) in headers.items()}, read)
