@@ -164,27 +164,33 @@ def verify(arguments: argparse.Namespace) -> int:
 def repair(arguments: argparse.Namespace) -> int:
     """Drop what is broken, with --yes; without, say what that would be."""
     path, console = place_of(arguments.overrides), make_console()
-    lost = _lost_manifest(path)
-    if lost and not arguments.yes:
-        raise SettingsError(f"{lost}. Nothing was changed; add --yes to write a new manifest from the data files")
-    if lost:
-        restored = recovery.restore_manifest(path)
-        _say(console, f"A new manifest was written from the data files: {restored.rows} policies")
+    _restore_lost(path, console, sure=arguments.yes)
     damages = maintenance.verify(path)
     if damages:
         console.print(tables.damage_table(damages))
     if damages and not arguments.yes:
         dropped = sum(damage.policies for damage in damages)
         raise SettingsError(f"nothing was changed; add --yes to repair {path}, which drops {dropped} policies")
-    report = maintenance.repair(path) if arguments.yes else None
-    orphans = f"; {report.orphans} files of unfinished changes removed" if report and report.orphans else ""
-    _say(
-        console,
-        f"{path}: {report.policies if report else 0} policies dropped{orphans}"
-        if damages or orphans
-        else f"{path} is sound; nothing to repair",
-    )
+    if not arguments.yes:
+        _say(console, f"{path} is sound; nothing to repair")
+        return OK
+    report = maintenance.repair(path)
+    _say(console, f"{path}: {report.policies} policies dropped, {report.orphans} files of unfinished changes removed")
     return OK
+
+
+def _restore_lost(path: Path, console: Console, *, sure: bool) -> None:
+    """Write a new manifest where it is lost.
+
+    Raises:
+        SettingsError: it is lost, and nobody is sure.
+    """
+    lost = _lost_manifest(path)
+    if lost and not sure:
+        raise SettingsError(f"{lost}. Nothing was changed; add --yes to write a new manifest from the data files")
+    if lost:
+        restored = recovery.restore_manifest(path)
+        _say(console, f"A new manifest was written from the data files: {restored.rows} policies")
 
 
 def _lost_manifest(path: Path) -> str:

@@ -13,8 +13,9 @@ import numpy as np
 
 from lever_ray.errors import InvalidValue
 from lever_ray.gridworld.layout import Layout
-from lever_ray.library.ports.fields import BY_NAME, FIELDS, match_columns
+from lever_ray.library.ports.fields import FIELDS, match_columns
 from lever_ray.library.ports.options import ACTION_NAMES, ImportOptions, Layouts, layouts_of
+from lever_ray.library.ports.plain import all_layouts, plain, remembered
 from lever_ray.library.ports.source import Source, open_source
 from lever_ray.library.ports.tables import Rows, read_q, read_tables, successors_of, whole
 
@@ -164,7 +165,7 @@ class _Reading:
 
     def _read_all(self) -> None:
         layouts = self._given_layouts
-        sizes = {layout.states for layout in _all_layouts(layouts)}
+        sizes = {layout.states for layout in all_layouts(layouts)}
         q = read_q(self._take("q"), what=self._what("q"), policies=self._counted(), sizes=sizes)
         if not q.rows:
             raise InvalidValue(f"{self.source.name} holds no policy")
@@ -210,12 +211,12 @@ class _Reading:
     def _read_plain(self, name: str) -> None:
         given = getattr(self.options, name, None)
         if given is not None:
-            self.values[name] = [_plain(given, name, f"--{name}")] * self.policies
+            self.values[name] = [plain(given, name, f"--{name}")] * self.policies
             self.taken.append(Taken(name, "", "option", f"{given!r} for all policies"))
         elif name in self.columns:
             spread = self._spread(self._take(name), self._what(name))
             self.values[name] = [
-                _plain(value, name, f"{self._what(name)}, row {row},", _DEFAULTS.get(name))
+                plain(value, name, f"{self._what(name)}, row {row},", _DEFAULTS.get(name))
                 for row, value in enumerate(spread)
             ]
         elif name in _DEFAULTS:
@@ -257,7 +258,7 @@ class _Reading:
         if not isinstance(values, list) or len(values) == 1:
             return layouts_of(values[0] if isinstance(values, list) else values, what=what)
         known: dict[Any, Layouts] = {}
-        return [_remembered(known, each, f"{what}, row {row}") for row, each in enumerate(values)]
+        return [remembered(known, each, f"{what}, row {row}") for row, each in enumerate(values)]
 
     def _read_layouts(self, given: Layouts | list[Layouts] | None) -> None:
         if isinstance(given, list) and len(given) != self.policies:
@@ -364,42 +365,3 @@ class _Reading:
     def _check_purpose(self) -> None:
         if not any(self.values["objective"]) and not any(map(str.strip, self.values["description"])):
             self.missing.append("what the policies were trained for: --objective NAME, or --description TEXT in words")
-
-
-def _all_layouts(given: Layouts | list[Layouts] | None) -> list[Layout]:
-    if isinstance(given, list):
-        return [layout for each in given for layout in _all_layouts(each)]
-    if isinstance(given, Layout):
-        return [given]
-    return list(given.values()) if given else []
-
-
-def _remembered(known: dict[Any, Layouts], value: Any, what: str) -> Layouts:
-    key = value if isinstance(value, str) else id(value)
-    if key not in known:
-        known[key] = layouts_of(value, what=what)
-    return known[key]
-
-
-def _plain(value: Any, name: str, what: str, missing: Any = None) -> Any:
-    """A value as its field needs it.
-
-    Raises:
-        InvalidValue: it is of another type, or missing.
-    """
-    kind = BY_NAME[name].kind
-    if value is None:
-        if missing is None:
-            raise InvalidValue(f"{what} is empty; fill it in, or give {BY_NAME[name].option or 'it'}")
-        return missing
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if kind == "text" and isinstance(value, str):
-        return value
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if kind == "number" and number:
-        return float(value)
-    if kind == "count" and number and float(value).is_integer() and 0 <= value < 1 << 63:
-        return int(value)
-    wanted = {"text": "text", "number": "a number", "count": "a whole number, 0 or more"}[kind]
-    raise InvalidValue(f"{what} holds {value!r}; it must be {wanted}")
