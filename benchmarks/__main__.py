@@ -10,7 +10,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import composition, planning, search, startup, text_queries, training, tuning
+from benchmarks import (
+    composition,
+    library,
+    planning,
+    retrieval,
+    search,
+    serving,
+    startup,
+    text_queries,
+    training,
+    tuning,
+)
 
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "startup": startup.figures,
@@ -19,6 +30,9 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "planning": planning.figures,
     "search": search.figures,
     "text": text_queries.figures,
+    "library": library.figures,
+    "serving": serving.figures,
+    "retrieval": retrieval.figures,
     "tuning": tuning.figures,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

@@ -97,7 +97,7 @@ def _run(settings: TuningSettings, evaluate: Evaluate, journal: Path, problem: P
 
 
 def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> tuple[dict[str, float], Choice]:
-    """100 trials of ``tuning=candidates`` with Ray on 2 cores; its front held out, and the choice that it recommends."""
+    """100 trials of ``tuning=candidates``, Ray on 2 cores; its front held out, and the choice that it recommends."""
     settings = replace(STUDY, study="whole", trials=100, space=SpaceSettings(retrievals=WORDED), repeats=3)
     problem = _problem(repeats=settings.repeats)
     bench = Bench(library, problem, executor)

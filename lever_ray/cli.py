@@ -237,13 +237,17 @@ def run_job(command: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the ``lever-ray`` command."""
-    parser = _parser()
-    given, late = parser.parse_known_args(arguments)
-    if late and (any("=" not in each or each.startswith("-") for each in late) or not hasattr(given, "overrides")):
-        parser.error(f"unrecognized arguments: {' '.join(late)}")
-    if late:  # settings that stand after options
-        given.overrides = [*given.overrides, *late]
+    given = _parsed(_parser(), arguments)
     return guarded(lambda: given.run(given))
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, with settings (key=value) wherever they stand; argparse takes them all from one place."""
+    given, rest = parser.parse_known_args(arguments)
+    if any(word.startswith("-") or "=" not in word for word in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    given.overrides = [*given.overrides, *rest]
+    return given
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -173,7 +173,7 @@ class SpaceSettings:
     embeddings: list[str] = field(default_factory=lambda: ["outcome", "psi"])
     canonical: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
     retrievals: list[str] = field(default_factory=lambda: ["objective"])
-    threshold: list[float] = field(default_factory=lambda: [0.5, 0.9])
+    threshold: list[float] = field(default_factory=lambda: [0.7, 0.9])
     gammas: list[float] = field(default_factory=list)
 
 

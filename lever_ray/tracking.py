@@ -121,6 +121,12 @@ class Tracker:
         address = self.uri.rstrip("/") if self.uri.startswith("http") else f"http://127.0.0.1:{port}"
         return f"{address}/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART"
 
+    def end_killed(self, name: str) -> None:
+        """Mark runs of that name as killed that nobody writes to any more; only where nobody else can be at it."""
+        running = self._client.search_runs([self.experiment_id], filter_string="attributes.status = 'RUNNING'")
+        for run in (each for each in running if each.info.run_name == name):
+            self._client.set_terminated(run.info.run_id, status="KILLED")
+
     @contextmanager
     def run(self, name: str, *, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> Iterator[TrackedRun]:
         """A parent run with system metrics; it is marked failed where the block raises."""

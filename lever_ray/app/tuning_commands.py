@@ -112,7 +112,10 @@ def tune_budget(parts: Session) -> TuningReport:
         before = told_trials(study, space, settings.tuning)
         if before:
             parts.console.print(f"Study {settings.tuning.study} goes on after {len(before)} finished trials")
-        with tracked_run(parts, f"tune {settings.tuning.study}", tags, ("tuning", "library")) as run:
+        name = f"tune {settings.tuning.study}"
+        if parts.tracker is not None:
+            parts.tracker.end_killed(name)
+        with tracked_run(parts, name, tags, ("tuning", "library")) as run:
             grown = _Growth(settings, run, parts.tracker, before)
             missing = max(0, settings.tuning.trials - len(before))
             with progress(parts.console, f"Tuning {settings.tuning.study}", missing) as advance:

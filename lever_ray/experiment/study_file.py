@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,12 +39,16 @@ def mend_journal(journal: Path) -> None:
     """Remove what a killed driver left half done: a torn last line, and the lock of a write.
 
     A torn line is an entry that was never finished; appended to, it would spoil the entry after it as well.
+
+    Raises:
+        SettingsError: the file is no journal; it is left as it is.
     """
     lock = journal.with_name(f"{journal.name}.lock")
     if lock.is_symlink() and time.time() - lock.lstat().st_mtime > _LONG_HELD:
         lock.unlink(missing_ok=True)
     if not journal.exists():
         return
+    _check_journal(journal)
     with journal.open("r+b") as handle:
         end = handle.seek(0, 2)
         begun = max(0, end - _LOOKED_AT)
@@ -51,3 +56,17 @@ def mend_journal(journal: Path) -> None:
         tail = handle.read()
         if tail and not tail.endswith(b"\n"):
             handle.truncate(begun + tail.rfind(b"\n") + 1)
+
+
+def _check_journal(journal: Path) -> None:
+    """Refuse a file whose first line is finished and no entry of a journal."""
+    with journal.open("rb") as handle:
+        first = handle.readline(_LOOKED_AT)
+    if not first.endswith(b"\n") and len(first) < _LOOKED_AT:
+        return
+    try:
+        sound = "op_code" in json.loads(first)
+    except (ValueError, TypeError):
+        sound = False
+    if not sound:
+        raise SettingsError(f"{journal} is no journal of a study; move it away, or choose another tuning.study")

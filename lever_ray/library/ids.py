@@ -41,6 +41,13 @@ def keys_of(ids: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pairs).view(">u8").ravel().astype(np.uint64)
 
 
+def id_order(ids: np.ndarray) -> np.ndarray:
+    """int64[n]: places of ids bytes[n], ascending; as ``argsort`` does, in a fraction of its time."""
+    rest = ids.view(np.uint8).reshape(len(ids), -1)[:, _KEY:]
+    tails = np.ascontiguousarray(rest).view(">u4").ravel() if rest.shape[1] == 4 else np.zeros(len(ids), np.uint32)
+    return np.lexsort((tails, keys_of(ids)))
+
+
 class IdIndex:
     """Where policies lie, by id: sorted 64-bit keys, 16 bytes a policy.
 

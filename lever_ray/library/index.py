@@ -1,13 +1,14 @@
 """The items of a shard whose text vectors are nearest to a query's: exact by a scan, or approximate by faiss.
 
-Every index scores an item by :func:`lever_ray.library.scan.exact_scores`, whatever found it, and orders answers by score
-(descending), then by item (ascending). So the parts of a library can be merged, and batches split, without a trace.
+Every index scores an item by :func:`lever_ray.library.scan.exact_scores`, whatever found it, and orders answers by
+score (descending), then by item (ascending). So the parts of a library can be merged, and batches split, without a
+trace.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -15,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue, LeverError, look_up
-from lever_ray.library.scan import Candidates, best_items, exact_scores, quantize
+from lever_ray.library.items import Found, ItemVectors, Places, at, blocks, count, read_only
+from lever_ray.library.scan import Candidates, quantize
 
-Items = slice | NDArray[np.int64] | None
-Found = tuple[NDArray[np.float32], NDArray[np.int64]]
-
-_MATRIX_PRODUCT = 8
+_MATRIX_PRODUCT = 10
 """Queries from which on a matrix product is faster than a scan for each."""
+_QUANTIZED = 3
+"""Queries up to which int8 is faster to read; for more, memory is not what a scan waits for."""
 _ROWS_AT_ONCE = {"one": 65536, "few": 1024, "many": 4096}
-"""Rows per block: all there are, or as many as the second-level cache holds."""
+"""Rows per block: many where they are read once and in place, else as many as the second-level cache holds."""
 NOTHING = -1
 """The item that fills an answer up where an approximate index found fewer than ``k``; its score is -inf."""
 
@@ -38,7 +39,7 @@ class VectorIndex(Protocol):
     def bytes(self) -> int:
         """Memory that the index takes beside the vectors and codes that it was given."""
 
-    def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
+    def top_k(self, queries: NDArray[np.float32], k: int, items: Places | None = None) -> Found:
         """The ``k`` nearest items to each query.
 
         Args:
@@ -55,85 +56,6 @@ class VectorIndex(Protocol):
         """
 
 
-class ItemVectors:
-    """Items and their vectors; many items may share one.
-
-    Args:
-        vectors: float32[n, d], of length 1 (at most 2); read only, so that a memory map will do.
-        codes: int32[m], the row of each item's vector; None where item ``i`` has row ``i``.
-
-    Raises:
-        InvalidValue: arrays of another type or shape, or codes that are not rows.
-    """
-
-    def __init__(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> None:
-        if vectors.ndim != 2 or vectors.dtype != np.float32:
-            raise InvalidValue(f"vectors are {vectors.dtype}{list(vectors.shape)}; give float32[n, d]")
-        self.vectors = _read_only(vectors)
-        self.codes = None if codes is None else _checked_codes(codes, len(vectors))
-
-    def __len__(self) -> int:
-        return len(self.vectors if self.codes is None else self.codes)
-
-    def checked(self, queries: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-        """The queries as kernels read them; for errors see :meth:`VectorIndex.top_k`."""
-        if queries.ndim != 2 or queries.shape[1] != self.vectors.shape[1]:
-            raise InvalidValue(f"queries have shape {queries.shape}; give float32[b, {self.vectors.shape[1]}]")
-        queries = _read_only(np.asarray(queries, np.float32))
-        bad = np.flatnonzero(~np.isfinite(queries @ np.zeros(queries.shape[1], np.float32)))
-        if len(bad):
-            raise InvalidValue(f"query {bad[0]} is not finite; a blank text has no vector, leave it out")
-        if k < 1:
-            raise InvalidValue(f"k is {k}; ask for at least 1 item")
-        return queries
-
-    def chosen(self, items: Items) -> slice | NDArray[np.int64]:
-        """The items as a slice where they are adjacent, else as they are; for errors see :meth:`VectorIndex.top_k`."""
-        if items is None:
-            return slice(0, len(self))
-        if isinstance(items, slice):
-            start, stop, step = items.indices(len(self))
-            if step != 1:
-                raise InvalidValue(f"items is {items}; give a slice of step 1, or an array")
-            return slice(start, max(start, stop))
-        places = _read_only(np.asarray(items, np.int64))
-        if len(places) and not (places[0] >= 0 and places[-1] < len(self) and (np.diff(places) > 0).all()):
-            raise InvalidValue(
-                f"items lie in {places.min()}..{places.max()} of {len(self)}; give them ascending, each once"
-            )
-        return _adjacent(places)
-
-    def rows(self, chosen: slice | NDArray[np.int64]) -> slice | NDArray[np.int64]:
-        """The rows that some items have, each once, ascending."""
-        if self.codes is None:
-            return chosen
-        return self._all_rows if _count(chosen) == len(self) else self._rows(chosen)
-
-    @cached_property
-    def _all_rows(self) -> slice | NDArray[np.int64]:
-        return self._rows(slice(0, len(self)))
-
-    def _rows(self, chosen: slice | NDArray[np.int64]) -> slice | NDArray[np.int64]:
-        assert self.codes is not None
-        taken = np.zeros(len(self.vectors), np.bool_)
-        taken[self.codes[chosen]] = True
-        return _adjacent(_read_only(np.flatnonzero(taken)))
-
-    def ranked(self, query: NDArray[np.float32], rows: NDArray[np.int64], chosen: Any, k: int) -> Found:
-        """The ``k`` nearest of the chosen items that have one of these rows (ascending), in order."""
-        scores = exact_scores(self.vectors, rows, query)
-        items = rows
-        if self.codes is not None and len(rows):
-            of_row = np.full(len(self.vectors), -np.inf, np.float32)
-            of_row[rows] = scores
-            codes = _read_only(self.codes[chosen])
-            places = best_items(codes, of_row, min(k, len(codes)))
-            scores = of_row[codes[places]]
-            items = places + chosen.start if isinstance(chosen, slice) else chosen[places]
-        order = np.argsort(-scores, kind="stable")[:k]
-        return scores[order], items[order]
-
-
 class FlatIndex:
     """The exact answer, by a scan of all vectors.
 
@@ -141,7 +63,7 @@ class FlatIndex:
         vectors: float32[n, d], see :class:`ItemVectors`.
         codes: int32[m], or None.
         quantized: keep a copy of the vectors in int8 (a quarter of their memory, and one pass over them to make).
-            A scan for few queries reads that, which takes a third of the time; answers are equal.
+            A scan for up to three queries reads that, which takes half the time or less; answers are equal.
     """
 
     exact = True
@@ -150,39 +72,40 @@ class FlatIndex:
         self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None, *, quantized: bool = False
     ) -> None:
         self.name = "flat-int8" if quantized else "flat"
-        self.items = ItemVectors(vectors, codes)
-        self._quantized = _quantized(self.items.vectors) if quantized else None
+        self.data = ItemVectors(vectors, codes)
+        self._quantized = _quantized(self.data.vectors) if quantized else None
 
     @property
     def bytes(self) -> int:
         """See :class:`VectorIndex`."""
         return sum(part.nbytes for part in self._quantized or ())
 
-    def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
+    def top_k(self, queries: NDArray[np.float32], k: int, items: Places | None = None) -> Found:
         """See :meth:`VectorIndex.top_k`."""
-        queries, chosen = self.items.checked(queries, k), self.items.chosen(items)
-        k = min(k, _count(chosen))
+        queries, chosen = self.data.checked(queries, k), self.data.chosen(items)
+        k = min(k, count(chosen))
         if k == 0 or len(queries) == 0:
             return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        rows = self.items.rows(chosen)
-        found = [Candidates(query, min(k, _count(rows))) for query in queries]
+        rows = self.data.rows(chosen)
+        found = [Candidates(query, min(k, count(rows))) for query in queries]
         scan = self._scan if len(queries) < _MATRIX_PRODUCT else self._multiply
         scan(queries, rows, found)
-        return _stacked([self.items.ranked(each.query, _at(rows, each.places()), chosen, k) for each in found], k)
+        return _stacked([self.data.ranked(each.query, at(rows, each.places()), chosen, k) for each in found], k)
 
-    def _scan(self, _: NDArray[np.float32], rows: slice | NDArray[np.int64], found: Sequence[Candidates]) -> None:
-        parts = self._quantized or (self.items.vectors, None, None)
-        for first, block in _blocks(rows, _ROWS_AT_ONCE["one" if len(found) == 1 else "few"]):
-            vectors, scales, errors = (None if part is None else _read_only(part[block]) for part in parts)
+    def _scan(self, _: NDArray[np.float32], rows: Places, found: Sequence[Candidates]) -> None:
+        parts: tuple[Any, ...] = self.data.vectors, None, None
+        if self._quantized and len(found) <= _QUANTIZED:
+            parts = self._quantized
+        once = len(found) == 1 and isinstance(rows, slice)
+        for first, block in blocks(rows, _ROWS_AT_ONCE["one" if once else "few"]):
+            read: list[Any] = [None if part is None else read_only(part[block]) for part in parts]
             for each in found:
-                each.scan(vectors, first, scales, errors)
+                each.scan(first, *read)
 
-    def _multiply(
-        self, queries: NDArray[np.float32], rows: slice | NDArray[np.int64], found: Sequence[Candidates]
-    ) -> None:
-        for first, block in _blocks(rows, _ROWS_AT_ONCE["many"]):
-            for each, products in zip(found, queries @ self.items.vectors[block].T, strict=True):
-                each.sift(products, first)
+    def _multiply(self, queries: NDArray[np.float32], rows: Places, found: Sequence[Candidates]) -> None:
+        for first, block in blocks(rows, _ROWS_AT_ONCE["many"]):
+            for each, products in zip(found, queries @ self.data.vectors[block].T, strict=True):
+                each.sift(first, products)
 
 
 class FaissIndex:
@@ -215,7 +138,7 @@ class FaissIndex:
         self._parameters = look_up("faiss index", kind, _PARAMETERS)
         self.effort = effort or self._parameters.effort
         self._faiss = _faiss()
-        self._index = self._built(self.flat.items.vectors)
+        self._index = self._built(self.flat.data.vectors)
 
     def _built(self, vectors: NDArray[np.float32]) -> Any:
         product = self._faiss.METRIC_INNER_PRODUCT
@@ -232,23 +155,23 @@ class FaissIndex:
         """See :class:`VectorIndex`; as many as the index would take in a file."""
         sizes: list[int] = []
 
-        def count(part: Any) -> int:
+        def written(part: Any) -> int:
             sizes.append(len(part))
             return len(part)
 
-        self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(count))
+        self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(written))
         return sum(sizes)
 
-    def top_k(self, queries: NDArray[np.float32], k: int, items: Items = None) -> Found:
+    def top_k(self, queries: NDArray[np.float32], k: int, items: Places | None = None) -> Found:
         """See :meth:`VectorIndex.top_k`; where fewer are found, the rest is :data:`NOTHING`."""
-        if items is not None or len(self.flat.items) == 0:
+        if items is not None or len(self.flat.data) == 0:
             return self.flat.top_k(queries, k, items)
-        queries = self.flat.items.checked(queries, k)
-        k, wanted = min(k, len(self.flat.items)), min(2 * k + 8, len(self.flat.items.vectors))
+        queries = self.flat.data.checked(queries, k)
+        k, wanted = min(k, len(self.flat.data)), min(2 * k + 8, len(self.flat.data.vectors))
         rows = self._index.search(queries, wanted, params=self._search_parameters(wanted))[1]
         found = [np.unique(each[each >= 0]) for each in rows]
-        everything = slice(0, len(self.flat.items))
-        answers = [self.flat.items.ranked(*each, everything, k) for each in zip(queries, found, strict=True)]
+        everything = slice(0, len(self.flat.data))
+        answers = [self.flat.data.ranked(*each, everything, k) for each in zip(queries, found, strict=True)]
         return _stacked(answers, k)
 
     def _search_parameters(self, wanted: int) -> Any:
@@ -327,48 +250,6 @@ def _quantized(vectors: NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray, np
     scales, errors = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
     quantize(vectors, codes, scales, errors)
     return codes, scales, errors
-
-
-def _checked_codes(codes: NDArray[np.int32], rows: int) -> NDArray[np.int32] | None:
-    """Codes as kernels read them; None where item ``i`` has row ``i``."""
-    if codes.ndim != 1 or codes.dtype != np.int32:
-        raise InvalidValue(f"codes are {codes.dtype}{list(codes.shape)}; give int32[m]")
-    if len(codes) and not 0 <= codes.min() <= codes.max() < rows:
-        raise InvalidValue(f"codes lie in {codes.min()}..{codes.max()}, but there are {rows} vectors")
-    same = len(codes) == rows and np.array_equal(codes, np.arange(rows))
-    return None if same else _read_only(codes)
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A contiguous view that cannot be written to, as memory maps are: so kernels are compiled once."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-def _count(chosen: slice | np.ndarray) -> int:
-    return chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
-
-
-def _adjacent(places: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Ascending places as a slice, where they are adjacent."""
-    if len(places) == 0:
-        return slice(0, 0)
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if last - first + 1 == len(places) else places
-
-
-def _at(rows: slice | NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    return places + rows.start if isinstance(rows, slice) else rows[places]
-
-
-def _blocks(rows: slice | NDArray[np.int64], size: int) -> Iterator[tuple[int, slice | NDArray[np.int64]]]:
-    """Places of blocks of rows, and the blocks: views of adjacent rows, copies of others."""
-    for first in range(0, _count(rows), size):
-        if isinstance(rows, slice):
-            yield first, slice(rows.start + first, min(rows.start + first + size, rows.stop))
-        else:
-            yield first, rows[first : first + size]
 
 
 def _faiss() -> Any:

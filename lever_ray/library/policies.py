@@ -22,6 +22,8 @@ from lever_ray.library.vectors import TextVectors
 
 Part = tuple[StoredShard, np.ndarray]
 """A stored shard and rows of it, int64[n] ascending."""
+_KEPT = 1_024
+"""Groups that are kept: views of files, and their members' ids."""
 
 
 class ShardPolicies:
@@ -37,6 +39,7 @@ class ShardPolicies:
         self._path, self._manifest = Path(path), manifest
         self.stored = [StoredShard(self._path, manifest.library, shard) for shard in manifest.shards]
         self._environments = Environments(self._path, manifest.library, manifest.environments)
+        self._groups: dict[tuple[GroupKey, Wording | None], PolicyGroup | None] = {}
         self._texts = TextVectors(manifest.text_model, encoder or WordLlamaEncoder())
 
     def take_over(self, before: ShardPolicies) -> None:
@@ -97,9 +100,18 @@ class ShardPolicies:
             keys: of the groups.
             wordings: one per group, to find members by their descriptions, too; none to go by own objectives alone.
         """
-        if not wordings:
-            return [self._group(key, self._members(key)) for key in keys]
-        return [self._group(key, self._worded(key, each)) for key, each in zip(keys, wordings, strict=True)]
+        each: Iterable[Wording | None] = wordings or [None] * len(keys)
+        return [self._kept_group(key, wording) for key, wording in zip(keys, each, strict=True)]
+
+    def _kept_group(self, key: GroupKey, wording: Wording | None) -> PolicyGroup | None:
+        """A group; those that were asked for last are kept."""
+        question = key, wording
+        if question not in self._groups:
+            while len(self._groups) >= _KEPT:
+                self._groups.pop(next(iter(self._groups)))
+            members = self._members(key) if wording is None else self._worded(key, wording)
+            self._groups[question] = self._group(key, members)
+        return self._groups[question]
 
     def _members(self, key: GroupKey) -> list[Part]:
         """Policies whose own objective is the group's."""

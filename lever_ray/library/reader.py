@@ -92,17 +92,20 @@ class LibraryReader(ABC):
         return {}
 
     @cached_property
-    def _all_keys(self) -> tuple[GroupKey, ...]:
-        return tuple(sorted({key for keys in self._ask("keys") for key in keys}))
+    def _known_keys(self) -> dict[str | None, tuple[GroupKey, ...]]:
+        return {}
 
     def _forget(self) -> None:
         """Drop what was remembered of an earlier state of the library."""
-        for name in ("_known_environments", "_known_ranking_rows", "_all_keys"):
+        for name in ("_known_environments", "_known_ranking_rows", "_known_keys"):
             self.__dict__.pop(name, None)
 
     def keys(self, environment: str | None = None) -> tuple[GroupKey, ...]:
-        """The groups that have members, ascending; asked for once."""
-        return tuple(key for key in self._all_keys if environment in (None, key.environment))
+        """The groups that have members, ascending; asked for once. Of one environment, only its shards are touched."""
+        if environment not in self._known_keys:
+            found = {key for keys in self._ask("keys", environment) for key in keys}
+            self._known_keys[environment] = tuple(sorted(found))
+        return self._known_keys[environment]
 
     def census(self) -> dict[GroupKey, int]:
         """How many members each group has."""

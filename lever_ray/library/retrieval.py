@@ -14,7 +14,7 @@ THRESHOLD = 0.8
 """Least similarity of a member's description, unless told otherwise.
 
 Descriptions of two different terms have at most 0.12; those of a term and of a coarser objective with it 0.40 to 0.79;
-those of two coarser objectives up to 0.89; other wordings of one term 0.15 to 0.97.
+those of two coarser objectives up to 0.89; other wordings of one term 0.07 to 0.97.
 """
 _DECIMALS = 6
 """Similarities are rounded to so many, so that equal texts have 1."""

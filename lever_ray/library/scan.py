@@ -29,7 +29,9 @@ class Candidates:
         k: how many rows are wanted.
 
     Attributes:
-        margin: error that float32 arithmetic may make in any order of summation, over ``d`` products.
+        margin: error that float32 arithmetic makes at most, in whatever order it adds ``d`` products up: the sum of
+            their magnitudes, no greater than the product of the two lengths, times ``d * 2**-24`` (Higham, Accuracy and
+            Stability of Numerical Algorithms, 3.1); 64 more roundings pay for scaling and for the bounds themselves.
         length: Euclidean length of the query.
         lower: float32[k], heap of the ``k`` greatest lower bounds; the least, ``lower[0]``, is what rows have to reach.
         rows: int64[>= count], places of the rows kept.
@@ -43,18 +45,18 @@ class Candidates:
     length: np.float32 = field(init=False)
 
     def __post_init__(self) -> None:
-        self.length = np.float32(np.linalg.norm(self.query.astype(np.float64)))
+        self.length = np.float32(np.sqrt(np.square(self.query, dtype=np.float64).sum()))
         self.margin = np.float32(_LONGEST * (len(self.query) + 64) * 2.0**-24 * float(self.length) + 1e-35)
         self.lower = np.full(self.k, -np.inf, np.float32)
-        self.rows, self.upper, self.count = np.empty(4 * self.k + 4 * _CHUNK, np.int64), np.empty(0, np.float32), 0
-        self.upper = np.empty(len(self.rows), np.float32)
+        room = 4 * (self.k + _CHUNK)
+        self.rows, self.upper, self.count = np.empty(room, np.int64), np.empty(room, np.float32), 0
 
-    def scan(self, rows: np.ndarray, first: int, scales: np.ndarray | None, errors: np.ndarray | None) -> None:
+    def scan(self, first: int, rows: np.ndarray, scales: np.ndarray | None, errors: np.ndarray | None) -> None:
         """Look at rows.
 
         Args:
-            rows: float32[n, d], or int8[n, d] with scales and errors.
             first: place of the first of them.
+            rows: float32[n, d], or int8[n, d] with scales and errors.
             scales: float32[n], what a row is to be multiplied with.
             errors: float32[n], length of what quantisation has taken from a row.
         """
@@ -63,7 +65,7 @@ class Candidates:
             rows, scales, errors, self.query, self.length, self.margin, first, *state
         )
 
-    def sift(self, products: np.ndarray, first: int) -> None:
+    def sift(self, first: int, products: np.ndarray) -> None:
         """Look at rows whose products with the query, float32[n], were computed in float32."""
         state = self.lower, self.rows, self.upper, self.count
         self.rows, self.upper, self.count = _sift(products, None, None, self.length, self.margin, first, *state)

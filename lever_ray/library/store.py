@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from lever_ray.errors import LibraryError, UnknownName
+from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.library import maintenance
 from lever_ray.library.files import write_lock
 from lever_ray.library.ids import IdIndex, places_of
+from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import EMBEDDING_MODEL, MANIFEST, Manifest, read_manifest, write_manifest
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import descriptions_of, embeddings_table, encoded, texts_table
-from lever_ray.library.shard import LibraryShard
+from lever_ray.library.shard import INDEX, LibraryShard
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import Change, change, check_layouts, write_environments, write_shards
@@ -30,8 +31,8 @@ class PolicyLibrary(LibraryReader):
     Opening reads and checks the manifest; a data file is checked when it is first touched.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder) -> None:
-        self.path, self.encoder = path, encoder
+    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder, *, index: str = INDEX) -> None:
+        self.path, self.encoder, self._index = path, encoder, index
         self._manifest = manifest
 
     @classmethod
@@ -63,22 +64,25 @@ class PolicyLibrary(LibraryReader):
         return cls(folder, manifest, encoder or WordLlamaEncoder())
 
     @classmethod
-    def open(cls, path: str | Path, *, encoder: TextEncoder | None = None) -> PolicyLibrary:
+    def open(cls, path: str | Path, *, encoder: TextEncoder | None = None, index: str = INDEX) -> PolicyLibrary:
         """Open a library.
 
         Args:
             path: of its folder.
             encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+            index: what searches all policies by text, one of :data:`~lever_ray.library.index.INDEXES`.
 
         Raises:
+            UnknownName: there is no such index.
             LibraryError: it is missing, its manifest is damaged, or it has another schema version than this code.
         """
+        check_known("index", index, INDEXES)
         folder = Path(path)
-        return cls(folder, read_manifest(folder), encoder or WordLlamaEncoder())
+        return cls(folder, read_manifest(folder), encoder or WordLlamaEncoder(), index=index)
 
     @cached_property
     def _shard(self) -> LibraryShard:
-        return LibraryShard(self.path, self._manifest, encoder=self.encoder)
+        return LibraryShard(self.path, self._manifest, encoder=self.encoder, index=self._index)
 
     @cached_property
     def _stored(self) -> list[StoredShard]:

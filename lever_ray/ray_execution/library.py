@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import ray
@@ -13,12 +12,13 @@ from ray.exceptions import ObjectLostError, OwnerDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lever_ray.composition.groups import PolicyGroup
-from lever_ray.errors import InvalidValue
+from lever_ray.errors import InvalidValue, check_known
 from lever_ray.library.files import MissingFile
+from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import Manifest, Shard, read_manifest
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import Wording
-from lever_ray.library.shard import LibraryShard
+from lever_ray.library.shard import INDEX, LibraryShard
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
@@ -28,6 +28,8 @@ NAMESPACE = "lever_ray"
 """Of actors that several drivers share."""
 _LOOK_AROUND = 10.0
 """Seconds between looks for new nodes."""
+_MOVES, _MOVE_AGAIN = 8, 0.5
+"""How often a move is tried, and seconds in between: Ray learns of a new node's resources a moment after its name."""
 
 
 class ShardServer:
@@ -37,18 +39,19 @@ class ShardServer:
         path: folder of the library.
         manifest: its files, with the shards that this actor serves.
         encoder: of texts.
+        index: what searches all policies by text.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder) -> None:
+    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder, index: str) -> None:
         configure_worker_logging()
-        self._path, self._encoder = path, encoder
+        self._path, self._encoder, self._index = path, encoder, index
         self.load(manifest)
 
     def load(self, manifest: Manifest) -> None:
         """Serve another state of the library; what was read of files that stay is kept."""
         before = getattr(self, "_shard", None)
         self._generation = manifest.generation
-        self._shard = LibraryShard(self._path, manifest, encoder=self._encoder)
+        self._shard = LibraryShard(self._path, manifest, encoder=self._encoder, index=self._index)
         if before is not None:
             self._shard.take_over(before)
 
@@ -97,16 +100,22 @@ class ShardedLibrary(LibraryReader):
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, encoder: TextEncoder, actors: list[Any], *, shared: bool
+        self, path: Path, manifest: Manifest, encoder: TextEncoder, index: str, actors: list[Any], *, shared: bool
     ) -> None:
-        self.path, self.encoder = path, encoder
+        self.path, self.encoder, self._index = path, encoder, index
         self._manifest, self._actors, self._shared = manifest, actors, shared
         self._published: dict[_Asked, list[ray.ObjectRef]] = {}
         self._opened_here, self._looked = True, monotonic()
 
     @classmethod
     def open(
-        cls, path: str | Path, *, actors: int = 4, shared: bool = False, encoder: TextEncoder | None = None
+        cls,
+        path: str | Path,
+        *,
+        actors: int = 4,
+        shared: bool = False,
+        encoder: TextEncoder | None = None,
+        index: str = INDEX,
     ) -> ShardedLibrary:
         """Start actors, spread over the nodes, and give each its share of the library's shards.
 
@@ -115,24 +124,28 @@ class ShardedLibrary(LibraryReader):
             actors: how many; at most one per shard is started.
             shared: several drivers use the same actors, which outlive them; :meth:`close` ends them for all.
             encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+            index: what searches all policies by text, one of :data:`~lever_ray.library.index.INDEXES`.
 
         Raises:
+            UnknownName: there is no such index.
             InvalidValue: ``actors`` is below 1.
             LibraryError: see :meth:`lever_ray.library.store.PolicyLibrary.open`.
         """
         if actors < 1:
             raise InvalidValue(f"actors is {actors}; at least 1 is needed")
+        check_known("index", index, INDEXES)
         folder, encode = Path(path).resolve(), encoder or WordLlamaEncoder()
         manifest = read_manifest(folder)
         connect()
         count = max(1, min(actors, len(manifest.shards)))
         started = [
-            _start(folder, part, encode, name=f"{manifest.library}-{count}-{place}" if shared else "")
+            _start(folder, part, encode, index, name=f"{manifest.library}-{count}-{place}" if shared else "")
             for place, part in enumerate(_parts(manifest, count))
         ]
-        opened = cls(folder, manifest, encode, started, shared=shared)
+        opened = cls(folder, manifest, encode, index, started, shared=shared)
         if shared:
             opened.refresh()
+        opened.spread()
         return opened
 
     def __getstate__(self) -> dict[str, Any]:
@@ -194,12 +207,19 @@ class ShardedLibrary(LibraryReader):
         rows = {shard.id: shard.rows for shard in self._manifest.shards}
         waiting = {actor: list(wanted) for actor, wanted in zip(self._actors, self._ask("without_psi"), strict=True)}
         done, total = 0, sum(rows[shard] for wanted in waiting.values() for shard in wanted)
-        running = {each.psi_of.remote(mine[0]): (each, mine.pop(0)) for each, mine in waiting.items() if mine}
+        running: dict[ray.ObjectRef, tuple[Any, str]] = {}
+
+        def begin(actor: Any) -> None:
+            if waiting[actor]:
+                shard = waiting[actor].pop()
+                running[actor.psi_of.remote(shard)] = (actor, shard)
+
+        for actor in self._actors:
+            begin(actor)
         while running:
             (ready,), _ = ray.wait(list(running), num_returns=1)
             actor, shard = running.pop(ready)
-            if waiting[actor]:
-                running[actor.psi_of.remote(waiting[actor][0])] = (actor, waiting[actor].pop(0))
+            begin(actor)
             writer.store_psi({shard: ray.get(ready)})
             done += rows[shard]
             if watch is not None:
@@ -221,27 +241,31 @@ class ShardedLibrary(LibraryReader):
 
         Actors that several drivers share stay where they are.
         """
-        self._looked, moved = monotonic(), 0
-        alive = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-        places = self.nodes()
-        while not self._shared:
-            held = Counter({node: places.count(node) for node in alive})
-            most, least = max(alive, key=lambda node: held[node]), min(alive, key=lambda node: held[node])
+        self._looked = monotonic()
+        moved, failed = 0, 0
+        while not self._shared and failed < _MOVES:
+            places = self.nodes()
+            held = {node["NodeID"]: places.count(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
+            most, least = max(sorted(held), key=held.__getitem__), min(sorted(held), key=held.__getitem__)
             if held[most] - held[least] < 2:
                 break
-            place = places.index(most)
-            self._move(place, least)
-            places[place], moved = self.nodes()[place], moved + 1
-            if places[place] != least:
-                break
+            if self._move(places.index(most), least):
+                moved += 1
+            else:
+                failed += 1
+                sleep(_MOVE_AGAIN)
         return moved
 
-    def _move(self, place: int, node: str) -> None:
+    def _move(self, place: int, node: str) -> bool:
+        """Put another actor in the place of one; False where Ray did not start it on the node."""
         part = _parts(self._manifest, len(self._actors))[place]
-        moved = _start(self.path, part, self.encoder, node=node)
-        ray.get(moved.generation.remote())
+        moved = _start(self.path, part, self.encoder, self._index, node=node)
+        if ray.get(moved.node.remote()) != node:
+            ray.kill(moved)
+            return False
         ray.kill(self._actors[place])
         self._actors[place] = moved
+        return True
 
     def close(self) -> None:
         """End the actors."""
@@ -249,13 +273,13 @@ class ShardedLibrary(LibraryReader):
             ray.kill(actor)
 
 
-def _start(path: Path, part: Manifest, encoder: TextEncoder, *, name: str = "", node: str = "") -> Any:
+def _start(path: Path, part: Manifest, encoder: TextEncoder, index: str, *, name: str = "", node: str = "") -> Any:
     options: dict[str, Any] = {}
     if name:
         options |= {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
-    return ShardActor.options(**options).remote(path, part, encoder)
+    return ShardActor.options(**options).remote(path, part, encoder, index)
 
 
 def _parts(manifest: Manifest, count: int) -> list[Manifest]:

@@ -19,8 +19,9 @@ from lever_ray.experiment.plan import make_plan
 from lever_ray.experiment.run import run_experiment
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.retrieval import Retrieval, Wording
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
 from lever_ray.query.compose import RegressorSettings, compose, fit, make_ranker
 from lever_ray.query.composer import Composer
 from tests.conftest import SMALL_LIBRARY
@@ -125,6 +126,30 @@ class TestLibrary:
         assert mine.predicted_return == its.predicted_return
         assert np.array_equal(mine.q, its.q)  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("threshold", [0.6, 0.8])
+    def test_members_by_description_do_not_depend_on_who_holds_the_shards(
+        self, library: LibraryReader, small_library: Path, threshold: float
+    ) -> None:
+        asked: dict[str, Any] = {
+            "environment": "grid8-2",
+            "objective": "path-gold-hazard-lever",
+            "groups": ["path", "gold", "hazard", "lever"],
+            "gamma": 0.0,
+            "operator": "plan",
+            "retrieval": "description",
+        }
+        mine, its = (
+            compose(held, threshold=threshold, **asked) for held in (library, PolicyLibrary.open(small_library))
+        )
+        assert len(mine.policy_ids) == {0.6: 7 * 3, 0.8: 4 * 3}[threshold]
+        assert mine.policy_ids == its.policy_ids
+        assert mine.retrieval == f"description>={threshold:g}"
+        with pytest.raises(
+            LibraryError, match=r"no policy like 'Water the flowers.'.*closest is .*lower the threshold"
+        ):
+            key = GroupKey("grid8-2", "path", 0.0, 10_000)
+            library.groups([key], [Wording("Water the flowers.", Retrieval("description", 0.9))])
+
     def test_unknown_environment_names_the_known_ones(self, library: LibraryReader) -> None:
         with pytest.raises(UnknownName, match=r"'grid8-7'.*Known: grid8-0, grid8-1, grid8-2"):
             library.environment("grid8-7")
@@ -168,17 +193,39 @@ PLAN = make_plan(
     episodes=10_000,
 )
 
+BY_DESCRIPTION = replace(PLAN, setups=PLAN.setups[:1], gamma=0.0, retrieval=Retrieval("description", 0.6))
+"""Descriptions for ``path-gold``, the composite, are like those of ``path`` and ``gold``."""
+PLANS = {"objective": PLAN, "description": BY_DESCRIPTION}
+
 
 @pytest.fixture(scope="module")
-def reference_rows(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    library, folder = PolicyLibrary.open(small_library), tmp_path_factory.mktemp("reference")
-    return run_experiment(PLAN, library, library.environments, executor=SerialExecutor(), folder=folder).rows
+def reference_rows(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    library, rows = PolicyLibrary.open(small_library), {}
+    for name, plan in PLANS.items():
+        folder = tmp_path_factory.mktemp("reference")
+        rows[name] = run_experiment(plan, library, library.environments, executor=SerialExecutor(), folder=folder).rows
+    return rows
 
 
+@pytest.mark.parametrize("name", PLANS)
 def test_rows_are_identical_on_every_executor_and_library(
-    executor: Executor, library: LibraryReader, reference_rows: list[dict[str, Any]], tmp_path: Path
+    name: str,
+    executor: Executor,
+    library: LibraryReader,
+    reference_rows: dict[str, list[dict[str, Any]]],
+    tmp_path: Path,
 ) -> None:
-    given = run_experiment(PLAN, library, library.environments, executor=executor, folder=tmp_path)
+    plan = PLANS[name]
+    given = run_experiment(plan, library, library.environments, executor=executor, folder=tmp_path)
     assert given.failures == []
-    assert len(given.rows) == 3 * PLAN.cells_per_environment
-    assert _untimed(given.rows) == _untimed(reference_rows)
+    assert len(given.rows) == 3 * plan.cells_per_environment
+    assert _untimed(given.rows) == _untimed(reference_rows[name])
+
+
+def test_policies_for_the_composite_are_never_composed(
+    reference_rows: dict[str, list[dict[str, Any]]], small_library: Path
+) -> None:
+    composites = {each.id for each in PolicyLibrary.open(small_library).select(objective="path-gold")}
+    for row in reference_rows["description"]:
+        assert row["retrieval"] == "description>=0.6"
+        assert not composites & set(row["policy_ids"].split())

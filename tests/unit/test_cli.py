@@ -127,3 +127,15 @@ def test_build_experiment_and_tune_on_one_core_without_tracking(home: Path, caps
     assert "Mean return over 2 layouts" in told
     assert main(["tune", *small, "tuning.trials=3", "tuning.setup.mode=double"]) == 0
     assert "Pareto front" in capsys.readouterr().out
+
+
+def test_settings_may_stand_anywhere(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUERY, "--json", "library.name=grid8", "strategy=exhaustive"]) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == "exhaustive"
+    words, *options = QUERY[1:]
+    assert main(["compose", words, "strategy=exhaustive", *options, "--json", "library.name=grid8"]) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == "exhaustive"
+    for odd in (["loose"], ["--speed=9"]):
+        with pytest.raises(SystemExit):
+            main([*QUERY, "strategy=exhaustive", *odd])
+        assert "unrecognized arguments" in capsys.readouterr().err

@@ -387,3 +387,19 @@ def test_coverage_says_what_the_recorded_transitions_are_worth(library):
     coverage = composed(library).coverage
     assert 0 < coverage.value <= 1 + 1e-9
     assert set(coverage.to_dict()) == {"library", "on_policy", "value", "leaves_at", "circles"}
+
+
+@pytest.mark.parametrize("embedding", KINDS)
+def test_candidates_are_embedded_at_the_canonical_states_that_the_regressor_learned_from(library, embedding):
+    few, many = (RegressorSettings("ridge", "composite", embedding, count) for count in (1, 64))
+    one, other = (composed(library, ranker="regressor", regressor=each, strategy="exhaustive") for each in (few, many))
+    assert not np.array_equal(one.search.scores.values, other.search.scores.values)
+    usual = composed(
+        library, ranker="regressor", regressor=RegressorSettings("ridge", "composite", embedding), strategy="exhaustive"
+    )
+    assert np.array_equal(usual.search.scores.values, other.search.scores.values)
+    key = library.keys("tiny-0")[0]
+    assert fit(library, "tiny-0", Objective.of(FOUR), key, few).canonical == 1
+    assert fit(library, "tiny-0", Objective.of(FOUR), key, RegressorSettings(canonical=1)).canonical == 64
+    with pytest.raises(InvalidValue, match="canonical states is 0"):
+        RegressorSettings(canonical=0)

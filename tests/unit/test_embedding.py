@@ -278,3 +278,19 @@ def test_the_regressor_ranker_predicts_from_the_embedding(target, tier):
     psi = embed(embedder, space.pool, mixtures, operator=MAX)
     assert scores.values == pytest.approx(psi @ np.arange(73.0) + 5.0)
     assert (ranker.tier, scores.left_support.any()) == (tier, np.False_)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 17, 64, 1_000])
+def test_fewer_canonical_states_keep_the_start_and_spread_over_the_rest(count):
+    layout = Layout.sample("grid8", seed=3)
+    stored = canonical_states(layout, layout.terrain.moves, make_task(layout, "path").events)
+    some = stored.thinned(count)
+    assert len(some) == min(count, len(stored))
+    assert (some.cells[0], some.golds[0]) == (layout.terrain.start, layout.terrain.all_golds)
+    whole = list(zip(stored.cells, stored.golds, stored.levers, strict=True))
+    places = [whole.index(state) for state in zip(some.cells, some.golds, some.levers, strict=True)]
+    assert places == sorted(set(places))
+    if 2 < count < len(stored):
+        assert max(np.diff(places[1:])) - min(np.diff(places[1:])) <= 1
+    with pytest.raises(InvalidValue, match="canonical states is 0"):
+        stored.thinned(0)

@@ -15,8 +15,8 @@ from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library import writing
 from lever_ray.library.record import PolicyRecord, records_of
-from lever_ray.library.stored import GroupKey
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
 from tests.twin import made_up_record
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
@@ -126,7 +126,7 @@ def test_an_environments_name_taken_by_another_layout_is_refused_and_nothing_cha
     ):
         with pytest.raises(
             LibraryError,
-            match="another layout; give this one another name|given to two layouts; give one of them another name",
+            match=r"another layout; give this one another name|given to two layouts; give one of them another name",
         ):
             library.add(clash)
     assert on_disk(library.path) == before
@@ -339,3 +339,24 @@ def test_the_only_snapshot_of_a_short_run_can_be_found_as_the_best(tmp_path):
     made = PolicyLibrary.create(tmp_path / "library")
     made.add(records_of(train(HALL, objective="path", episodes=5), environment="hall", description="out"))
     assert len(made.select(label="best")) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_are_averaged_over_as_many_canonical_states_as_asked(library, kind):
+    asked = {"target": "composite", "objective": "path", "gamma": 0.0, "kind": kind}
+    one, all_, more = (library.ranking_rows(**asked, canonical=count).x for count in (1, 64, 100))
+    assert np.array_equal(all_, library.ranking_rows(**asked).x)
+    assert np.array_equal(all_, more)
+    assert not np.array_equal(one, all_)
+    held, key = library.environment("hall"), library.keys("hall")[0]
+    (group,) = library.groups([key])
+    pool, singles = make_pool(group.q, group.support), np.arange(len(group), dtype=np.int32)[:, None]
+    alone = embed(make_embedder(held.layout, held.canonical.thinned(1)), pool, singles, kind=kind)
+    assert np.array_equal(library._shard.embeddings(key, kind, canonical=1), alone)
+
+
+def test_outcomes_are_computed_once_however_many_canonical_states_are_asked_for(library):
+    asked = {"target": "own", "objective": "path", "gamma": 0.0, "kind": "outcome"}
+    assert library.ranking_rows(**asked, canonical=1) is library.ranking_rows(**asked)
+    with pytest.raises(InvalidValue, match="canonical states is 0"):
+        library.ranking_rows(**asked, canonical=0)

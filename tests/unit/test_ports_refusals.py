@@ -46,10 +46,6 @@ def read(source: Any, options: ImportOptions = OPTIONS) -> list[PolicyRecord]:
     return records(understand(source, options))
 
 
-def told(source: Any, options: ImportOptions = OPTIONS) -> dict[str, str]:
-    return {each.field: f"{each.column} {each.told}" for each in understand(source, options).taken}
-
-
 def refused(source: Any, options: ImportOptions = OPTIONS) -> str:
     with pytest.raises(LeverError) as caught:
         read(source, options)

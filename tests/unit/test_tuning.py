@@ -323,3 +323,12 @@ def test_quality_and_cost_are_those_of_the_choice(small_library: Path) -> None:
     again = bench(tried[:1], problem.tuning[1:])
     assert again[0][0]._replace(seconds=0) == measured[0][1]._replace(seconds=0)
     assert bench([], problem.tuning) == []
+
+
+@pytest.mark.parametrize("content", [b"junk\n", b"\xff\xfe\x00\n", b"[1]\n", b"3\nmore\n"])
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(content: bytes, tmp_path: Path) -> None:
+    journal = tmp_path / "small.journal"
+    journal.write_bytes(content)
+    with pytest.raises(SettingsError, match="is no journal of a study; move it away"):
+        open_study(SETTINGS, journal, problem=PROBLEM)
+    assert journal.read_bytes() == content

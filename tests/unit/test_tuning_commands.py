@@ -65,6 +65,32 @@ def test_a_study_is_tabled_drawn_logged_and_recommended_from(home: Path, capsys:
     assert "tags.trial" in links[0]
 
 
+def test_what_a_killed_driver_left_running_is_marked_as_killed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    assert main(["tune", *SMALL]) == 0
+    experiment = client.get_experiment_by_name("lever-ray").experiment_id
+    left = client.create_run(experiment, run_name="tune s").info.run_id
+    other = client.create_run(experiment, run_name="tune other").info.run_id
+    assert main(["tune", *SMALL, "tuning.trials=7"]) == 0
+    assert [client.get_run(run).info.status for run in (left, other)] == ["KILLED", "RUNNING"]
+
+
+def test_a_study_by_description_is_recommended_with_its_threshold(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = [*SMALL, "tracking=none", "tuning.space.retrievals=[description]", "tuning.space.threshold=[0.6,0.6]"]
+    quiet += ["tuning.setup.mode=trivial"]
+    assert main(["tune", *quiet]) == 0
+    capsys.readouterr()
+    assert main(["recommend", *quiet, "--name", "worded"]) == 0
+    assert "threshold: 0.6" in capsys.readouterr().out
+    query = ["compose", "--objective", "path-gold-hazard-lever", "--environment", "grid8-1", "--json"]
+    assert main([*query, *quiet, "strategy=tuned-worded"]) == 0
+    assert json.loads(capsys.readouterr().out)["retrieval"] == "description>=0.6"
+
+
 def test_recommend_keeps_the_wish_and_names_what_to_do_next(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quiet = [*SMALL, "tracking=none"]
     assert main(["recommend", *quiet]) == 2

@@ -19,6 +19,7 @@ from lever_ray.experiment.pareto import Point
 from lever_ray.experiment.recommendation import Wish, recommend, strategy_file, strategy_settings, write_strategy
 from lever_ray.experiment.trial import Choice, Measured
 from lever_ray.experiment.tuned import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places, trial_rows
+from lever_ray.library.retrieval import Retrieval
 from lever_ray.query.compose import RegressorSettings
 
 
@@ -127,6 +128,10 @@ CHOICES = {
     "hybrid": Choice(
         Strategy("hybrid", k=5), "sum", "regressor", 0.0, "mask", RegressorSettings("ridge", "own", "psi_static")
     ),
+    "few states": Choice(
+        Strategy("targeted"), "sum", "regressor", 0.0, "mask", RegressorSettings("ridge", "own", "psi", 4)
+    ),
+    "description": Choice(Strategy("targeted"), "max", "offline-return", 0.0, retrieval=Retrieval("description", 0.65)),
     "plan": Choice(Strategy("targeted"), "plan", "offline-return", 0.0, width=33),
 }
 
@@ -152,6 +157,7 @@ def test_a_recommended_strategy_is_a_configuration_that_means_the_same_choice(
     plan = experiment_plan(settings)
     assert plan.member_gammas == (choice.gamma,)
     assert (plan.operators, plan.rankers, plan.support) == ((choice.operator,), (choice.ranker,), choice.support)
+    assert plan.retrieval == choice.retrieval
     assert plan.gammas == (0.0, 0.99), "controls are measured at every discount"
     if choice.operator == "plan":
         assert plan.width == 33

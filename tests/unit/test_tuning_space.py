@@ -11,6 +11,8 @@ from lever_ray.config import SpaceSettings
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.experiment.search_space import SearchSpace
 from lever_ray.experiment.trial import USUAL_REGRESSOR, Choice
+from lever_ray.library.retrieval import Retrieval
+from lever_ray.query.compose import RegressorSettings
 
 SETTINGS = SpaceSettings(
     strategies=["targeted", "hybrid", "exhaustive", "budgeted"],
@@ -21,7 +23,10 @@ SETTINGS = SpaceSettings(
     width=[5, 6],
     models=["ridge"],
     targets=["composite", "own"],
-    embeddings=["psi", "psi_static"],
+    embeddings=["psi", "psi_static", "outcome"],
+    canonical=[1, 64],
+    retrievals=["objective", "description"],
+    threshold=[0.5, 0.6],
 )
 
 
@@ -39,8 +44,12 @@ class Recording:
         self.asked.append(name)
         return int(self.values.get(name, low))
 
+    def stepped(self, name: str, low: float, high: float, step: float) -> float:  # noqa: ARG002
+        self.asked.append(name)
+        return float(self.values.get(name, low))
 
-ALWAYS = ["operator", "gamma"]
+
+ALWAYS = ["operator", "gamma", "retrieval"]
 TABLES = ["support", "ranker"]
 ASKED = {
     "targeted": ({"ranker": "offline-return"}, [*ALWAYS, "strategy", *TABLES]),
@@ -49,7 +58,18 @@ ASKED = {
         {"strategy": "budgeted", "ranker": "offline-return"},
         [*ALWAYS, "strategy", "budget", "restarts", *TABLES],
     ),
-    "regressor": ({"ranker": "regressor"}, [*ALWAYS, "strategy", *TABLES, "model", "target", "embedding"]),
+    "regressor": (
+        {"ranker": "regressor"},
+        [*ALWAYS, "strategy", *TABLES, "model", "target", "embedding", "canonical"],
+    ),
+    "outcome": (
+        {"ranker": "regressor", "embedding": "outcome"},
+        [*ALWAYS, "strategy", *TABLES, "model", "target", "embedding"],
+    ),
+    "description": (
+        {"ranker": "offline-return", "retrieval": "description"},
+        [*ALWAYS, "threshold", "strategy", *TABLES],
+    ),
     "gpi": ({"operator": "gpi", "strategy": "hybrid"}, [*ALWAYS, "strategy", "k"]),
     "plan": ({"operator": "plan"}, [*ALWAYS, "width"]),
 }
@@ -66,13 +86,17 @@ def test_every_choice_can_be_enumerated_and_none_comes_twice() -> None:
     found = list(SearchSpace(SETTINGS, (0.0, 0.99), "seconds").choices())
     assert len(set(found)) == len(found)
     strategies = 1 + 2 + 1 + 2 * 2
-    rankers = 1 * 2 * 2 + 2
-    assert len(found) == 2 * (strategies * 2 * rankers + strategies + 2)
+    rankers = 1 * 2 * (2 * 2 + 1) + 2
+    retrievals = 1 + 3
+    assert len(found) == 2 * retrievals * (strategies * 2 * rankers + strategies + 2)
     for choice in found:
         if choice.operator != "sum":
             assert (choice.ranker, choice.support) == ("offline-return", "mask")
         if choice.ranker != "regressor":
             assert choice.regressor == USUAL_REGRESSOR
+        if choice.regressor.embedding == "outcome":
+            assert choice.regressor.canonical == 64
+    assert {choice.retrieval.threshold for choice in found if choice.retrieval.rule != "objective"} == {0.5, 0.55, 0.6}
 
 
 def test_a_choice_names_the_information_that_its_answer_uses() -> None:
@@ -94,6 +118,13 @@ def test_labels_tell_choices_apart() -> None:
     found = list(SearchSpace(SETTINGS, (0.0, 0.99), "seconds").choices())
     assert len({choice.label for choice in found}) == len(found)
     assert Choice(found[0].strategy, "sum", "regressor", 0.0).label == "targeted sum regressor g0"
+    few = RegressorSettings("ridge", "composite", "psi", 1)
+    worded = Choice(found[0].strategy, "sum", "regressor", 0.0, "mask", few, retrieval=Retrieval("description", 0.55))
+    assert worded.label == "targeted sum regressor(ridge, composite, psi, 1 states) description>=0.55 g0"
+
+
+def test_the_strictest_rules_have_the_greatest_threshold() -> None:
+    assert SearchSpace(SETTINGS, (0.0,), "seconds").strictest == [Retrieval(), Retrieval("description", 0.6)]
 
 
 def test_a_model_over_terms_learns_from_own_returns_alone() -> None:
@@ -113,6 +144,13 @@ WRONG: list[tuple[dict[str, Any], str, type[Exception], str]] = [
     ({"k": [0, 3]}, "candidates", InvalidValue, r"tuning.space.k is \[0, 3\]"),
     ({"k": [5, 3]}, "candidates", InvalidValue, r"tuning.space.k is \[5, 3\]"),
     ({"budget": [10]}, "candidates", InvalidValue, r"tuning.space.budget is \[10\]"),
+    ({"canonical": []}, "candidates", InvalidValue, r"tuning.space.canonical is \[\]"),
+    ({"canonical": [0, 64]}, "candidates", InvalidValue, r"tuning.space.canonical is \[0, 64\]"),
+    ({"canonical": [4, 4]}, "candidates", InvalidValue, "list different numbers"),
+    ({"retrievals": []}, "candidates", InvalidValue, "tuning.space.retrievals is empty"),
+    ({"retrievals": ["descriptions"]}, "candidates", UnknownName, "Did you mean 'description'"),
+    ({"threshold": [0.9, 0.5]}, "candidates", InvalidValue, r"tuning.space.threshold is \[0.9, 0.5\]"),
+    ({"threshold": [0.5, 1.5]}, "candidates", InvalidValue, "both from -1 to 1"),
     ({"operators": ["plan"]}, "candidates", InvalidValue, "use tuning.cost=seconds"),
     ({"operators": ["gpi"], "rankers": ["regressor"]}, "seconds", InvalidValue, "'gpi' goes with ranker"),
     ({"models": ["additive-ridge"], "targets": ["composite"]}, "candidates", InvalidValue, "learns from own returns"),

@@ -1,0 +1,106 @@
+"""A library of a million policies: adding, opening, reading by id, memory, text search, embeddings.
+
+``LEVER_RAY_BENCH_POLICIES`` sets how many policies on grid8 (a million by default); grid16 has a tenth. Libraries are
+kept under ``LEVER_RAY_HOME/benchmarks``, so that a second run starts at once; times of adding are those of the first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.made_up import library_of
+from lever_ray.library.store import PolicyLibrary
+
+POLICIES = int(os.environ.get("LEVER_RAY_BENCH_POLICIES", "1000000"))
+READS = 20_000
+QUERIES = ("grab the gold and keep away from hazards", "the shortest way to the exit", "pull the lever, variant 77")
+_FRESH = """
+import json, psutil, random, sys
+from statistics import median
+from time import perf_counter as now
+from lever_ray.library.store import PolicyLibrary
+resident = lambda: psutil.Process().memory_info().rss / 1e6
+ids, before = json.loads(sys.stdin.read()), resident()
+begun = now(); library = PolicyLibrary.open(sys.argv[1]); opened = now() - begun
+after_opening = resident()
+begun = now(); library.q(ids[0]); first = now() - begun
+after_first = resident()
+begun = now(); library.q(ids[1]); second = now() - begun
+for identity in ids: library.q(identity)
+after_reading = resident()
+times = []
+for identity in ids:
+    begun = now(); library.q(identity); times.append(now() - begun)
+print(json.dumps({
+    "open.milliseconds": 1e3 * opened, "first_read_by_id.seconds": first,
+    "read_by_id.microseconds": 1e6 * median(times),
+    "read_by_id.p99_microseconds": 1e6 * sorted(times)[int(.99 * len(times))],
+    "resident.opened.megabytes": after_opening - before, "resident.first_read.megabytes": after_first - before,
+    "resident.all_reads.megabytes": after_reading - before}))
+"""
+
+
+def figures() -> dict[str, float]:
+    """Times are medians on one core, in a process of their own where they are those of a first touch."""
+    measured: dict[str, float] = {}
+    for family, policies, environments in (("grid8", POLICIES, 100), ("grid16", POLICIES // 10, 20)):
+        library, making = library_of(family, policies, environments)
+        measured |= making
+        measured[f"library.{family}.policies"] = len(library)
+        measured[f"library.{family}.megabytes"] = library.bytes / 1e6
+        measured |= {f"library.{family}.{name}": value for name, value in _fresh(library).items()}
+        measured |= {f"library.{family}.{name}": value for name, value in _search(library).items()}
+    return measured
+
+
+def _fresh(library: PolicyLibrary) -> dict[str, float]:
+    """Opening and reading in a process that has touched nothing; the files themselves are in the page cache."""
+    everything = np.concatenate([stored.ids for stored in library._stored])
+    drawn = np.random.default_rng(0).choice(everything, size=min(READS, len(everything)), replace=False)
+    ids = json.dumps([identity.decode() for identity in drawn.tolist()])
+    runs = [
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", _FRESH, str(library.path)], input=ids, capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for _ in range(3)
+    ]
+    return {name: median(run[name] for run in runs) for name in runs[0]}
+
+
+def _search(library: PolicyLibrary) -> dict[str, float]:
+    """Exact top 10 by text, end to end: encoding, all shards, merging."""
+    begun = perf_counter()
+    library.search(QUERIES[:1])
+    first = perf_counter() - begun
+    environment = library.environments[0]
+    library.search(QUERIES[:1], environment=environment)
+    many = [f"{QUERIES[number % 3]} {number}" for number in range(64)]
+    queries = library.encoder.encode(many)
+    return {
+        "search.first.seconds": first,
+        "search.unfiltered.milliseconds": 1e3 * _median(lambda: library.search(QUERIES[:1]), 15),
+        "search.one_environment.milliseconds": 1e3
+        * _median(lambda: library.search(QUERIES[:1], environment=environment), 200),
+        "search.batch_of_64.milliseconds_per_query": 1e3 * _median(lambda: library.search(many), 5) / 64,
+        "search.encoding.milliseconds": 1e3 * _median(lambda: library.encoder.encode(QUERIES[:1]), 200),
+        "search.queries": len(queries),
+    }
+
+
+def _median(call: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        begun = perf_counter()
+        call()
+        times.append(perf_counter() - begun)
+    return median(times)

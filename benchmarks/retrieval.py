@@ -1,0 +1,179 @@
+"""Retrieval of the 10 nearest of many text vectors on one core: time, memory and recall of every index.
+
+Vectors are of distinct sentences, all combinations of some phrases. A sentence's vector is put together from those of
+its phrases, weighted by their words, which is near to what the encoder makes of it (``cosine_with_encoder``) and takes
+seconds where encoding a million sentences takes minutes. They lie in a memory map, as those of a library do. Queries
+are encoded sentences, none of which is among the vectors. ``hnsw`` is built over fewer, since a million take minutes;
+its recall and the time of ``flat`` beside it are of as many.
+
+    python -m benchmarks.retrieval --items 20000
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from lever_ray.library.index import FaissIndex, VectorIndex, make_index
+from lever_ray.library.text import WordLlamaEncoder
+
+MILLION = 1_000_000
+HNSW_ITEMS = 100_000
+QUERIES, K, FILTERED, TEXTS = 64, 10, 10_000, 20
+BLOCK = 50_000
+PROBES, CANDIDATES = (4, 16, 64), (32, 64, 256)
+
+PHRASES = (
+    ("quickly", "carefully", "at any cost", "if it is cheap", "before anything else", "without hurry", "by day", ""),
+    ("grab", "collect", "avoid", "reach", "pull", "guard", "leave", "count", "follow", "ignore"),
+    ("the gold", "every coin", "the lever", "the exit", "all traps", "the lava", "the treasure", "the old door",
+     "the guard", "the river", "the map", "the cold cave"),
+    ("and then", "but never", "or else", "while you"),
+    ("stay on the path", "walk north", "touch the hazard", "open the gate", "go home", "rest at the camp",
+     "cross the bridge", "climb the wall", "feed the dragon", "wait for the signal"),
+    ("in the desert", "near the castle", "under the hill", "by the sea", "in the dark forest", "on the island", ""),
+    ("for the king", "for yourself", "with a torch", "alone", "with good friends", "on a horse", ""),
+)  # fmt: skip
+
+
+def figures(items: int = MILLION) -> dict[str, float]:
+    """Milliseconds a query (median), seconds to build, megabytes beside the vectors, and recall."""
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        vectors, queries, cosine = _vectors(Path(folder) / "vectors", items)
+        result = {f"retrieval.blas.{_blas()}.threads": 1.0, "retrieval.items": float(items)}
+        result["retrieval.cosine_with_encoder"] = cosine
+        for kind in ("flat", "flat-int8"):
+            result |= _exact(f"retrieval.distinct.{kind}", kind, vectors, queries)
+        result |= _shared(vectors[:TEXTS], items, queries)
+        result |= _approximate("ivf", vectors, queries, PROBES)
+        return result | _approximate("hnsw", vectors[:HNSW_ITEMS], queries, CANDIDATES)
+
+
+def _vectors(path: Path, items: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """float32[items, 256] in a memory map, queries float32[64, 256], and the cosine of both ways to make a vector."""
+    sizes, encoder = [len(part) for part in PHRASES], WordLlamaEncoder()
+    chosen = np.random.default_rng(0).choice(np.prod(sizes), items + QUERIES, replace=False)
+    places = np.stack(np.unravel_index(chosen, sizes), axis=1)
+    parts = [_phrases(encoder, part) for part in PHRASES]
+    with path.open("wb") as file:
+        for first in range(QUERIES, len(places), BLOCK):
+            file.write(_composed(parts, places[first : first + BLOCK]).tobytes())
+    asked = places[:QUERIES]
+    queries = encoder.encode([" ".join(part[at] for part, at in zip(PHRASES, row, strict=True)) for row in asked])
+    cosine = float(np.mean((queries * _composed(parts, asked)).sum(axis=1)))
+    return np.memmap(path, np.float32, "r", shape=(items, encoder.dimension)), queries, cosine
+
+
+def _phrases(encoder: WordLlamaEncoder, phrases: Sequence[str]) -> np.ndarray:
+    """float32[p, 256]: vectors of phrases, as long as they have words."""
+    vectors = np.zeros((len(phrases), encoder.dimension), np.float32)
+    for vector, phrase in zip(vectors, phrases, strict=True):
+        if phrase:
+            vector[:] = len(phrase.split()) * encoder.encode([phrase])[0]
+    return vectors
+
+
+def _composed(parts: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
+    """float32[n, 256]: unit vectors of sentences that consist of these phrases."""
+    sums = sum(part[places[:, slot]] for slot, part in enumerate(parts))
+    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
+
+
+def _blas() -> str:
+    """The kernel that NumPy's matrix product runs, such as SkylakeX; some machines are told to take a slower one."""
+    return next((str(each.get("architecture")) for each in threadpool_info() if each["user_api"] == "blas"), "unknown")
+
+
+def _exact(name: str, kind: str, vectors: np.ndarray, queries: np.ndarray) -> dict[str, float]:
+    make_index(kind, vectors[:1])
+    begun = perf_counter()
+    index = make_index(kind, vectors)
+    result = _cost(name, index, perf_counter() - begun)
+    result[f"{name}.one.milliseconds"] = _milliseconds(index, queries[:16])
+    result[f"{name}.batch_{QUERIES}.milliseconds"] = _batch(lambda: index.top_k(queries, K)) / QUERIES
+    return result | _filtered(name, index, len(vectors), queries)
+
+
+def _shared(vectors: np.ndarray, items: int, queries: np.ndarray) -> dict[str, float]:
+    """Few texts, each the description of many items, in random order."""
+    name, codes = f"retrieval.{TEXTS}_texts.flat", np.random.default_rng(2).integers(0, len(vectors), items)
+    index = make_index("flat", vectors, codes.astype(np.int32))
+    result = {f"{name}.one.milliseconds": _milliseconds(index, queries)}
+    result[f"{name}.batch_{QUERIES}.milliseconds"] = _batch(lambda: index.top_k(queries, K)) / QUERIES
+    return result | _filtered(name, index, items, queries)
+
+
+def _filtered(name: str, index: VectorIndex, items: int, queries: np.ndarray) -> dict[str, float]:
+    """Confined to 10,000 items, adjacent or anywhere."""
+    count = min(FILTERED, items)
+    first = (items - count) // 2
+    anywhere = np.sort(np.random.default_rng(3).choice(items, count, replace=False))
+    return {
+        f"{name}.filtered_{count}.milliseconds": _milliseconds(index, queries, slice(first, first + count)),
+        f"{name}.scattered_{count}.milliseconds": _milliseconds(index, queries, anywhere),
+    }
+
+
+def _approximate(kind: str, vectors: np.ndarray, queries: np.ndarray, efforts: Sequence[int]) -> dict[str, float]:
+    """Recall at 10 and time for several efforts, with the exact scan of as many vectors beside it."""
+    name, flat = f"retrieval.{kind}_{len(vectors)}", make_index("flat", vectors)
+    result = {f"{name}.flat.one.milliseconds": _milliseconds(flat, queries[:16])}
+    begun = perf_counter()
+    index = FaissIndex(kind, vectors)
+    result |= _cost(name, index, perf_counter() - begun)
+    wanted = flat.top_k(queries, K)[1]
+    for index.effort in efforts:
+        found = index.top_k(queries, K)[1]
+        result[f"{name}.effort_{index.effort}.recall"] = _recall(found, wanted)
+        result[f"{name}.effort_{index.effort}.one.milliseconds"] = _milliseconds(index, queries)
+    return result
+
+
+def _recall(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Share of the wanted items that were found."""
+    return float(np.mean([np.isin(some, others).mean() for some, others in zip(wanted, found, strict=True)]))
+
+
+def _cost(name: str, index: VectorIndex, seconds: float) -> dict[str, float]:
+    return {f"{name}.build.seconds": seconds, f"{name}.megabytes": index.bytes / 1e6}
+
+
+def _milliseconds(index: VectorIndex, queries: np.ndarray, items: slice | np.ndarray | None = None) -> float:
+    """Median over queries, one at a time, after the first has warmed up what there is to warm."""
+    index.top_k(queries[:1], K, items)
+    return median(_took(lambda query=query: index.top_k(query[None], K, items)) for query in queries)
+
+
+def _batch(call: Callable[[], object]) -> float:
+    call()
+    return median(_took(call) for _ in range(3))
+
+
+def _took(call: Callable[[], object]) -> float:
+    begun = perf_counter()
+    call()
+    return 1e3 * (perf_counter() - begun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time, memory and recall of the indexes of text vectors.")
+    parser.add_argument(
+        "--items", type=int, default=MILLION, help="how many vectors (default 1,000,000; at most 1,800,000)"
+    )
+    table = Table("figure", "value", title="retrieval")
+    for name, value in figures(parser.parse_args().items).items():
+        table.add_row(name, f"{value:,.4g}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
