@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lever_ray.gridworld.objective import Objective
     from lever_ray.gridworld.rollout import Rollout, rollout
     from lever_ray.learning.sarsa import TrainingRun, train
+    from lever_ray.library.ports.exporting import export
+    from lever_ray.library.ports.importing import read_policies
     from lever_ray.library.record import PolicyRecord
     from lever_ray.library.retrieval import Retrieval
     from lever_ray.library.store import PolicyLibrary
@@ -45,8 +47,10 @@ _HOMES = {
     "TrainingRun": "learning.sarsa",
     "UnmatchedQuery": "errors",
     "compose": "query.compose",
+    "export": "library.ports.exporting",
     "optimum": "composition.optimum",
     "parse_query": "query.parse",
+    "read_policies": "library.ports.importing",
     "rollout": "gridworld.rollout",
     "train": "learning.sarsa",
 }
@@ -68,9 +72,11 @@ __all__ = [
     "TrainingRun",
     "UnmatchedQuery",
     "compose",
+    "export",
     "optimum",
     "parse_query",
     "plot",
+    "read_policies",
     "rollout",
     "train",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lever_ray.app.library_parsers import add_library_parsers
 from lever_ray.errors import LeverError
 
 if TYPE_CHECKING:
@@ -112,20 +113,6 @@ def recommend(arguments: argparse.Namespace) -> int:
     _, file = tuning_commands.recommend_strategy(given, Wish(seconds, arguments.candidates, share), name=arguments.name)
     sys.stdout.write(file.read_text(encoding="utf-8"))
     sys.stderr.write(f"Written to {file}; use it with strategy={file.stem}\n")
-    return OK
-
-
-def inspect(overrides: Sequence[str]) -> int:
-    """Show what a library holds."""
-    from lever_ray.app import settings
-    from lever_ray.config import library_path
-    from lever_ray.console import library_table, make_console
-    from lever_ray.library.store import PolicyLibrary
-
-    library = PolicyLibrary.open(library_path(settings.load_settings(overrides).library))
-    console = make_console()
-    console.print(library_table(library))
-    console.print(f"{len(library)} policies, {library.bytes / 1e6:.1f} MB, {library.path}", soft_wrap=True)
     return OK
 
 
@@ -232,7 +219,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "doctor": doctor,
     "experiment": experiment,
-    "inspect": inspect,
     "report": report,
     "tune": tune,
 }
@@ -301,6 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compose_arguments(sub)
     sub.add_argument("overrides", **overrides)  # type: ignore[arg-type]
     sub.set_defaults(run=compose)
+    add_library_parsers(commands)
     return parser
 
 

@@ -8,18 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lever_ray.composition.coverage import library_coverage
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.render import LEGEND, as_text
 from lever_ray.gridworld.rollout import rollout
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.composer import UNION
 from lever_ray.query.result import CompositionResult
 
@@ -150,20 +148,12 @@ def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:
     return [*composed, *shown, *speed, f"{first['candidates/evaluated']:.0f}"]
 
 
-def library_table(library: PolicyLibrary) -> Table:
-    """What a library holds, per environment and training: objectives, members per group, coverage."""
-    table = Table(title="Policy library", header_style="bold")
-    for name in ("environment", "gamma", "episodes", "objectives", "policies", "coverage"):
-        table.add_column(name, justify="left" if name in ("environment", "objectives") else "right")
-    trainings = sorted({(key.environment, key.gamma, key.episodes) for key in library.keys(None)})
-    for environment, gamma, episodes in trainings:
-        keys = [key for key in library.keys(environment) if (key.gamma, key.episodes) == (gamma, episodes)]
-        groups = library.groups(keys)
-        support = np.bitwise_or.reduce(np.concatenate([group.support for group in groups]))
-        coverage = library_coverage(library.environment(environment).layout, support)
-        names = ", ".join(group.objective for group in groups)
-        table.add_row(environment, f"{gamma:g}", str(episodes), names, str(sum(map(len, groups))), f"{coverage:.1%}")
-    return table
+SOURCE_WORDS: Mapping[str, str] = {
+    "visits": "from visits",
+    "transitions": "from given transitions",
+    "unknown": "unknown",
+}
+"""What tells which actions policies took in training."""
 
 
 def result_table(layout: Layout, result: CompositionResult) -> Group:
@@ -182,7 +172,8 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
         ),
         (
             "search",
-            f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support}",
+            f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support} "
+            f"({SOURCE_WORDS[result.support_source]})",
         ),
         *([] if result.retrieval == "objective" else [("retrieved by", result.retrieval)]),
         ("regime, tier", f"{result.regime}, {result.tier}"),
@@ -192,7 +183,7 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
             f"value {result.coverage.value:.1%}",
         ),
         ("milliseconds", stages),
-        *(("warning", warning) for warning in result.warnings),
+        *(("warning", escape(warning)) for warning in result.warnings),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
     taken = [cell for cell in layout.golds if cell in route.path]

@@ -18,6 +18,7 @@ from lever_ray.errors import InvalidValue, SettingsError, UnknownName, check_kno
 from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import check_settings
+from lever_ray.library.manifest import MANIFEST
 from lever_ray.tuning import check_tuning
 
 EXECUTORS: tuple[str, ...] = ("ray", "serial")
@@ -49,6 +50,7 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
         InvalidValue: a value lies outside its domain.
     """
     own = home()
+    overrides = [_by_name(override, own) for override in overrides]
     for override in overrides:
         _check_key(override, own)
     ConfigStore.instance().store(name="settings", node=Settings)
@@ -63,6 +65,15 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
         settings.library.layouts = settings.seeds
     check(settings)
     return settings
+
+
+def _by_name(override: str, own: Path) -> str:
+    """``library=NAME`` of a library that was imported under a name which no option in ``conf/`` has."""
+    key, _, name = override.partition("=")
+    plain = (
+        key == "library" and name and Path(name).name == name and not (conf_folder() / key / f"{name}.yaml").exists()
+    )
+    return f"library.name={name}" if plain and (own / "libraries" / name / MANIFEST).exists() else override
 
 
 def _check_key(override: str, own: Path) -> None:

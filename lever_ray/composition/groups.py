@@ -47,6 +47,11 @@ class PolicyGroup:
         return len(self.ids)
 
     @property
+    def all_sources(self) -> tuple[str, ...]:
+        """Of every member what its support was derived from."""
+        return self.sources or ("visits",) * len(self)
+
+    @property
     def environment_steps(self) -> int:
         """Environment steps that training the members took."""
         return sum(steps for _, steps in self.runs)
@@ -64,7 +69,7 @@ class PolicyGroup:
             mean_rewards=None if any(part is None for part in rewards) else np.concatenate(rewards),  # type: ignore[arg-type]
             runs=frozenset().union(*(group.runs for group in groups)),
             layout=groups[0].layout,
-            sources=tuple(source for group in groups for source in group.sources),
+            sources=tuple(source for group in groups for source in group.all_sources),
         )
 
     def ordered(self) -> PolicyGroup:

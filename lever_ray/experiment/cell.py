@@ -260,6 +260,7 @@ class Cell:
             "operator": answer.operator,
             "ranker": self.ranker.name,
             "support": answer.support,
+            "support_source": answer.support_source,
             "retrieval": answer.retrieval,
             "regime": answer.regime,
             "tier": answer.tier,

@@ -49,6 +49,18 @@ class ShardPolicies:
             if stored.entry.id in known and known[stored.entry.id].entry == stored.entry:
                 self.stored[index] = known[stored.entry.id]
 
+    def census(self) -> list[tuple[GroupKey, int]]:
+        """How many members each group has; no table is read."""
+        return [(key, stop - first) for stored in self.stored for key, (first, stop) in stored.runs.items()]
+
+    def support_sources(self) -> dict[str, int]:
+        """How many policies have their support from ``visits``, ``transitions``, or ``unknown``."""
+        counts: dict[str, int] = {}
+        for stored in self.stored:
+            for found in stored.policies["support_source"].value_counts().to_pylist():
+                counts[found["values"]] = counts.get(found["values"], 0) + found["counts"]
+        return counts
+
     def keys(self, environment: str | None = None) -> list[GroupKey]:
         """The groups that the shard has members of."""
         if environment is not None:

@@ -132,6 +132,20 @@ class LibraryReader(ABC):
             self._known_keys[environment] = tuple(sorted(found))
         return self._known_keys[environment]
 
+    def census(self) -> dict[GroupKey, int]:
+        """How many members each group has."""
+        counts: dict[GroupKey, int] = {}
+        for key, count in (pair for answer in self._ask("census") for pair in answer):
+            counts[key] = counts.get(key, 0) + count
+        return dict(sorted(counts.items()))
+
+    def support_sources(self) -> dict[str, int]:
+        """How many policies have their support from ``visits``, from ``transitions``, or ``unknown``."""
+        counts: dict[str, int] = {}
+        for source, count in (pair for answer in self._ask("support_sources") for pair in answer.items()):
+            counts[source] = counts.get(source, 0) + count
+        return counts
+
     def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
         """The members of some groups, each ordered by id; one request to every shard concerned.
 
@@ -190,11 +204,16 @@ class LibraryReader(ABC):
             for key in self.keys(environment)
             if name in (None, key.objective) and gamma in (None, key.gamma) and episodes in (None, key.episodes)
         ]
-        records = [record for part in self._ask("records", wanted, near=_near(environment)) for record in part]
+        return [record for record in self.members(wanted) if label in (None, record.label)]
+
+    def members(self, keys: Sequence[GroupKey]) -> list[PolicyRecord]:
+        """Full records of the policies of some groups, ordered by group and id."""
+        near = {key.environment for key in keys}
+        records = [record for part in self._ask("records", list(keys), near=near) for record in part]
         records.sort(
             key=lambda record: (record.environment, objective_id(record), record.gamma, record.episodes, record.id)
         )
-        return [record for record in records if label in (None, record.label)]
+        return records
 
     def policies(self, ids: Sequence[str]) -> list[PolicyRecord]:
         """Full records of some ids, in their order.

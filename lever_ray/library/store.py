@@ -137,6 +137,10 @@ class PolicyLibrary(LibraryReader):
             stored.sound(row, row + 1)
         return values
 
+    def __contains__(self, identity: object) -> bool:
+        """Whether the library has a policy of some id."""
+        return isinstance(identity, str) and self._ids.find(identity) is not None
+
     def add(self, records: Iterable[PolicyRecord]) -> int:
         """Append policies; those that the library has already are left out.
 

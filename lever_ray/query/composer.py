@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -85,6 +85,7 @@ class Composer:
         made = self._combine(space, found, layout, objective)
         composed = perf_counter()
         coverage = _coverage(layout, objective, space, made)
+        sources = _sources(space, found)
         stages = {"retrieve": retrieved - begun, "rank": ranked - retrieved, "compose": composed - ranked}
         return CompositionResult(
             environment=environment,
@@ -97,13 +98,14 @@ class Composer:
             coverage=coverage,
             evaluated=made.found.evaluated,
             timings=stages | {"total": composed - begun, "coverage": perf_counter() - composed},
-            warnings=_warnings(made.found, coverage, self.operator),
+            warnings=(*_source_warnings(sources), *_warnings(made.found, coverage, self.operator)),
             strategy=self.strategy.id if self.operator.needs_candidates else UNION,
             operator=self.operator.name,
             ranker=self.ranker.name,
             support=self.support,
             regime=self.operator.regime,
-            tier=max(self.operator.tier, self.ranker.tier),
+            support_source=max(sources.values(), key=SOURCES.index),
+            tier=max(self.operator.tier, self.ranker.tier, _tier_of(space)),
             search=made.found,
         )
 
@@ -154,6 +156,41 @@ def _ids(space: CandidateSpace, found: SearchResult | None) -> tuple[str, ...]:
     if found is not None:
         return space.ids(found.candidate)
     return tuple(identity for group in space.groups for identity in group.ids)
+
+
+SOURCES: tuple[str, ...] = ("visits", "transitions", "unknown")
+"""What a policy's support was derived from, the best known first."""
+_SHOWN = 6
+"""Policies that a warning names."""
+
+
+def _sources(space: CandidateSpace, found: SearchResult | None) -> dict[str, str]:
+    """What each chosen member's support was derived from, by id."""
+    known = {
+        identity: source
+        for group in space.groups
+        for identity, source in zip(group.ids, group.all_sources, strict=True)
+    }
+    return {identity: known[identity] for identity in _ids(space, found)}
+
+
+def _tier_of(space: CandidateSpace) -> str:
+    """Least information that the members need: unknown support is read from the layout's moves."""
+    return "I3" if any("unknown" in group.sources for group in space.groups) else "I0"
+
+
+def _source_warnings(sources: Mapping[str, str]) -> Iterator[str]:
+    for source, told in (
+        ("transitions", "was derived from given transitions"),
+        (
+            "unknown",
+            "is unknown: every action counts as taken, rollouts follow the layout's moves, coverage says nothing",
+        ),
+    ):
+        ids = [identity for identity, known in sources.items() if known == source]
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        if ids:
+            yield f"support of policies [{', '.join(ids[:_SHOWN])}]{more} {told}"
 
 
 def _coverage(layout: Layout, objective: Objective, space: CandidateSpace, made: _Composed) -> Coverage:

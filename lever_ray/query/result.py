@@ -35,6 +35,8 @@ class CompositionResult:
         tier: information used, ``I0`` to ``I4``.
         search: every candidate evaluated, with its score.
         retrieval: who the members were, ``objective`` or e.g. ``description>=0.8``.
+        support_source: what tells which actions the members took, of the least known of them: ``visits``,
+            ``transitions`` (given, without counts) or ``unknown``.
     """
 
     environment: str
@@ -56,6 +58,7 @@ class CompositionResult:
     tier: str
     search: SearchResult = field(repr=False)
     retrieval: str = "objective"
+    support_source: str = "visits"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; arrays and the list of candidates are left out."""
@@ -67,6 +70,7 @@ class CompositionResult:
             "operator",
             "ranker",
             "support",
+            "support_source",
             "retrieval",
             "regime",
             "tier",

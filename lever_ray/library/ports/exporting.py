@@ -1,0 +1,167 @@
+"""A library, or a part of it, as one npz or Parquet file that any other code reads, and that imports as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lever_ray.errors import InvalidValue, LibraryError
+from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.record import PolicyRecord
+from lever_ray.library.rows import PLAIN
+from lever_ray.library.stored import GroupKey
+
+TEXTS: tuple[str, ...] = ("id", "environment", "description", "label", "algorithm", "objective", "support_source")
+_NUMBERS: tuple[str, ...] = tuple(name for name in PLAIN if name not in TEXTS)
+_ARRAYS: dict[str, tuple[pa.DataType, Any]] = {
+    "q": (pa.float32(), 0),
+    "visits": (pa.uint32(), 0),
+    "successors": (pa.int32(), -1),
+    "mean_rewards": (pa.float32(), np.nan),
+}
+"""Arrays over cells and actions, and what stands in an npz where a policy has none."""
+_COUNTS = ("episodes", "snapshot", "seed", "environment_steps")
+
+BATCH = 1_000
+"""Policies of a Parquet file's row group, about."""
+
+SCHEMA = pa.schema(
+    {
+        **{name: pa.dictionary(pa.int32(), pa.string()) if name != "id" else pa.string() for name in TEXTS},
+        "layout": pa.dictionary(pa.int32(), pa.string()),
+        "weights": pa.list_(pa.float64()),
+        **{name: pa.int64() if name in _COUNTS else pa.float64() for name in _NUMBERS},
+        **{name: pa.list_(kind) for name, (kind, _) in _ARRAYS.items()},
+    }
+)
+"""Columns of an exported Parquet file; an npz has arrays of the same names, and ``states``."""
+
+
+def export(
+    library: LibraryReader,
+    target: str | Path,
+    *,
+    environment: str | None = None,
+    objective: Objective | str | None = None,
+    gamma: float | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write the policies that match every filter, with their layouts, to ``.npz`` or ``.parquet``.
+
+    Returns:
+        How many.
+
+    Raises:
+        UnknownName: no environment has that name.
+        InvalidValue: the target's ending is another one.
+        LibraryError: the target exists, nothing matches, or the file cannot be written.
+    """
+    path = Path(target)
+    writers: dict[str, Callable[[Path, Iterator[list[PolicyRecord]]], int]] = {".npz": _npz, ".parquet": _parquet}
+    if path.suffix not in writers:
+        raise InvalidValue(f"target {path} ends in {path.suffix!r}; it must end in .npz or .parquet")
+    if path.exists() and not overwrite:
+        raise LibraryError(f"{path} exists; choose another name, or add --overwrite")
+    parts = _parts(library, environment, None if objective is None else Objective.of(objective).id, gamma)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        count = writers[path.suffix](temporary, parts)
+        if not count:
+            raise LibraryError("no policy matches; `lever-ray inspect` shows what the library holds")
+        temporary.replace(path)
+    except OSError as error:
+        raise LibraryError(f"{path} cannot be written ({error.strerror}); make room or choose another place") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def _parts(
+    library: LibraryReader, environment: str | None, objective: str | None, gamma: float | None
+) -> Iterator[list[PolicyRecord]]:
+    """The policies that match, so many at a time as memory holds easily."""
+    name = None if environment is None else library.environment(environment).name
+    batch: list[GroupKey] = []
+    waiting = 0
+    for key, count in library.census().items():
+        if name in (None, key.environment) and objective in (None, key.objective) and gamma in (None, key.gamma):
+            batch, waiting = [*batch, key], waiting + count
+        if waiting >= BATCH:
+            yield library.members(batch)
+            batch, waiting = [], 0
+    if batch:
+        yield library.members(batch)
+
+
+def _weights(record: PolicyRecord) -> list[float]:
+    """One per term of the four; 0 for those that the objective lacks."""
+    return [record.objective.weight(term) if record.objective else 0.0 for term in TERMS]
+
+
+def _text(record: PolicyRecord, name: str) -> str:
+    if name == "objective":
+        return record.objective.name if record.objective else ""
+    return str(getattr(record, name))
+
+
+def _parquet(path: Path, parts: Iterator[list[PolicyRecord]]) -> int:
+    count = 0
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for records in parts:
+            writer.write_table(_table(records))
+            count += len(records)
+    return count
+
+
+def _table(records: Sequence[PolicyRecord]) -> pa.Table:
+    columns: dict[str, Any] = {name: [_text(record, name) for record in records] for name in TEXTS}
+    columns["layout"] = [json.dumps(record.layout.to_dict()) for record in records]
+    columns["weights"] = [_weights(record) for record in records]
+    columns |= {name: [getattr(record, name) for record in records] for name in _NUMBERS}
+    for name in _ARRAYS:
+        arrays = [getattr(record, name) for record in records]
+        columns[name] = [None if array is None else array.ravel() for array in arrays]
+    return pa.table({field.name: _column(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return pa.array(values, kind.value_type).dictionary_encode()
+    return pa.array(values, kind)
+
+
+def _npz(path: Path, parts: Iterator[list[PolicyRecord]]) -> int:
+    records = [record for part in parts for record in part]
+    if records:
+        with path.open("wb") as handle:
+            np.savez_compressed(handle, **_arrays(records))  # type: ignore[arg-type]
+    return len(records)
+
+
+def _arrays(records: Sequence[PolicyRecord]) -> dict[str, np.ndarray]:
+    """Arrays of an npz; those over cells are padded to the largest layout, and ``states`` says by how much."""
+    arrays = {name: np.array([_text(record, name) for record in records]) for name in TEXTS}
+    for name in TEXTS:
+        if any(_text(record, name).endswith("\0") for record in records):
+            raise InvalidValue(f"a policy's {name} ends in a NUL letter, which npz does not keep; export to Parquet")
+    arrays["layouts"] = np.array(json.dumps({each.environment: each.layout.to_dict() for each in records}))
+    arrays["states"] = np.array([record.layout.states for record in records])
+    arrays["weights"] = np.array([_weights(record) for record in records])
+    arrays |= {name: np.array([getattr(record, name) for record in records]) for name in _NUMBERS}
+    for name, (kind, nothing) in _ARRAYS.items():
+        whole = np.full((len(records), arrays["states"].max(), ACTIONS), nothing, kind.to_pandas_dtype())
+        for row, record in zip(whole, records, strict=True):
+            given = getattr(record, name)
+            if given is not None:
+                row[: len(given)] = given
+        arrays[name] = whole
+    return arrays

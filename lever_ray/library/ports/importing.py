@@ -1,0 +1,104 @@
+"""Records from what was understood of a foreign file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lever_ray.errors import InvalidValue, LeverError, check_known
+from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.library.ports.options import ImportOptions
+from lever_ray.library.ports.tables import whole
+from lever_ray.library.ports.understanding import Held, Understanding, understand
+from lever_ray.library.record import SUPPORT_SOURCES, PolicyRecord
+from lever_ray.library.rows import PLAIN
+from lever_ray.library.stored import objective_of
+
+_UINT32 = (1 << 32) - 1
+
+
+def records(understood: Understanding) -> list[PolicyRecord]:
+    """The policies of a file, every one checked.
+
+    Raises:
+        InvalidValue: something needed is missing, or a policy has wrong values; the message names it and the remedy.
+    """
+    understood.check_complete()
+    order = understood.options.permutation
+    return [_record(understood, row, order) for row in range(understood.policies)]
+
+
+def read_policies(
+    source: str | Path | Mapping[str, Any], *, held: Held = lambda _: None, **options: Any
+) -> list[PolicyRecord]:
+    """The policies of an npz or Parquet file, or of a mapping of columns to arrays and lists.
+
+    Args:
+        source: see :func:`~lever_ray.library.ports.understanding.understand`, which tells what it takes columns for.
+        held: gives layouts that a library has already.
+        options: of :class:`~lever_ray.library.ports.options.ImportOptions`, e.g. ``environment`` and ``layouts``.
+
+    Raises:
+        LibraryError: the file cannot be read.
+        InvalidValue: something needed is missing, or a column or policy has wrong values; the message names it.
+        UnknownName: an option names a column, field or action that is not known.
+    """
+    return records(understand(source, ImportOptions(**options), held=held))
+
+
+def _record(understood: Understanding, row: int, order: list[int]) -> PolicyRecord:
+    values = {name: column[row] for name, column in understood.values.items()}
+    try:
+        return PolicyRecord(
+            layout=values["layout"],
+            objective=_objective(values["objective"], values["weights"]),
+            q=_ordered(values, "q", order),
+            **_recorded(values, order),
+            **{name: values[name] for name in PLAIN},
+        )
+    except (LeverError, ValueError, OverflowError) as error:
+        hint = "; if its actions stand in another order, say so with --actions" if "contradict" in str(error) else ""
+        raise InvalidValue(f"policy {row} of {understood.source}: {error}{hint}") from error
+
+
+def _objective(name: str, weights: np.ndarray | None) -> Objective | None:
+    if not name.strip():
+        return None
+    try:
+        if weights is None:
+            return objective_of(name)
+        given = Objective.of(name.partition("[")[0])
+        return Objective.of(given, weights={term: float(weights[TERMS.index(term)]) for term in given.terms})
+    except (LeverError, ValueError) as error:
+        raise InvalidValue(
+            f"objective {name!r}: {error}. If these are words, take them as description: --column description=COLUMN"
+        ) from error
+
+
+def _ordered(values: dict[str, Any], name: str, order: list[int]) -> Any:
+    """One array of a policy without padding, its actions in our order; None where it has none."""
+    table = values[name]
+    if table is None:
+        return None
+    return np.asarray(table)[: values.get("states", len(table))][:, order]
+
+
+def _recorded(values: dict[str, Any], order: list[int]) -> dict[str, Any]:
+    """Visits, successors and rewards, as far as the policy has them."""
+    source = values.get("support_source", "visits")
+    check_known("support source", source, SUPPORT_SOURCES)
+    visits, successors, rewards = (_ordered(values, name, order) for name in ("visits", "successors", "mean_rewards"))
+    if visits is not None:
+        visits = whole(visits, "visits", low=0, high=_UINT32)
+    if successors is not None:
+        successors = whole(successors, "successors", low=-1, high=values["layout"].states - 1)
+    if rewards is not None and np.isnan(rewards).all():
+        rewards = None
+    return {
+        "visits": visits if source == "visits" else None,
+        "successors": None if source == "unknown" else successors,
+        "mean_rewards": rewards,
+    }

@@ -1,0 +1,251 @@
+"""Console commands that move and keep libraries, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lever_ray.cli import main
+from lever_ray.gridworld.layout import Layout
+from lever_ray.library.store import PolicyLibrary
+
+LAYOUT = Layout.sample("grid8", seed=3)
+
+
+@pytest.fixture
+def home(small_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home whose library ``grid8`` is the small one, with a foreign file and its layout; the working folder."""
+    shutil.copytree(small_library, tmp_path / "libraries" / "grid8")
+    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    q = np.random.default_rng(0).normal(size=(2, 64, 4))
+    np.savez("theirs.npz", Q=q, desc=np.array(["fetch the treasure", "run to the exit as fast as you can [/]"]))
+    Path("maze.json").write_text(json.dumps(LAYOUT.to_dict()))
+    return tmp_path
+
+
+IMPORT = ["import", "theirs.npz", "--layout", "maze.json", "--environment", "maze", "--gamma", "0.9"]
+GRID8 = Path("libraries") / "grid8"
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a command refuses with, having changed nothing."""
+    before = state(Path())
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("lever-ray: ")
+    assert told.count("\n") == 1
+    assert state(Path()) == before
+    return told
+
+
+def test_tables_of_other_code_are_imported_inspected_composed_and_exported(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*IMPORT, "library=theirs"]) == 0
+    told = capsys.readouterr().out
+    for part in ("float64 -> float32", "support is unknown", "2 of 2 policies are new", "libraries/theirs"):
+        assert part in told
+    assert main([*IMPORT, "--to", "libraries/theirs"]) == 0
+    assert "0 of 2 policies are new" in capsys.readouterr().out
+    assert main(["inspect", "library=theirs"]) == 0
+    told = capsys.readouterr().out
+    for part in ("maze", "described in words", "2 unknown", "unknown", "wordllama", "psi 1, 0 policies", "Shards: 1"):
+        assert part in told
+    asked = ["compose", "--objective", "path-gold", "--environment", "maze", "--threshold", "0.2"]
+    assert main([*asked, "--ranker", "offline-return", "library=theirs", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["support_source"], answer["tier"]) == ("unknown", "I3")
+    assert main([*asked, "--ranker", "offline-return", "library=theirs"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert all(identity in told.partition("warning")[2] for identity in answer["policy_ids"])
+    assert main(["export", "back.parquet", "library=theirs"]) == 0
+    assert main(["import", "back.parquet", "--to", "libraries/theirs"]) == 0
+    assert "0 of 2 policies are new" in capsys.readouterr().out
+
+
+def test_the_readme_commands_run_as_written(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    q = np.random.default_rng(0).normal(size=(2, 64, 4))
+    np.savez("tables.npz", q=q, objective=np.array(["gold", "path"]), text=np.array(["fetch the treasure", "run"]))
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    section = text.partition("## Tables of other code")[2].partition("\n## ")[0]
+    commands = [line.strip() for line in section.splitlines() if line.startswith("    lever-ray ")]
+    assert len(commands) == 6
+    for command in commands:
+        assert main(shlex.split(command, comments=True)[1:]) == 0, command
+    assert "fetch the treasure" in capsys.readouterr().out
+
+
+def test_a_dry_run_changes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = state(home)
+    assert main([*IMPORT, "--to", "new", "--dry-run"]) == 0
+    assert "Nothing was changed; 2 of 2 policies would be new in new" in capsys.readouterr().out
+    assert main([*IMPORT, "--dry-run"]) == 0
+    assert not Path("new").exists()
+    assert state(home) == before
+
+
+def test_what_is_missing_is_asked_for_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(["import", "theirs.npz"], capsys)
+    for option in ("--gamma", "--environment", "--layout", "--to"):
+        assert option in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--to", "new", "--actions", "right,down,left,jump"], "unknown action 'jump'"),
+        (["--to", "new", "--column", "q"], "write --column FIELD=NAME"),
+        (["--to", "new", "--column", "q=tables"], "unknown column 'tables'"),
+        (["--to", "new", "--gamma", "2"], "gamma is 2"),
+        (["--to", "new", "--layout", "nowhere.json"], "nowhere.json cannot be read"),
+        (["--to", "new", "library=theirs"], "give one of them"),
+        (["--to", "libraries"], "not an empty folder"),
+        (["library.nmae=x"], "unknown configuration key"),
+        (["library=grid8", "--environment", "grid8-1"], "taken by another layout"),
+    ],
+)
+def test_wrong_imports_are_refused(
+    home: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused([*IMPORT, *arguments], capsys)
+    assert not Path("new").exists()
+
+
+def test_the_layout_of_a_library_is_known(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", "theirs.npz", "library=grid8", "--environment", "grid8-1", "--gamma", "0"]) == 0
+    assert "as the library holds them" in capsys.readouterr().out
+    assert len(PolicyLibrary.open(GRID8)) == 110
+
+
+def test_inspect_takes_a_path_and_lists_no_more_than_it_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(GRID8), "--rows", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "and 1 more environments" in told
+    assert "grid8-2" not in told
+    assert "108 visits" in told
+    assert "--rows is 0" in refused(["inspect", str(GRID8), "--rows", "0"], capsys)
+    assert "2 folders" in refused(["inspect", str(GRID8), "libraries"], capsys)
+    assert "no policy library at nowhere" in refused(["inspect", "nowhere"], capsys)
+
+
+def damage(kind: str) -> Path:
+    """Flip a byte in one file of the library."""
+    file = min(GRID8.glob(f"{kind}-*.arrow"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    return file
+
+
+def test_verify_and_repair(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["library", "verify", str(GRID8)]) == 0
+    assert "is sound: 108 policies" in capsys.readouterr().out
+    assert main(["library", "repair", "library=grid8"]) == 0
+    assert "nothing to repair" in capsys.readouterr().out
+    damage("tables")
+    assert main(["library", "verify", str(GRID8)]) == 1
+    assert "lever-ray library repair" in capsys.readouterr().out
+    assert "--yes" in refused(["library", "repair", str(GRID8)], capsys)
+    assert main(["library", "repair", str(GRID8), "--yes"]) == 0
+    assert "policies dropped" in capsys.readouterr().out
+    assert main(["library", "verify", str(GRID8)]) == 0
+
+
+@pytest.mark.parametrize("command", [["restore"], ["repair", "--yes"]])
+def test_a_lost_manifest_is_written_anew(home: Path, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "is sound" in refused(["library", "restore", str(GRID8)], capsys)
+    (GRID8 / "manifest.json").write_text("{")
+    assert "add --yes" in refused(["library", "repair", str(GRID8)], capsys)
+    assert main(["library", *command, str(GRID8)]) == 0
+    assert "108 policies" in capsys.readouterr().out
+    assert main(["library", "verify", str(GRID8)]) == 0
+
+
+def test_repair_without_a_library(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no policy library" in refused(["library", "repair", "nowhere"], capsys)
+
+
+def test_compact_and_migrate(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["library", "compact", str(GRID8)]) == 0
+    assert "3 shards before, 1 now" in capsys.readouterr().out
+    assert main(["library", "migrate", str(GRID8)]) == 0
+    assert "of today's version already" in capsys.readouterr().out
+
+
+def test_delete_by_filter_and_by_id(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["library", "delete", str(GRID8), "--environment", "grid8-1", "--objective", "gold", "--gamma", "0"]
+    assert "add --yes to delete 3 of 108" in refused(few, capsys)
+    assert main([*few, "--yes"]) == 0
+    assert "3 policies deleted, 105 left" in capsys.readouterr().out
+    library = PolicyLibrary.open(GRID8)
+    ids = [record.id for record in library.select(environment="grid8-0", gamma=0.0)][:2]
+    assert main(["library", "delete", str(GRID8), "--yes", "--ids", *ids]) == 0
+    assert ids[0] not in PolicyLibrary.open(GRID8)
+    for wrong, said in (
+        ([], "give either --ids, or a filter"),
+        (["--gamma", "0", "--ids", "a"], "give either"),
+        (["--ids", ids[0]], "unknown policy id"),
+        (["--environment", "grid8-9"], "unknown environment"),
+        (["--objective", "god"], "unknown objective term"),
+        (["--gamma", "0.7"], "no policy"),
+    ):
+        assert said in refused(["library", "delete", str(GRID8), "--yes", *wrong], capsys)
+
+
+def test_search_prints_a_table(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["library", "search", "treasure", str(GRID8), "--environment", "grid8-1", "-k", "2"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("Collect as much gold as possible") == 2
+    assert "grid8-1" in told
+    assert "k is 0" in refused(["library", "search", "treasure", str(GRID8), "-k", "0"], capsys)
+    assert "blank" in refused(["library", "search", " ", str(GRID8)], capsys)
+    assert "unknown environment" in refused(["library", "search", "x", str(GRID8), "--environment", "y"], capsys)
+
+
+def test_embed_on_one_core(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["library", "embed", str(GRID8), "cluster=serial"]) == 0
+    told = capsys.readouterr().out
+    assert "Policies embedded: 108/108" in told
+    assert "Psi of 108 policies computed" in told
+    assert main(["library", "embed", "library=grid8", "cluster=serial"]) == 0
+    assert "lacks no vectors" in capsys.readouterr().out
+
+
+def test_export_refuses_to_overwrite(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "x.npz", str(GRID8), "--environment", "grid8-1"]) == 0
+    assert "36 policies" in capsys.readouterr().out
+    assert "--overwrite" in refused(["export", "x.npz", str(GRID8)], capsys)
+    assert ".npz or .parquet" in refused(["export", "x.csv", str(GRID8)], capsys)
+    assert main(["export", "x.npz", str(GRID8), "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("command", [["import"], ["export"], ["inspect"], ["library"], ["library", "search"]])
+def test_help_is_short(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) < 45
+
+
+def test_unknown_options_are_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["export", "x.npz", "--gama", "0"], ["export", "x.npz", "--gamma", "0", "--key=value"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(wrong)
+        assert stopped.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_settings_may_stand_after_options(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["compose", "grab the gold", "--environment", "grid8-1", "--gamma", "0", "--json", "library=grid8"]
+    assert main(given) == 0
+    assert json.loads(capsys.readouterr().out)["objective"] == "gold"
