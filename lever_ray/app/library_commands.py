@@ -262,27 +262,16 @@ def _chosen(library: PolicyLibrary, arguments: argparse.Namespace) -> list[str]:
 
 
 def embed(arguments: argparse.Namespace) -> int:
-    """Compute vectors that are missing, in Ray actors or in this process."""
+    """Compute vectors that are missing; those of many policies in Ray actors."""
+    from lever_ray.app import commands
     from lever_ray.app.session import session
 
     path, settings = place_of(arguments.overrides), _settings_of(arguments.overrides)
     PolicyLibrary.open(path)
-    with session(settings, tracked=False) as parts, counted(parts.console, "Policies embedded") as watch:
-        done = _embedded(path, settings, watch)
+    with session(settings, tracked=False) as parts:
+        done = commands.embed(parts, path)
     _say(parts.console, f"{path}: Psi of {done} policies computed" if done else f"{path} lacks no vectors")
     return OK
-
-
-def _embedded(path: Path, settings: Settings, watch: Callable[[int, int], None]) -> int:
-    if settings.cluster.executor == "serial":
-        return PolicyLibrary.open(path).embed(watch)
-    from lever_ray.ray_execution import ShardedLibrary
-
-    library = ShardedLibrary.open(path, actors=settings.library.actors)
-    try:
-        return library.embed(watch)
-    finally:
-        library.close()
 
 
 def search(arguments: argparse.Namespace) -> int:
