@@ -215,7 +215,7 @@ def test_search_prints_a_table(home: Path, capsys: pytest.CaptureFixture[str]) -
 def test_embed_on_one_core(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["library", "embed", str(GRID8), "cluster=serial"]) == 0
     told = capsys.readouterr().out
-    assert "Policies embedded: 108/108" in told
+    assert "Embedding policies: 108/108" in told
     assert "Psi of 108 policies computed" in told
     assert main(["library", "embed", "library=grid8", "cluster=serial"]) == 0
     assert "lacks no vectors" in capsys.readouterr().out
