@@ -22,12 +22,15 @@ _CONTINUATION = b"\xff\xff\xff\xff"
 _DICTIONARY_DATA, _LENGTH, _COMPRESSION = 1, 0, 3
 
 
-def check_messages(data: pa.Buffer, *, rows: int | None) -> None:
+def check_messages(data: pa.Buffer, *, rows: int | None) -> int:
     """Refuse a file whose blocks lie outside it, that is compressed, or that has other than one batch of all rows.
 
     Args:
         data: the whole file.
         rows: how many it must have; None for any, in any number of batches.
+
+    Returns:
+        How many rows it has.
 
     Raises:
         ValueError: saying what is wrong.
@@ -39,6 +42,7 @@ def check_messages(data: pa.Buffer, *, rows: int | None) -> None:
         raise ValueError(f"its messages cannot be read: {error}") from error
     if rows is not None and (sum(found) != rows or len(found) > 1):
         raise ValueError(f"it has batches of {found[:5]} rows instead of one of {rows}")
+    return sum(found)
 
 
 def _batches(view: memoryview) -> Iterator[int]:

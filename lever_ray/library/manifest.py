@@ -211,7 +211,7 @@ def _check_version(path: Path, file: Path, content: Mapping[str, Any]) -> None:
 
 def _read_content(content: Mapping[str, Any]) -> Manifest:
     body = content.get("content")
-    if not isinstance(body, dict) or content.get("checksum") != _checksum(content["schema_version"], body):
+    if not isinstance(body, dict) or content.get("checksum") != checksum_of(content["schema_version"], body):
         raise ValueError("its checksum does not match")
     manifest = _read_body(body)
     names = [entry.name for entry in manifest.files]
@@ -290,7 +290,7 @@ def _model(value: Any) -> Mapping[str, Any] | None:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Replace the manifest atomically and durably; data files that it lists are made durable before."""
     body = asdict(manifest)
-    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "checksum": _checksum(SCHEMA_VERSION, body)}
+    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "checksum": checksum_of(SCHEMA_VERSION, body)}
     data = json.dumps(content | {"content": body}, separators=(",", ":")).encode()
     flush_folder(path)
     write_atomically(path / MANIFEST, data)
@@ -306,5 +306,6 @@ def listed(path: Path, names: Iterable[str]) -> set[str]:
     return {name for name in names if f'"{name}"'.encode() in text}
 
 
-def _checksum(version: int, body: Any) -> str:
+def checksum_of(version: int, body: Any) -> str:
+    """SHA-256 of a manifest's version and content, hexadecimal."""
     return hashlib.sha256(json.dumps([version, body], sort_keys=True).encode()).hexdigest()

@@ -15,8 +15,8 @@ from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library import writing
 from lever_ray.library.record import PolicyRecord, records_of
-from lever_ray.library.stored import GroupKey
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.stored import GroupKey
 from tests.twin import made_up_record
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
