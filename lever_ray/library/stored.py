@@ -241,11 +241,16 @@ class StoredShard:
             environments: gives an :class:`EnvironmentRecord` by name.
 
         Raises:
-            LibraryError: see :meth:`sound`.
+            LibraryError: see :meth:`sound`; or a policy is not what its id says.
         """
         table = self.policies.take(pa.array(rows, pa.int64())).to_pylist()
         for row, values in zip(rows.tolist(), table, strict=True):
-            yield read_policy(values, self.sound(row, row + 1), environments[values["environment"]])
+            record = read_policy(values, self.sound(row, row + 1), environments[values["environment"]])
+            if (record.id, record.support_source) != (values["id"], values["support_source"]):
+                raise LibraryError(
+                    f"policy {values['id']!r} in {self.path} has other content than its id says; {REPAIR}"
+                )
+            yield record
 
 
 ID_LENGTH = 20
