@@ -121,9 +121,8 @@ def with_rows(table, column, change):
 def make_old_library(folder, records, *, chunk=3):
     """A library of schema version 1, written by hand."""
     folder.mkdir(parents=True)
-    files = []
-    for first in range(0, len(records), chunk):
-        files.append(_old_file(folder, "policies", [_old_policy(one) for one in records[first : first + chunk]]))
+    parts = [records[first : first + chunk] for first in range(0, len(records), chunk)]
+    files = [_old_file(folder, "policies", [_old_policy(one) for one in part]) for part in parts]
     layouts = {one.environment: one for one in records}
     files.append(_old_file(folder, "environments", [_old_environment(one) for one in layouts.values()]))
     write_old_manifest(folder, files)

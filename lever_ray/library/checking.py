@@ -82,7 +82,9 @@ def check_environments(path: Path, manifest: Manifest) -> tuple[dict[str, Enviro
 def _check_features(path: Path, file: DataFile, environment: EnvironmentRecord, stored: list[float] | None) -> None:
     right = initial_features(feature_tables(environment.layout)).ravel()
     if stored is None or not np.array_equal(np.array(stored, np.float32), right):
-        raise LibraryError(f"environment {environment.name!r} in {path / file.name} has features of another layout; {REPAIR}")
+        raise LibraryError(
+            f"environment {environment.name!r} in {path / file.name} has features of another layout; {REPAIR}"
+        )
 
 
 def check_shard(

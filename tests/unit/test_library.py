@@ -126,7 +126,7 @@ def test_an_environments_name_taken_by_another_layout_is_refused_and_nothing_cha
     ):
         with pytest.raises(
             LibraryError,
-            match="another layout; give this one another name|given to two layouts; give one of them another name",
+            match=r"another layout; give this one another name|given to two layouts; give one of them another name",
         ):
             library.add(clash)
     assert on_disk(library.path) == before

@@ -154,8 +154,8 @@ def structure(data):
     """Places of a file that are no values: its messages' metadata and its footer."""
     blocks = [struct.unpack_from("<qi", data, at) for at in footer_blocks(data)]
     (size,) = struct.unpack_from("<i", data, len(data) - 10)
-    ranges = [(8, 600), *((offset, offset + metadata) for offset, metadata in blocks), (len(data) - 10 - size, len(data))]
-    return np.concatenate([np.arange(*each) for each in ranges])
+    messages = [(offset, offset + metadata) for offset, metadata in blocks]
+    return np.concatenate([np.arange(*each) for each in [(8, 600), *messages, (len(data) - 10 - size, len(data))]])
 
 
 def test_mutated_files_are_refused_or_read_soundly(kept_library, tmp_path):

@@ -203,8 +203,10 @@ def test_what_is_no_manifest_at_all_is_refused(library):
 
 @pytest.mark.parametrize(
     "name",
-    ["../{0}", "/etc/{0}", "./{0}", "sub/{0}", ".", "..", "", "a\0{0}", "{0}\n", "x" * 5000 + ".arrow", "\ud800.arrow"]
-    + ["..\\{0}", "manifest.json", ".lock", "{0}/../{0}", "~.arrow"],
+    [
+        *("../{0}", "/etc/{0}", "./{0}", "sub/{0}", "{0}/../{0}", "..\\{0}", ".", "..", "", "manifest.json", ".lock"),
+        *("a\0{0}", "{0}\n", "x" * 5000 + ".arrow", "\ud800.arrow", "~.arrow"),
+    ],
 )
 @pytest.mark.parametrize("kind", ["policies", "environments"])
 def test_a_manifest_that_points_out_of_the_library_is_refused(library, kind, name):
@@ -305,7 +307,7 @@ def test_a_file_of_another_shard_is_refused(library, kind):
         ("tables", "q", lambda q: [math.nan, *q[1:]], "NaN or infinite"),
         ("tables", "q", lambda q: [*q[:-1], math.inf], "NaN or infinite"),
         ("tables", "q", lambda q: [None, *q[1:]], "lacks values"),
-        ("tables", "q", lambda q: None, "lacks values"),
+        ("tables", "q", lambda _: None, "lacks values"),
         ("tables", "support", lambda support: [16, *support[1:]], "a support that is none"),
         ("texts", "embedding", lambda vector: [math.nan, *vector[1:]], "NaN or infinite"),
         ("texts", "description", lambda _: "another", "vectors of other descriptions"),
