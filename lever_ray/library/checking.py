@@ -107,8 +107,8 @@ def check_shard(
     if rows:
         lost, where = tuple(ids[row] for row in sorted(rows)), " and ".join(file.name for file in shard.files[:2])
         what = (
-            f"policies {list(lost[:3])} in {where} of {path} cannot be read, hold NaN or infinite values, or are not what "
-            "their ids say; `lever-ray library repair` leaves them out"
+            f"policies {list(lost[:3])} in {where} of {path} cannot be read, hold NaN or infinite values, or are not "
+            "what their ids say; `lever-ray library repair` leaves them out"
         )
         yield Damage(what, shard.id, "rows", lost, len(lost))
     yield from _check_vectors(stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +39,7 @@ def restore_manifest(path: str | Path) -> Manifest:
 
     Every file says which library and shard it belongs to, and its name says whether it is sound. Vectors are left to
     ``embed``. Policies whose deletion was interrupted may come back. The damaged manifest is kept beside the new one.
+    The generation is the time, in seconds: one that no reader has seen.
 
     Raises:
         LibraryError: the manifest is sound, of another schema version, or there is no data file to restore from.
@@ -51,7 +53,7 @@ def restore_manifest(path: str | Path) -> Manifest:
         if not found:
             raise LibraryError(f"{folder} holds no sound data file of a policy library; nothing can be restored")
         library = Counter(each.library for each in found).most_common(1)[0][0]
-        begun = Change(folder, Manifest(library))
+        begun = Change(folder, Manifest(library, generation=int(time.time())))
         try:
             manifest = _assembled(begun, [each for each in found if each.library == library])
             if (folder / MANIFEST).exists():
