@@ -70,7 +70,7 @@ def read_environment(row: pa.Table, name: str, location: Path) -> EnvironmentRec
     """
     try:
         return _read_row(row.to_pylist()[0], name)
-    except (LeverError, ValueError, TypeError, OverflowError) as error:
+    except (LeverError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise LibraryError(f"environment {name!r} in {location} cannot be read ({error}); {REPAIR}") from error
 
 
@@ -86,6 +86,7 @@ def _read_row(row: Mapping[str, Any], name: str) -> EnvironmentRecord:
     levers = np.array(row["canonical_levers"], np.uint8)
     if not len(cells) == len(golds) == len(levers) > 0:
         raise ValueError("its canonical states are missing or of differing lengths")
-    if (cells < 0).any() or (cells >= layout.states).any() or (golds & ~layout.terrain.all_golds).any():
+    outside = (cells < 0) | (cells >= layout.states) | (golds & ~layout.terrain.all_golds > 0) | (levers > 1)
+    if outside.any():
         raise ValueError("its canonical states lie outside its layout")
     return EnvironmentRecord(name, layout, successors, CanonicalStates(cells, golds, levers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,11 @@ from lever_ray.library.schema import schemas_of
 if TYPE_CHECKING:
     from lever_ray.library.manifest import DataFile
 
-_LOCK = ".lock"
+LOCK = ".lock"
 _MAPPED_FROM = 1 << 20
 """Bytes from which a file is memory-mapped; a smaller one is read, since mappings and open files are few."""
 REPAIR = "restore the file from a copy, or run `lever-ray library repair`"
+_OR = f"{REPAIR[0].upper()}{REPAIR[1:]}"
 
 
 class MissingFile(LibraryError):
@@ -29,7 +30,7 @@ class MissingFile(LibraryError):
 
 
 def write_atomically(file: Path, data: bytes | pa.Buffer) -> None:
-    """Write ``data`` beside ``file``, flush it to disk, and rename it into place.
+    """Write ``data`` beside ``file``, flush it to disk, and rename it into place; :func:`flush_folder` is up to you.
 
     Raises:
         LibraryError: the disk is full or cannot be written; nothing is left behind.
@@ -41,7 +42,6 @@ def write_atomically(file: Path, data: bytes | pa.Buffer) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(file)
-        _flush_folder(file.parent)
     except OSError as error:
         raise LibraryError(
             f"{file} cannot be written ({error.strerror}); the library is as it was before. Make room or check "
@@ -51,17 +51,24 @@ def write_atomically(file: Path, data: bytes | pa.Buffer) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
+def flush_folder(folder: Path) -> None:
+    """Make the renames in a folder survive a power failure.
+
+    Raises:
+        LibraryError: the disk fails.
+    """
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise LibraryError(f"{folder} cannot be flushed to disk ({error.strerror}); check the disk") from error
 
 
 def write_table(path: Path, kind: str, table: pa.Table, *, library: str, shard: str = "") -> tuple[str, int, str]:
-    """Write an immutable data file named by its content.
+    """Write an immutable data file named by its content; it lasts once its folder is flushed.
 
     Args:
         path: folder of the library.
@@ -106,19 +113,33 @@ def read_table(path: Path, file: DataFile, *, library: str, shard: str = "", sta
     """
     location = path / file.name
     data = _checked_bytes(location, file)
+    table = decode(location, data, schemas_of(file.kind, states), rows=file.rows)
+    _check_labels(location, table, file.kind, library, shard)
+    return table
+
+
+def decode(location: Path, data: pa.Buffer, schemas: Sequence[pa.Schema], *, rows: int | None) -> pa.Table:
+    """A table from the bytes of an Arrow file, whatever they are; nothing is allocated by what its headers claim.
+
+    Args:
+        location: of the file, for messages.
+        data: its content.
+        schemas: one of which it must have.
+        rows: how many it must have, in one batch; None for any.
+
+    Raises:
+        LibraryError: it is no such file.
+    """
     try:
-        check_messages(data, rows=file.rows)
-        table = pa.ipc.open_file(data).read_all()
-        table.validate(full=file.kind in ("policies", "texts", "environments"))
+        check_messages(data, rows=rows)
+        reader = pa.ipc.open_file(data)
+        if not any(reader.schema.equals(known) for known in schemas):
+            raise LibraryError(f"{location} does not have the columns of its kind; it was written by other code. {_OR}")
+        table = reader.read_all()
+        table.validate(full=any(pa.types.is_string(kind) for kind in table.schema.types))
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise LibraryError(f"{location} is no sound Arrow file ({reason}); {REPAIR}") from error
-    _check_labels(location, table, file.kind, library, shard)
-    if table.num_rows != file.rows or not any(table.schema.equals(known) for known in schemas_of(file.kind, states)):
-        raise LibraryError(
-            f"{location} does not have the columns or the rows that the manifest says; it was written by other code. "
-            f"{REPAIR[0].upper()}{REPAIR[1:]}"
-        )
     return table
 
 
@@ -133,6 +154,7 @@ def _checked_bytes(location: Path, file: DataFile) -> pa.Buffer:
                 )
             small = handle.read() if size < _MAPPED_FROM else None
             digest = hashlib.sha256(small) if small is not None else hashlib.file_digest(handle, "sha256")
+        content = pa.py_buffer(small) if small is not None else pa.memory_map(str(location)).read_buffer()
     except FileNotFoundError:
         raise MissingFile(f"library {location.parent} lacks its file {location.name}; {REPAIR}") from None
     except OSError as error:
@@ -141,7 +163,7 @@ def _checked_bytes(location: Path, file: DataFile) -> pa.Buffer:
         raise LibraryError(
             f"{location} is damaged: its checksum is {digest.hexdigest()[:12]} instead of {file.sha256[:12]}; {REPAIR}"
         )
-    return pa.py_buffer(small) if small is not None else pa.memory_map(str(location)).read_buffer()
+    return content
 
 
 def _check_labels(location: Path, table: pa.Table, kind: str, library: str, shard: str) -> None:
@@ -161,9 +183,9 @@ def write_lock(path: Path) -> Iterator[None]:
     import fcntl
 
     try:
-        handle = (path / _LOCK).open("w")
+        handle = (path / LOCK).open("w")
+        fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
         raise LibraryError(f"library {path} cannot be written ({error.strerror}); check its permissions") from error
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield

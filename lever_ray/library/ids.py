@@ -21,7 +21,7 @@ def places_of(held: np.ndarray, wanted: Sequence[str]) -> tuple[np.ndarray, np.n
     Returns:
         Their places among ``wanted`` and their rows, int64[m] each.
     """
-    asked = np.array([identity.encode() for identity in wanted], held.dtype if held.dtype.itemsize else "S1")
+    asked = np.array([_bytes(identity) for identity in wanted], held.dtype if held.dtype.itemsize else "S1")
     right = np.array([len(identity) == held.dtype.itemsize for identity in wanted], bool)
     order = np.argsort(asked)
     spots = np.searchsorted(asked, held, sorter=order).clip(max=max(0, len(asked) - 1))
@@ -31,6 +31,11 @@ def places_of(held: np.ndarray, wanted: Sequence[str]) -> tuple[np.ndarray, np.n
     row_of = dict(zip(held[rows].tolist(), rows.tolist(), strict=True))
     places = [place for place, identity in enumerate(asked.tolist()) if right[place] and identity in row_of]
     return np.array(places, np.int64), np.array([row_of[asked[place]] for place in places], np.int64)
+
+
+def _bytes(identity: str) -> bytes:
+    """An id as a file has it; what is no text (lone surrogates) becomes what is no id."""
+    return identity.encode(errors="replace")
 
 
 def keys_of(ids: np.ndarray) -> np.ndarray:
@@ -72,7 +77,7 @@ class IdIndex:
         while place < len(self._keys) and self._keys[place] == key:
             row = int(self._order[place])
             shard = bisect_right(self._starts, row) - 1
-            if self._ids[shard][row - self._starts[shard]] == identity.encode():
+            if self._ids[shard][row - self._starts[shard]] == _bytes(identity):
                 return shard, row - self._starts[shard]
             place += 1
         return None

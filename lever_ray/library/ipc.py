@@ -1,7 +1,8 @@
 """A look at an Arrow IPC file's messages before Arrow reads them.
 
 A memory-mapped file costs no memory whatever its header claims, unless a message says that it is compressed: then
-Arrow allocates as much as the message claims. Our files are never compressed, and such a message is refused.
+Arrow allocates as much as the message claims. Our files are never compressed, and such a message is refused; so are
+messages of older Arrow formats, which say it elsewhere.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ import pyarrow as pa
 _MAGIC = b"ARROW1"
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 _FOOTER_DICTIONARIES, _FOOTER_BATCHES = 2, 3
-_HEADER_TYPE, _HEADER = 1, 2
+_VERSION, _HEADER_TYPE, _HEADER, _CUSTOM = 0, 1, 2, 4
+_V5 = 4
+_CONTINUATION = b"\xff\xff\xff\xff"
 _DICTIONARY_DATA, _LENGTH, _COMPRESSION = 1, 0, 3
 
 
-def check_messages(data: pa.Buffer, *, rows: int) -> None:
+def check_messages(data: pa.Buffer, *, rows: int | None) -> int:
     """Refuse a file whose blocks lie outside it, that is compressed, or that has other than one batch of all rows.
 
     Args:
         data: the whole file.
-        rows: how many it must have.
+        rows: how many it must have; None for any, in any number of batches.
+
+    Returns:
+        How many rows it has.
 
     Raises:
         ValueError: saying what is wrong.
@@ -34,8 +40,9 @@ def check_messages(data: pa.Buffer, *, rows: int) -> None:
         found = list(_batches(view))
     except (struct.error, IndexError) as error:
         raise ValueError(f"its messages cannot be read: {error}") from error
-    if sum(found) != rows or len(found) > 1:
+    if rows is not None and (sum(found) != rows or len(found) > 1):
         raise ValueError(f"it has batches of {found[:5]} rows instead of one of {rows}")
+    return sum(found)
 
 
 def _batches(view: memoryview) -> Iterator[int]:
@@ -66,12 +73,16 @@ def _blocks(view: memoryview, footer: _Table, field: int) -> Iterator[memoryview
         offset, metadata, body = struct.unpack_from("<qixxxxq", footer.data, place + 4 + 24 * index)
         if min(offset, metadata, body) < 0 or offset + metadata + body > len(view) or metadata < 8:
             raise ValueError(f"a block of {metadata} + {body} bytes at {offset} lies outside of it")
+        if bytes(view[offset : offset + 4]) != _CONTINUATION:
+            raise ValueError(f"the block at {offset} is not of today's Arrow format")
         yield view[offset + 8 : offset + metadata]
 
 
 def _check_message(data: memoryview, kind: int) -> int:
     """Rows of a batch; refuses another kind of message and compression."""
     message = _root(data)
+    if message.scalar("<h", _VERSION) != _V5 or message.place(_CUSTOM) is not None:
+        raise ValueError("a message is of an old Arrow format, or has metadata of its own")
     found = message.scalar("<B", _HEADER_TYPE)
     if found != kind:
         raise ValueError(f"a message of kind {found} stands where one of kind {kind} belongs")

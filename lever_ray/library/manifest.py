@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.embedding.successor import EMBEDDING
 from lever_ray.errors import LibraryError
-from lever_ray.library.files import write_atomically
+from lever_ray.library.files import flush_folder, write_atomically
 from lever_ray.library.schema import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
@@ -30,6 +31,24 @@ EMBEDDING_MODEL: dict[str, Any] = {
 }
 """What Psi vectors are made by; raise the version whenever equal policies would get other vectors."""
 _RESTORE = "restore it from a copy, or run `lever-ray library repair`"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}\.arrow")
+_MOST_STATES = 1 << 24
+"""Cells of a layout, far more than any has; so that no size made of it overflows."""
+
+
+class OtherVersion(LibraryError):
+    """The library has another schema version than this code.
+
+    Attributes:
+        version: of the library.
+    """
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message, version)
+        self.version = version
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -140,7 +159,25 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a library's manifest.
 
     Raises:
-        LibraryError: there is no library, its manifest is damaged, or its schema version is not the one of this code.
+        OtherVersion: its schema version is not the one of this code.
+        LibraryError: there is no library, or its manifest is damaged.
+    """
+    file = path / MANIFEST
+    content = read_document(path)
+    _check_version(path, file, content)
+    try:
+        manifest = _read_content(content)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"[:300]
+        raise LibraryError(f"manifest {file} is damaged ({reason}); {_RESTORE}") from error
+    return manifest
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The manifest of a library of any schema version, as it stands.
+
+    Raises:
+        LibraryError: there is none, or it is no manifest of a library.
     """
     file = path / MANIFEST
     try:
@@ -151,23 +188,6 @@ def read_manifest(path: Path) -> Manifest:
         ) from None
     except OSError as error:
         raise LibraryError(f"manifest {file} cannot be read ({error.strerror}); check its permissions") from error
-    content = _parsed(file, data)
-    _check_version(path, file, content)
-    body = content.get("content")
-    if not isinstance(body, dict) or content.get("checksum") != _checksum(content["schema_version"], body):
-        raise LibraryError(f"manifest {file} is damaged (its checksum does not match); {_RESTORE}")
-    try:
-        manifest = _read_body(body)
-    except (KeyError, TypeError, ValueError) as error:
-        raise LibraryError(f"manifest {file} is damaged ({type(error).__name__}: {error}); {_RESTORE}") from error
-    names = [entry.name for entry in manifest.files]
-    ids = [shard.id for shard in manifest.shards]
-    if len(set(names)) < len(names) or len(set(ids)) < len(ids):
-        raise LibraryError(f"manifest {file} is damaged (it lists a file twice); {_RESTORE}")
-    return manifest
-
-
-def _parsed(file: Path, data: bytes) -> dict[str, Any]:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -180,16 +200,25 @@ def _parsed(file: Path, data: bytes) -> dict[str, Any]:
 def _check_version(path: Path, file: Path, content: Mapping[str, Any]) -> None:
     version = content.get("schema_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise LibraryError(f"manifest {file} is damaged (schema version {version!r}); {_RESTORE}")
+        raise LibraryError(f"manifest {file} is damaged (schema version {str(version)[:30]}); {_RESTORE}")
     if version > SCHEMA_VERSION:
-        raise LibraryError(
-            f"library {path} has schema version {version}; this code reads up to {SCHEMA_VERSION}: upgrade lever-ray"
-        )
-    if version < SCHEMA_VERSION:
-        raise LibraryError(
-            f"library {path} has schema version {version}; run `lever-ray library migrate {path}` once to bring it to "
-            f"version {SCHEMA_VERSION}"
-        )
+        told = f"this code reads up to {SCHEMA_VERSION}: upgrade lever-ray"
+    else:
+        told = f"run `lever-ray library migrate {path}` once to bring it to version {SCHEMA_VERSION}"
+    if version != SCHEMA_VERSION:
+        raise OtherVersion(f"library {path} has schema version {version}; {told}", version)
+
+
+def _read_content(content: Mapping[str, Any]) -> Manifest:
+    body = content.get("content")
+    if not isinstance(body, dict) or content.get("checksum") != checksum_of(content["schema_version"], body):
+        raise ValueError("its checksum does not match")
+    manifest = _read_body(body)
+    names = [entry.name for entry in manifest.files]
+    ids = [shard.id for shard in manifest.shards]
+    if len(set(names)) < len(names) or len(set(ids)) < len(ids):
+        raise ValueError("it lists a file twice")
+    return manifest
 
 
 def _read_body(body: Mapping[str, Any]) -> Manifest:
@@ -209,6 +238,8 @@ def _read_shard(entry: Mapping[str, Any]) -> Shard:
     shard = Shard(
         _word(entry["id"]), _count(entry["rows"]), _count(entry["states"]), _texts(entry["environments"]), files
     )
+    if not shard.rows or not 4 <= shard.states <= _MOST_STATES:
+        raise ValueError(f"shard {shard.id} has {shard.rows} policies over {shard.states} cells")
     if len(set(kinds)) < len(kinds) or not {"policies", "tables"} <= set(kinds):
         raise ValueError(f"shard {shard.id} has files of kinds {kinds}")
     if any(file.rows != shard.rows for file in files if file.kind != "texts"):
@@ -225,8 +256,8 @@ def _read_file(entry: Mapping[str, Any], kinds: Sequence[str]) -> DataFile:
         _word(entry["sha256"]),
         _texts(entry["environments"]),
     )
-    if Path(file.name).name != file.name or not file.name.endswith(".arrow") or file.kind not in kinds:
-        raise ValueError(f"it names file {file.name!r} of kind {file.kind!r}")
+    if not _NAME.fullmatch(file.name) or file.kind not in kinds:
+        raise ValueError(f"it names file {file.name[:80]!r} of kind {file.kind!r}")
     if file.kind == "environments" and len(file.environments) != file.rows:
         raise ValueError(f"file {file.name!r} has {file.rows} rows and {len(file.environments)} environments")
     return file
@@ -234,13 +265,13 @@ def _read_file(entry: Mapping[str, Any], kinds: Sequence[str]) -> DataFile:
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 48:
-        raise ValueError(f"{value!r} is no count")
+        raise ValueError(f"{str(value)[:60]} is no count")
     return value
 
 
 def _word(value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"{value!r} is no name")
+    if not isinstance(value, str) or not 0 < len(value) <= 1000 or not value.isprintable():
+        raise ValueError(f"{str(value)[:60]!r} is no name")
     return value
 
 
@@ -252,16 +283,29 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 def _model(value: Any) -> Mapping[str, Any] | None:
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{value!r} describes no model")
+        raise ValueError(f"{str(value)[:60]} describes no model")
     return value
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest atomically and durably."""
+    """Replace the manifest atomically and durably; data files that it lists are made durable before."""
     body = asdict(manifest)
-    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "checksum": _checksum(SCHEMA_VERSION, body)}
-    write_atomically(path / MANIFEST, json.dumps(content | {"content": body}, separators=(",", ":")).encode())
+    content = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "checksum": checksum_of(SCHEMA_VERSION, body)}
+    data = json.dumps(content | {"content": body}, separators=(",", ":")).encode()
+    flush_folder(path)
+    write_atomically(path / MANIFEST, data)
+    flush_folder(path)
 
 
-def _checksum(version: int, body: Any) -> str:
+def listed(path: Path, names: Iterable[str]) -> set[str]:
+    """Those of some file names that the manifest on disk mentions, of whatever version it is; none where it is gone."""
+    try:
+        text = (path / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return set()
+    return {name for name in names if f'"{name}"'.encode() in text}
+
+
+def checksum_of(version: int, body: Any) -> str:
+    """SHA-256 of a manifest's version and content, hexadecimal."""
     return hashlib.sha256(json.dumps([version, body], sort_keys=True).encode()).hexdigest()

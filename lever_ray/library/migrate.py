@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,45 @@ from lever_ray.errors import LeverError, LibraryError
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.environments import read_environment
-from lever_ray.library.files import write_lock
-from lever_ray.library.manifest import FORMAT, MANIFEST, Manifest, write_manifest
+from lever_ray.library.files import decode, write_lock
+from lever_ray.library.manifest import (
+    MANIFEST,
+    Manifest,
+    OtherVersion,
+    checksum_of,
+    read_document,
+    read_manifest,
+)
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import PLAIN
-from lever_ray.library.schema import SCHEMA_VERSION
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
-from lever_ray.library.writing import Change, write_environments, write_shards
+from lever_ray.library.writing import Change, remove_files, write_environments, write_shards
 
+_VERSION = 1
 _REMEDY = "restore the file from a copy, and migrate again"
+_POLICIES = pa.schema(
+    {
+        **dict.fromkeys(("id", "environment", "objective"), pa.string()),
+        "weights": pa.list_(pa.float64()),
+        **dict.fromkeys(("description", "label"), pa.string()),
+        "gamma": pa.float64(),
+        "algorithm": pa.string(),
+        **dict.fromkeys(("episodes", "snapshot", "seed", "environment_steps"), pa.int64()),
+        **dict.fromkeys(("seconds", "total"), pa.float64()),
+        "q": pa.list_(pa.float32()),
+        "support": pa.list_(pa.uint8()),
+        "visits": pa.list_(pa.uint32()),
+        "mean_rewards": pa.list_(pa.float32()),
+    }
+)
+_ENVIRONMENTS = pa.schema(
+    {
+        **dict.fromkeys(("name", "layout"), pa.string()),
+        **dict.fromkeys(("successors", "canonical_cells"), pa.list_(pa.int32())),
+        "canonical_golds": pa.list_(pa.uint64()),
+        "canonical_levers": pa.list_(pa.uint8()),
+    }
+)
 
 
 def migrate(path: str | Path, *, encoder: TextEncoder | None = None) -> int:
@@ -38,59 +67,62 @@ def migrate(path: str | Path, *, encoder: TextEncoder | None = None) -> int:
     Raises:
         LibraryError: there is no library, it is damaged, or the disk is full; nothing is changed then.
     """
-    folder, texts = Path(path), encoder or WordLlamaEncoder()
-    with write_lock(folder) if (folder / MANIFEST).is_file() else _no_library(folder):
-        content = _old_manifest(folder)
-        if content is None:
+    folder = Path(path)
+    read_document(folder)
+    with write_lock(folder):
+        if not _is_old(folder):
             return 0
+        old = _old_files(folder)
         begun = Change(folder, Manifest.new())
         try:
-            environments = _old_environments(folder, content)
-            records = list(_old_records(folder, content, environments))
-            shards = write_shards(begun, records, texts)
-            files = write_environments(begun, [environments[name] for name in sorted(environments)])
-            new = replace(
-                begun.manifest,
-                shards=tuple(shards),
-                environments=tuple(files),
-                text_model=model_of(texts),
-                generation=1,
-            )
-            write_manifest(folder, new)
-            begun.manifest = new
+            new, count = _written(begun, old, encoder or WordLlamaEncoder())
+            begun.commit(new)
         finally:
             begun.withdraw()
-        for entry in content["files"]:
-            (folder / entry["name"]).unlink(missing_ok=True)
-    return len(records)
+        remove_files(folder, [entry["name"] for entry in old])
+    return count
 
 
-def _no_library(folder: Path) -> Any:
-    raise LibraryError(f"no policy library at {folder}; check the path")
-
-
-def _old_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a library of version 1; None where it is of today's version."""
-    file = folder / MANIFEST
+def _is_old(folder: Path) -> bool:
     try:
-        content = json.loads(file.read_bytes())
-        version, files = content["schema_version"], content.get("files")
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        if version == SCHEMA_VERSION:
-            return None
-        right = hashlib.sha256(json.dumps([version, files], sort_keys=True).encode()).hexdigest()
-        if version != 1 or content["checksum"] != right:
-            raise ValueError(f"schema version {version!r}, or its checksum does not match")
-        if any(Path(entry["name"]).name != entry["name"] for entry in files):
-            raise ValueError("it names files elsewhere")
-    except (ValueError, KeyError, TypeError) as error:
-        raise LibraryError(f"manifest {file} is damaged ({error}); {_REMEDY}") from error
-    return dict(content)
+        read_manifest(folder)
+    except OtherVersion as error:
+        if error.version != _VERSION:
+            raise
+        return True
+    return False
 
 
-def _old_tables(folder: Path, content: Mapping[str, Any], kind: str) -> Iterator[tuple[Path, pa.Table]]:
-    for entry in content["files"]:
+def _old_files(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a manifest of version 1."""
+    content = read_document(folder)
+    files = content.get("files")
+    try:
+        if content.get("checksum") != checksum_of(_VERSION, files) or not isinstance(files, list):
+            raise ValueError("its checksum does not match")
+        for entry in files:
+            if Path(entry["name"]).name != entry["name"] or not entry["name"].isprintable():
+                raise ValueError("it names files elsewhere")
+            _ = entry["kind"], entry["sha256"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LibraryError(f"manifest {folder / MANIFEST} is damaged ({error}); {_REMEDY}") from error
+    return files
+
+
+def _written(begun: Change, old: Sequence[Mapping[str, Any]], encoder: TextEncoder) -> tuple[Manifest, int]:
+    """The manifest of the same library with files of today, and how many policies it has."""
+    environments = _old_environments(begun.path, old)
+    records = list(_old_records(begun.path, old, environments))
+    shards = write_shards(begun, records, encoder)
+    files = write_environments(begun, [environments[name] for name in sorted(environments)])
+    manifest = replace(begun.manifest, shards=tuple(shards), environments=tuple(files), text_model=model_of(encoder))
+    return manifest, len(records)
+
+
+def _old_tables(
+    folder: Path, old: Sequence[Mapping[str, Any]], kind: str, schema: pa.Schema
+) -> Iterator[tuple[Path, pa.Table]]:
+    for entry in old:
         if entry["kind"] != kind:
             continue
         location = folder / entry["name"]
@@ -98,27 +130,27 @@ def _old_tables(folder: Path, content: Mapping[str, Any], kind: str) -> Iterator
             data = location.read_bytes()
             if hashlib.sha256(data).hexdigest() != entry["sha256"]:
                 raise ValueError("its checksum does not match")
-            yield location, pa.ipc.open_file(pa.py_buffer(data)).read_all()
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, ValueError) as error:
             raise LibraryError(f"{location} cannot be read ({error}); {_REMEDY}") from error
+        yield location, decode(location, pa.py_buffer(data), (schema,), rows=None)
 
 
-def _old_environments(folder: Path, content: Mapping[str, Any]) -> dict[str, EnvironmentRecord]:
+def _old_environments(folder: Path, old: Sequence[Mapping[str, Any]]) -> dict[str, EnvironmentRecord]:
     found = {}
-    for location, table in _old_tables(folder, content, "environments"):
+    for location, table in _old_tables(folder, old, "environments", _ENVIRONMENTS):
         for row, name in enumerate(table["name"].to_pylist()):
             found[name] = read_environment(table.slice(row, 1), name, location)
     return found
 
 
 def _old_records(
-    folder: Path, content: Mapping[str, Any], environments: Mapping[str, EnvironmentRecord]
+    folder: Path, old: Sequence[Mapping[str, Any]], environments: Mapping[str, EnvironmentRecord]
 ) -> Iterator[PolicyRecord]:
-    for location, table in _old_tables(folder, content, "policies"):
+    for location, table in _old_tables(folder, old, "policies", _POLICIES):
         for row in table.to_pylist():
             try:
                 record = _old_record(row, environments[row["environment"]])
-            except (LeverError, ValueError, KeyError, TypeError) as error:
+            except (LeverError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise LibraryError(f"policy {row['id']!r} in {location} cannot be read ({error}); {_REMEDY}") from error
             if record.id != row["id"]:
                 raise LibraryError(f"policy {row['id']!r} in {location} has other content than its id says; {_REMEDY}")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
-from lever_ray.library.files import write_lock
-from lever_ray.library.manifest import MANIFEST, DataFile, Manifest, Shard, read_manifest, write_manifest
-from lever_ray.library.schema import SCHEMA_VERSION
+from lever_ray.library.files import decode, write_atomically, write_lock
+from lever_ray.library.ipc import check_messages
+from lever_ray.library.maintenance import rewritten
+from lever_ray.library.manifest import MANIFEST, DataFile, Manifest, OtherVersion, Shard, read_manifest
+from lever_ray.library.record import EnvironmentRecord
+from lever_ray.library.schema import schemas_of
 from lever_ray.library.stored import StoredShard
+from lever_ray.library.writing import Change, write_environments
 
 
 class _Found(NamedTuple):
@@ -32,32 +39,36 @@ def restore_manifest(path: str | Path) -> Manifest:
 
     Every file says which library and shard it belongs to, and its name says whether it is sound. Vectors are left to
     ``embed``. Policies whose deletion was interrupted may come back. The damaged manifest is kept beside the new one.
+    The generation is the time, in seconds: one that no reader has seen.
 
     Raises:
         LibraryError: the manifest is sound, of another schema version, or there is no data file to restore from.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise LibraryError(f"no policy library at {folder}; check the path")
+    if not any(folder.glob("*.arrow")):
+        raise LibraryError(f"{folder} holds no data file of a policy library; check the path")
     with write_lock(folder):
         _refuse_sound(folder)
         found = [each for file in sorted(folder.glob("*.arrow"), key=_age) if (each := _describe(file)) is not None]
         if not found:
             raise LibraryError(f"{folder} holds no sound data file of a policy library; nothing can be restored")
         library = Counter(each.library for each in found).most_common(1)[0][0]
-        manifest = _assembled(folder, library, [each for each in found if each.library == library])
-        if (folder / MANIFEST).exists():
-            (folder / MANIFEST).replace(folder / f"{MANIFEST}.damaged")
-        write_manifest(folder, manifest)
-    return manifest
+        begun = Change(folder, Manifest(library, generation=int(time.time())))
+        try:
+            manifest = _assembled(begun, [each for each in found if each.library == library])
+            if (folder / MANIFEST).exists():
+                write_atomically(folder / f"{MANIFEST}.damaged", (folder / MANIFEST).read_bytes())
+            return begun.commit(manifest)
+        finally:
+            begun.withdraw()
 
 
 def _refuse_sound(folder: Path) -> None:
     try:
         read_manifest(folder)
-    except LibraryError as error:
-        if ("schema version" in str(error) and f"up to {SCHEMA_VERSION}" in str(error)) or "migrate" in str(error):
-            raise
+    except OtherVersion:
+        raise
+    except LibraryError:
         return
     raise LibraryError(f"the manifest of {folder} is sound; nothing is to be restored")
 
@@ -67,46 +78,73 @@ def _age(file: Path) -> tuple[int, str]:
 
 
 def _describe(file: Path) -> _Found | None:
-    """What a file says of itself; None where its content is not what its name says."""
+    """What a file says of itself; None where its content is not what its name says, or nothing is lost without it."""
     with file.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     kind, _, named = file.stem.partition("-")
-    if kind not in ("policies", "tables", "environments") or not named or not digest.startswith(named):
+    if kind not in ("policies", "tables", "environments") or len(named) < 32 or not digest.startswith(named):
         return None
     try:
-        table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-        labels = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        states = table.schema.field("support").type.list_size if kind == "tables" else 0
-        names = tuple(table["name"].to_pylist()) if kind == "environments" else ()
-    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError):
+        data = pa.memory_map(str(file)).read_buffer()
+        rows = check_messages(data, rows=None)
+        schema = pa.ipc.open_file(data).schema
+        states = schema.field("support").type.list_size if kind == "tables" else 0
+        labels = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        names = decode(file, data, schemas_of(kind, 0), rows=rows)["name"].to_pylist() if kind == "environments" else ()
+    except (LibraryError, pa.ArrowException, OSError, ValueError, KeyError, AttributeError):
         return None
-    entry = DataFile(file.name, kind, table.num_rows, file.stat().st_size, digest, names)
+    entry = DataFile(file.name, kind, rows, data.size, digest, tuple(names))
     return _Found(entry, labels.get("lever_ray.library", ""), labels.get("lever_ray.shard", ""), states)
 
 
-def _assembled(folder: Path, library: str, found: Iterable[_Found]) -> Manifest:
-    parts: dict[str, dict[str, Any]] = {}
-    environments = []
+def _assembled(begun: Change, found: Iterable[_Found]) -> Manifest:
+    """The manifest of all shards whose files are there; the newer of two that hold a policy keeps it."""
+    parts: dict[str, dict[str, _Found]] = {}
     for each in found:
-        if each.file.kind == "environments":
-            environments.append(each.file)
-        else:
-            parts.setdefault(each.shard, {})[each.file.kind] = each
-    known: set[bytes] = set()
-    held, shards = set(Environments(folder, library, environments).names), []
+        parts.setdefault(each.shard, {})[each.file.kind] = each
+    environments = _environments(begun, [each.file for each in found if each.file.kind == "environments"])
+    known: set[str] = set()
+    shards: list[Shard] = []
     for name, part in reversed(parts.items()):
-        if len(part) == 2:
-            shard = _shard_of(folder, name, part)
-            stored = StoredShard(folder, library, shard)
-            ids = set(stored.ids.tolist())
-            if not ids <= known and held.issuperset(shard.environments):
-                shards.append(shard)
-                known |= ids
-    return Manifest(library, 1, tuple(reversed(shards)), tuple(environments))
+        shard = _shard_of(begun, name, part) if {"policies", "tables"} <= set(part) else None
+        if shard is None or not environments.keys() >= set(shard.environments):
+            continue
+        ids = {identity.decode() for identity in StoredShard(begun.path, begun.manifest.library, shard).ids.tolist()}
+        twice = ids & known
+        shards += rewritten(begun, shard, twice, environments, None) if twice else [shard]
+        known |= ids
+    files = write_environments(begun, [environments[name] for name in sorted(environments)])
+    return replace(begun.manifest, shards=tuple(reversed(shards)), environments=tuple(files))
 
 
-def _shard_of(folder: Path, name: str, part: dict[str, _Found]) -> Shard:
-    files = part["policies"].file, part["tables"].file
-    table = pa.ipc.open_file(pa.memory_map(str(folder / files[0].name))).read_all()
-    environments = tuple(sorted(table["environment"].unique().to_pylist()))
-    return Shard(name, files[0].rows, part["tables"].states, environments, files)
+def _environments(begun: Change, files: Sequence[DataFile]) -> Mapping[str, EnvironmentRecord]:
+    """Every environment that can be read, with the transitions of all its rows."""
+    found: dict[str, EnvironmentRecord] = {}
+    for file in files:
+        held = Environments(begun.path, begun.manifest.library, [file])
+        for name in held.names:
+            try:
+                new = held[name]
+            except LibraryError:
+                continue
+            old = found.get(name, new)
+            if old.layout == new.layout:
+                new = replace(old, successors=np.maximum(old.successors, new.successors))
+            found[name] = new
+    return found
+
+
+def _shard_of(begun: Change, name: str, part: Mapping[str, _Found]) -> Shard | None:
+    """The manifest's entry of a shard; None where it cannot be read."""
+    policies, tables = part["policies"].file, part["tables"].file
+    (schema,) = schemas_of("policies", 0)
+    try:
+        data = pa.memory_map(str(begun.path / policies.name)).read_buffer()
+        column = decode(begun.path / policies.name, data, (schema,), rows=policies.rows)["environment"]
+        environments = tuple(sorted({str(each) for each in column.unique().to_pylist()}))
+        shard = Shard(name, policies.rows, part["tables"].states, environments, (policies, tables))
+        stored = StoredShard(begun.path, begun.manifest.library, shard)
+        _ = stored.runs, stored.tables
+    except (LibraryError, OSError, OverflowError):
+        return None
+    return shard if policies.rows == tables.rows else None

@@ -13,7 +13,7 @@ import numpy as np
 
 from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.library import maintenance
-from lever_ray.library.files import write_lock
+from lever_ray.library.files import LOCK, MissingFile, write_lock
 from lever_ray.library.ids import IdIndex, id_order, places_of
 from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import EMBEDDING_MODEL, MANIFEST, Manifest, read_manifest, write_manifest
@@ -24,6 +24,14 @@ from lever_ray.library.shard import INDEX, LibraryShard
 from lever_ray.library.stored import ID_LENGTH, StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import Change, change, check_layouts, write_environments, write_shards
+
+_EMBEDDED_AT_ONCE = 4096
+"""Policies whose Psi is computed before it is stored."""
+
+
+def _left_behind(file: Path) -> bool:
+    """Whether a file is what an attempt to create a library leaves behind when it is killed."""
+    return file.name == LOCK or (file.name.startswith(f".{MANIFEST}") and file.suffix == ".tmp")
 
 
 class PolicyLibrary(LibraryReader):
@@ -52,7 +60,7 @@ class PolicyLibrary(LibraryReader):
             raise LibraryError(
                 f"{folder} holds a policy library already; open it to add to it, or choose another folder"
             )
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _left_behind(file) for file in folder.iterdir())):
             raise LibraryError(f"{folder} exists and is not an empty folder; choose another one")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,15 +107,19 @@ class PolicyLibrary(LibraryReader):
     def refresh(self) -> bool:
         """See :class:`LibraryReader`."""
         new = read_manifest(self.path)
-        changed = new.generation != self._manifest.generation or new.library != self._manifest.library
+        changed = new != self._manifest
         if changed:
             self._adopt(new)
         return changed
 
     def _adopt(self, manifest: Manifest) -> None:
-        self._manifest = manifest
+        """Go on with another manifest; what was read of shards that it has, too, stays read."""
+        before = self.__dict__.get("_shard")
         for name in ("_shard", "_stored", "_ids"):
             self.__dict__.pop(name, None)
+        same, self._manifest = manifest.library == self._manifest.library, manifest
+        if before is not None and same:
+            self._shard.take_over(before)
         self._forget()
 
     @property
@@ -128,6 +140,14 @@ class PolicyLibrary(LibraryReader):
             UnknownName: the library has no policy of that id.
             LibraryError: its file is damaged, or it holds NaN or infinite values.
         """
+        while True:
+            try:
+                return self._q(identity)
+            except MissingFile:
+                if not self.refresh():
+                    raise
+
+    def _q(self, identity: str) -> np.ndarray:
         place = self._ids.find(identity)
         if place is None:
             raise UnknownName("policy id", identity, (), hint="`lever-ray library search` lists ids.")
@@ -158,7 +178,7 @@ class PolicyLibrary(LibraryReader):
             given.setdefault(record.id, record)
         check_layouts(list(given.values()))
         with change(self.path) as begun:
-            if begun.manifest.generation != self._manifest.generation:
+            if begun.manifest != self._manifest:
                 self._adopt(begun.manifest)
             environments = self._environment_updates(list(given.values()))
             new = [given[identity] for identity in self._unknown(given)]
@@ -178,14 +198,7 @@ class PolicyLibrary(LibraryReader):
             environments=(*held.environments, *files),
             text_model=held.text_model or model_of(self.encoder),
         )
-        self._extend(begun.commit(manifest))
-
-    def _extend(self, manifest: Manifest) -> None:
-        """Adopt a manifest with more shards; what was read of the others stays read."""
-        before = self.__dict__.get("_shard")
-        self._adopt(manifest)
-        if before is not None:
-            self._shard.take_over(before)
+        self._adopt(begun.commit(manifest))
 
     def _unknown(self, given: Mapping[str, PolicyRecord]) -> list[str]:
         """Those of some ids that the library does not have; only shards with their environments are looked at."""
@@ -244,13 +257,28 @@ class PolicyLibrary(LibraryReader):
         """
         self.refresh()
         self.store_missing_texts()
-        wanted = self._shard.without_psi()
-        rows = {shard.id: shard.rows for shard in self._manifest.shards}
-        for shard in wanted:
-            self.store_psi({shard: self._shard.psi_of(shard)})
+        done = 0
+        while wanted := self._shard.without_psi():
+            try:
+                found = self._psi_of_some(wanted)
+            except MissingFile:
+                if not self.refresh():
+                    raise
+                continue
+            self.store_psi(found)
+            done += sum(map(len, found.values()))
             if watch is not None:
-                watch(rows[shard])
-        return sum(rows[shard] for shard in wanted)
+                watch(sum(map(len, found.values())))
+        return done
+
+    def _psi_of_some(self, shards: Sequence[str]) -> dict[str, np.ndarray]:
+        """Psi of the first of some shards, as many as are stored at once."""
+        found: dict[str, np.ndarray] = {}
+        for shard in shards:
+            found[shard] = self._shard.psi_of(shard)
+            if sum(map(len, found.values())) >= _EMBEDDED_AT_ONCE:
+                break
+        return found
 
     def store_psi(self, found: Mapping[str, np.ndarray]) -> None:
         """Write Psi of some shards, float32[n, 73] by id; shards that the library has no more are left out."""

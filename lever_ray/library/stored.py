@@ -57,7 +57,6 @@ class StoredShard:
 
     def __init__(self, path: Path, library: str, shard: Shard) -> None:
         self.path, self.library, self.entry = path, library, shard
-        self._sound: set[tuple[int, int]] = set()
 
     def _read(self, kind: str) -> pa.Table | None:
         file, entry = self.entry.file(kind), self.entry
@@ -81,8 +80,11 @@ class StoredShard:
         assert table is not None
         location = self._location("policies")
         for name in table.schema.names:
-            if table[name].null_count:
+            if _lacks_values(table[name]):
                 raise LibraryError(f"{location} lacks values of column {name!r}; {REPAIR}")
+        gammas = table["gamma"].to_numpy()
+        if not ((gammas >= 0) & (gammas <= 1)).all():
+            raise LibraryError(f"{location} has values of gamma outside of [0, 1]; {REPAIR}")
         for objective in table["objective"].unique().to_pylist():
             _check_objective(objective, location)
         unknown = set(table["support_source"].unique().to_pylist()) - set(SUPPORT_SOURCES)
@@ -98,21 +100,18 @@ class StoredShard:
         Raises:
             LibraryError: an id is not 20 hexadecimal digits.
         """
-        chunks = self.policies["id"].chunks
-        if not chunks:
-            return np.zeros(0, f"S{ID_LENGTH}")
-        column = chunks[0]
+        column = self.policies["id"].chunks[0]
         _, offsets, data = column.buffers()
         ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
-        letters = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if len(column) else np.zeros(0, np.uint8)
-        if (np.diff(ends) != ID_LENGTH).any() or not _hexadecimal(letters):
+        right = bool((np.diff(ends) == ID_LENGTH).all())
+        letters = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]] if right else np.zeros(0, np.uint8)
+        if not right or not _hexadecimal(letters):
             raise LibraryError(f"{self._location('policies')} has ids that are none; {REPAIR}")
         return letters.view(f"S{ID_LENGTH}")
 
     def codes(self, column: str) -> np.ndarray:
         """int32[n]: codes of a dictionary column."""
-        chunks = self.policies[column].chunks
-        return chunks[0].indices.to_numpy() if chunks else np.zeros(0, np.int32)
+        return np.asarray(self.policies[column].chunks[0].indices.to_numpy())
 
     def numbers(self, column: str) -> np.ndarray:
         """float64[n] or int64[n]: a column of numbers."""
@@ -126,18 +125,14 @@ class StoredShard:
             LibraryError: rows are not in order.
         """
         table = self.policies
-        if not len(table):
-            return {}
         columns = [self.codes("environment"), self.codes("objective"), self.numbers("gamma"), self.numbers("episodes")]
-        new = np.zeros(len(table), bool)
-        for column in columns:
-            new[1:] |= column[1:] != column[:-1]
-        starts = np.flatnonzero(np.concatenate([[True], new[1:]]))
+        new = np.ones(len(table), bool)
+        new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+        starts = np.flatnonzero(new)
         stops = [*starts[1:].tolist(), len(table)]
         heads = zip(*(table[name].take(starts).to_pylist() for name in GroupKey._fields), strict=True)
         runs = {GroupKey(*head): run for head, run in zip(heads, zip(starts.tolist(), stops, strict=True), strict=True)}
-        inside = ~np.concatenate([[True], new[1:]])[1:]
-        if len(runs) < len(starts) or (inside & (self.ids[1:] <= self.ids[:-1])).any():
+        if len(runs) < len(starts) or (~new[1:] & (self.ids[1:] <= self.ids[:-1])).any():
             raise LibraryError(f"{self._location('policies')} does not have its rows in order; {REPAIR}")
         return runs
 
@@ -163,14 +158,11 @@ class StoredShard:
         """
         table = self._read("tables")
         assert table is not None
-        states = self.entry.states
+        states, location = self.entry.states, self._location("tables")
         shapes = {"q": (states, ACTIONS), "support": (states,), "visits": (states, ACTIONS)}
-        return Tables(
-            **{
-                name: _array(table, name, shapes.get(name, (states, ACTIONS))) if name in table.schema.names else None
-                for name in ("q", "support", "visits", "mean_rewards")
-            }  # type: ignore[arg-type]
-        )
+        shapes["mean_rewards"] = shapes["q"]
+        held = {name: _array(table, name, shapes[name], location) for name in table.schema.names}
+        return Tables(held["q"], held["support"], held.get("visits"), held.get("mean_rewards"))
 
     def sound(self, first: int, stop: int) -> Tables:
         """Arrays of some rows, checked when they are first asked for.
@@ -180,7 +172,7 @@ class StoredShard:
         """
         tables = self.tables
         cut = Tables(*(None if part is None else part[first:stop] for part in _parts(tables)))  # type: ignore[arg-type]
-        if (first, stop) not in self._sound:
+        if not self._checked[first:stop].all():
             rows = self.broken_rows(first, stop)
             if len(rows):
                 ids = [identity.decode() for identity in self.ids[rows[:3]]]
@@ -188,8 +180,13 @@ class StoredShard:
                     f"policies {ids} in {self._location('tables')} hold NaN or infinite values, or a support that is "
                     "none; `lever-ray library repair` leaves them out"
                 )
-            self._sound.add((first, stop))
+            self._checked[first:stop] = True
         return cut
+
+    @cached_property
+    def _checked(self) -> np.ndarray:
+        """bool[n]: rows whose arrays are known to be sound."""
+        return np.zeros(len(self.tables.support), bool)
 
     def broken_rows(self, first: int, stop: int) -> np.ndarray:
         """Rows between two whose arrays hold NaN, infinity, or bits of actions that do not exist."""
@@ -217,7 +214,7 @@ class StoredShard:
             return None
         if table["description"].to_pylist() != self.descriptions:
             raise LibraryError(f"{self._location('texts')} has vectors of other descriptions; {REPAIR}")
-        return self._finite("texts", _array(table, "embedding", (-1,)))
+        return self._finite("texts", _array(table, "embedding", (-1,), self._location("texts")))
 
     @cached_property
     def psi(self) -> np.ndarray | None:
@@ -227,7 +224,9 @@ class StoredShard:
             LibraryError: the file is damaged.
         """
         table = self._read("embeddings")
-        return None if table is None else self._finite("embeddings", _array(table, "psi", (-1,)))
+        if table is None:
+            return None
+        return self._finite("embeddings", _array(table, "psi", (-1,), self._location("embeddings")))
 
     def _finite(self, kind: str, values: np.ndarray) -> np.ndarray:
         if not np.isfinite(values).all():
@@ -242,11 +241,16 @@ class StoredShard:
             environments: gives an :class:`EnvironmentRecord` by name.
 
         Raises:
-            LibraryError: see :meth:`sound`.
+            LibraryError: see :meth:`sound`; or a policy is not what its id says.
         """
         table = self.policies.take(pa.array(rows, pa.int64())).to_pylist()
         for row, values in zip(rows.tolist(), table, strict=True):
-            yield read_policy(values, self.sound(row, row + 1), environments[values["environment"]])
+            record = read_policy(values, self.sound(row, row + 1), environments[values["environment"]])
+            if (record.id, record.support_source) != (values["id"], values["support_source"]):
+                raise LibraryError(
+                    f"policy {values['id']!r} in {self.path} has other content than its id says; {REPAIR}"
+                )
+            yield record
 
 
 ID_LENGTH = 20
@@ -257,19 +261,23 @@ def _parts(tables: Tables) -> tuple[np.ndarray | None, ...]:
     return tables.q, tables.support, tables.visits, tables.mean_rewards
 
 
+def _lacks_values(column: pa.ChunkedArray) -> bool:
+    """Whether a column has nulls, or refers to one in its dictionary."""
+    named = [chunk.dictionary for chunk in column.chunks if pa.types.is_dictionary(column.type)]
+    return bool(column.null_count or any(names.null_count for names in named))
+
+
 def _hexadecimal(letters: np.ndarray) -> bool:
     return bool((((letters >= 48) & (letters <= 57)) | ((letters >= 97) & (letters <= 102))).all())
 
 
-def _array(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _array(table: pa.Table, name: str, shape: tuple[int, ...], location: Path) -> np.ndarray:
     """A column of fixed-size lists as an array [n, *shape]; a view."""
     column = table[name]
-    chunks = column.chunks
-    if column.null_count or any(chunk.values.null_count for chunk in chunks):
-        raise LibraryError(f"column {name!r} of a library's file lacks values; {REPAIR}")
-    size = column.type.list_size
-    values = chunks[0].flatten().to_numpy() if chunks else np.zeros(0, column.type.value_type.to_pandas_dtype())
-    whole = values.reshape(len(table), size)
+    (chunk,) = column.chunks
+    if column.null_count or chunk.flatten().null_count:
+        raise LibraryError(f"column {name!r} of {location} lacks values; {REPAIR}")
+    whole = chunk.flatten().to_numpy().reshape(len(table), column.type.list_size)
     return whole if shape == (-1,) else whole.reshape(len(table), *shape)
 
 
@@ -277,7 +285,8 @@ def _check_objective(name: str, location: Path) -> None:
     if not name:
         return
     try:
-        objective_of(name)
+        if "-".join(objective_of(name).terms) != name.partition("[")[0]:
+            raise ValueError("its terms are not in order")
     except (LeverError, ValueError) as error:
         raise LibraryError(f"{location} holds a policy for objective {name!r} ({error}); {REPAIR}") from error
 
@@ -298,8 +307,8 @@ def read_policy(row: dict[str, Any], tables: Tables, environment: EnvironmentRec
     """
     terms = row["objective"].partition("[")[0].split("-")
     known = ((tables.support[0][:, None] >> np.arange(ACTIONS)) & 1).astype(bool)
-    recorded = np.where(known, environment.layout.terrain.moves, -1)
     try:
+        recorded = np.where(known, environment.layout.terrain.moves, -1)
         return PolicyRecord(
             layout=environment.layout,
             objective=Objective.of(terms, weights=dict(zip(terms, row["weights"], strict=True)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from lever_ray.errors import LibraryError
 from lever_ray.gridworld.layout import Layout
 from lever_ray.library.files import write_lock, write_table
-from lever_ray.library.manifest import DataFile, Manifest, Shard, read_manifest, write_manifest
+from lever_ray.library.manifest import DataFile, Manifest, Shard, listed, read_manifest, write_manifest
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import (
     alike,
@@ -56,20 +56,21 @@ class Change:
         new = replace(manifest, generation=self.manifest.generation + 1)
         write_manifest(self.path, new)
         gone = {file.name for file in self.manifest.files} - {file.name for file in new.files}
-        self._written = []
-        self.manifest = new
-        _remove(self.path, gone)
+        self.manifest, self._written = new, []
+        remove_files(self.path, gone)
         return new
 
     def withdraw(self) -> None:
-        """Remove what was written and not committed."""
-        held = {file.name for file in self.manifest.files}
-        _remove(self.path, set(self._written) - held)
+        """Remove what was written and not committed. The manifest on disk decides: a commit may have been cut short."""
+        if self._written:
+            remove_files(self.path, set(self._written) - listed(self.path, self._written))
 
 
-def _remove(path: Path, names: set[str]) -> None:
+def remove_files(path: Path, names: Iterable[str]) -> None:
+    """Remove files that no manifest lists; what cannot be removed now is left to the next compaction."""
     for name in sorted(names):
-        (path / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (path / name).unlink()
 
 
 @contextmanager
@@ -93,7 +94,7 @@ NO_PSI: Mapping[str, np.ndarray] = {}
 def write_shards(
     begun: Change,
     records: Sequence[PolicyRecord],
-    encoder: TextEncoder,
+    encoder: TextEncoder | None,
     *,
     psi: Mapping[str, np.ndarray] = NO_PSI,
 ) -> list[Shard]:
@@ -102,10 +103,10 @@ def write_shards(
     Args:
         begun: the change that they are part of.
         records: the policies.
-        encoder: makes text vectors.
+        encoder: makes text vectors; None to leave them out.
         psi: of policies that have it already, float32[73] by id; stored where it is known of a whole shard.
     """
-    ours = begun.manifest.text_model in (None, model_of(encoder))
+    ours = encoder is not None and begun.manifest.text_model in (None, model_of(encoder))
     return [_write_shard(begun, part, encoder if ours else None, psi) for part in alike(records)]
 
 

@@ -1,0 +1,144 @@
+"""Every file and every row of a library, checked: what is broken, and what is lost by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lever_ray.errors import LibraryError
+from lever_ray.gridworld.features import feature_tables, initial_features
+from lever_ray.library.environments import Environments
+from lever_ray.library.files import REPAIR, read_table
+from lever_ray.library.manifest import DataFile, Manifest, Shard, read_manifest
+from lever_ray.library.record import EnvironmentRecord
+from lever_ray.library.stored import StoredShard
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something broken.
+
+    Attributes:
+        what: in words, with the file.
+        shard: id of the shard; empty for environments.
+        kind: of the file; ``rows`` where the files can be read and some of their rows are broken.
+        lost: ids of the policies that `repair` leaves out; empty where nothing is lost but what can be computed again.
+        policies: how many they are; also counted where their ids cannot be read.
+    """
+
+    what: str
+    shard: str
+    kind: str
+    lost: tuple[str, ...] = ()
+    policies: int = 0
+
+
+def verify(path: str | Path, watch: Callable[[int, int], None] | None = None) -> list[Damage]:
+    """Read and check every file and every row of a library.
+
+    Args:
+        path: folder of the library.
+        watch: told how many of how many shards are done.
+
+    Returns:
+        What is broken; empty for a sound library.
+
+    Raises:
+        LibraryError: its manifest is missing or damaged.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    environments, found = check_environments(folder, manifest)
+    for done, shard in enumerate(manifest.shards, 1):
+        found += check_shard(folder, manifest, shard, environments)
+        if watch is not None:
+            watch(done, len(manifest.shards))
+    return found
+
+
+def check_environments(path: Path, manifest: Manifest) -> tuple[dict[str, EnvironmentRecord], list[Damage]]:
+    """The environments that can be read, each from its newest sound row, and what is broken."""
+    found: list[Damage] = []
+    sound: dict[str, EnvironmentRecord] = {}
+    for file in manifest.environments:
+        try:
+            features = read_table(path, file, library=manifest.library)["features"]
+        except LibraryError as error:
+            found.append(Damage(str(error), "", "environments"))
+            continue
+        held = Environments(path, manifest.library, [file])
+        for row, name in enumerate(file.environments):
+            try:
+                sound[name] = held[name]
+                _check_features(path, file, sound[name], features[row].as_py())
+            except LibraryError as error:
+                found.append(Damage(str(error), "", "environments"))
+    return sound, found
+
+
+def _check_features(path: Path, file: DataFile, environment: EnvironmentRecord, stored: list[float] | None) -> None:
+    right = initial_features(feature_tables(environment.layout)).ravel()
+    if stored is None or not np.array_equal(np.array(stored, np.float32), right):
+        raise LibraryError(
+            f"environment {environment.name!r} in {path / file.name} has features of another layout; {REPAIR}"
+        )
+
+
+def check_shard(
+    path: Path, manifest: Manifest, shard: Shard, environments: Mapping[str, EnvironmentRecord]
+) -> Iterator[Damage]:
+    """What is broken in a shard; the first file that hides all others ends the search."""
+    stored = StoredShard(path, manifest.library, shard)
+    try:
+        _ = stored.runs
+        ids = [identity.decode() for identity in stored.ids.tolist()]
+    except LibraryError as error:
+        yield Damage(str(error), shard.id, "policies", (), shard.rows)
+        return
+    try:
+        rows = set(stored.broken_rows(0, shard.rows).tolist())
+    except LibraryError as error:
+        yield Damage(str(error), shard.id, "tables", tuple(ids), shard.rows)
+        return
+    rows |= _unreadable(stored, environments, rows)
+    if rows:
+        lost, where = tuple(ids[row] for row in sorted(rows)), " and ".join(file.name for file in shard.files[:2])
+        what = (
+            f"policies {list(lost[:3])} in {where} of {path} cannot be read, hold NaN or infinite values, or are not "
+            "what their ids say; `lever-ray library repair` leaves them out"
+        )
+        yield Damage(what, shard.id, "rows", lost, len(lost))
+    yield from _check_vectors(stored)
+
+
+def _check_vectors(stored: StoredShard) -> Iterator[Damage]:
+    for kind, name in (("texts", "texts"), ("embeddings", "psi")):
+        try:
+            getattr(stored, name)
+        except LibraryError as error:
+            yield Damage(str(error), stored.entry.id, kind)
+
+
+def _unreadable(stored: StoredShard, environments: Mapping[str, EnvironmentRecord], broken: set[int]) -> set[int]:
+    """Rows that are no policies of their environment, beyond those whose arrays are broken."""
+    found: set[int] = set()
+    for key, run in stored.runs.items():
+        rows = [row for row in range(*run) if row not in broken]
+        if key.environment not in environments:
+            found |= set(rows)
+        elif not _readable(stored, rows, environments):
+            found |= {row for row in rows if not _readable(stored, [row], environments)}
+    return found
+
+
+def _readable(stored: StoredShard, rows: list[int], environments: Mapping[str, EnvironmentRecord]) -> bool:
+    """Whether all of some rows are policies, of the content that their ids say."""
+    try:
+        for _ in stored.records(np.array(rows, np.int64), environments):
+            pass
+    except LibraryError:
+        return False
+    return True
