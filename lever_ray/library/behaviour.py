@@ -17,6 +17,7 @@ from lever_ray.embedding.regressor import FittedRegressor, term_weights
 from lever_ray.embedding.successor import EMBEDDING, make_embedder
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import admits, make_task
+from lever_ray.library.files import MissingFile
 from lever_ray.library.manifest import EMBEDDING_MODEL, Manifest
 from lever_ray.library.policies import ShardPolicies
 from lever_ray.library.ranking import RankingRows
@@ -147,8 +148,14 @@ class ShardBehaviour(ShardPolicies):
         return [stored.entry.id for stored in self.stored if not ours or stored.entry.file("embeddings") is None]
 
     def psi_of(self, shard: str) -> np.ndarray:
-        """float32[n, 73]: Psi of every policy of a stored shard, computed now; see ``docs/library-format.md``."""
-        stored = next(each for each in self.stored if each.entry.id == shard)
+        """float32[n, 73]: Psi of every policy of a stored shard, computed now; see ``docs/library-format.md``.
+
+        Raises:
+            MissingFile: the shard is not served here: the library has changed.
+        """
+        stored = next((each for each in self.stored if each.entry.id == shard), None)
+        if stored is None:
+            raise MissingFile(f"library {self._path} has no shard {shard} here; it was changed since it was read")
         psi = np.empty((stored.entry.rows, EMBEDDING), np.float32)
         for key, (first, stop) in stored.runs.items():
             group = self._group_of(key, stored, np.arange(first, stop))

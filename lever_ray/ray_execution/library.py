@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from time import monotonic, sleep
@@ -157,12 +157,9 @@ class ShardedLibrary(LibraryReader):
         return self._call(near, "ask", method, *args, **kwargs)
 
     def _call(self, near: Collection[str] | None, method: str, *args: Any, **kwargs: Any) -> list[Any]:
-        try:
-            generation = self._manifest.generation
-            asked = [getattr(actor, method).remote(generation, *args, **kwargs) for actor in self._holders(near)]
-            return ray.get(asked)
-        except RayTaskError as error:
-            raise task_error(error) from None
+        generation = self._manifest.generation
+        asked = [getattr(actor, method).remote(generation, *args, **kwargs) for actor in self._holders(near)]
+        return list(_got(asked))
 
     def _holders(self, near: Collection[str] | None) -> list[Any]:
         """The actors with policies of some environments; all, if None."""
@@ -222,12 +219,24 @@ class ShardedLibrary(LibraryReader):
 
     def embed(self, watch: Callable[[int], None] | None = None) -> int:
         """See :meth:`lever_ray.library.store.PolicyLibrary.embed`; computed in the actors, a shard at a time each."""
-        writer = PolicyLibrary.open(self.path, encoder=self.encoder)
+        writer, done = PolicyLibrary.open(self.path, encoder=self.encoder), 0
         writer.store_missing_texts()
         self.refresh()
-        rows = {shard.id: shard.rows for shard in self._manifest.shards}
-        waiting = {actor: list(wanted) for actor, wanted in zip(self._actors, self._ask("without_psi"), strict=True)}
-        done = 0
+        while any(lacking := self._ask("without_psi")):
+            try:
+                for count in self._embedded(writer, lacking):
+                    done += count
+                    if watch is not None:
+                        watch(count)
+            except MissingFile:
+                if not self.refresh():
+                    raise
+            self.refresh()
+        return done
+
+    def _embedded(self, writer: PolicyLibrary, lacking: Sequence[Sequence[str]]) -> Iterator[int]:
+        """Have every actor compute Psi of its shards, one after the other, and store it; rows of each."""
+        waiting = {actor: list(shards) for actor, shards in zip(self._actors, lacking, strict=True)}
         running: dict[ray.ObjectRef, tuple[Any, str]] = {}
 
         def begin(actor: Any) -> None:
@@ -241,12 +250,9 @@ class ShardedLibrary(LibraryReader):
             (ready,), _ = ray.wait(list(running), num_returns=1)
             actor, shard = running.pop(ready)
             begin(actor)
-            writer.store_psi({shard: ray.get(ready)})
-            done += rows[shard]
-            if watch is not None:
-                watch(rows[shard])
-        self.refresh()
-        return done
+            psi = _got(ready)
+            writer.store_psi({shard: psi})
+            yield len(psi)
 
     def nodes(self) -> list[str]:
         """Id of the node that each actor runs on."""
@@ -292,6 +298,14 @@ class ShardedLibrary(LibraryReader):
         """End the actors."""
         for actor in self._actors:
             ray.kill(actor)
+
+
+def _got(references: Any) -> Any:
+    """What tasks returned; raises what they raised, without Ray's wrapping."""
+    try:
+        return ray.get(references)
+    except RayTaskError as error:
+        raise task_error(error) from None
 
 
 def _start(path: Path, part: Manifest, encoder: TextEncoder, index: str, *, name: str = "", node: str = "") -> Any:
