@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
@@ -272,7 +273,7 @@ class LibraryReader(ABC):
         parts = self._ask("top_k", queries, k, where, near=_near(environment))
         scores, ids = merge_top_k(parts, k)
         return [
-            [Match(identity.decode(), float(score)) for identity, score in zip(*row, strict=True)]
+            [Match(identity.decode(), score) for identity, score in zip(*row, strict=True) if score > -math.inf]
             for row in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from lever_ray.library.manifest import Manifest
 from lever_ray.library.stored import ID_LENGTH, GroupKey, StoredShard
 from lever_ray.library.text import TextEncoder
 
+T = TypeVar("T")
+
 INDEX = "flat-int8"
 """What searches all policies unless told otherwise; exact."""
 _KEPT = 256
-"""Filters whose index is kept."""
+"""Filters whose rows are kept."""
 _INDEXED_FROM = 4_096
 """Distinct descriptions from which an index other than a plain scan is worth its making."""
 
@@ -53,7 +55,8 @@ class LibraryShard(ShardBehaviour):
         super().__init__(path, manifest, encoder=encoder)
         check_known("index", index, INDEXES)
         self._index_kind = index
-        self._indexes: dict[tuple[str, Where, bool], tuple[VectorIndex, np.ndarray]] = {}
+        self._indexes: dict[str, VectorIndex] = {}
+        self._filters: dict[tuple[Any, ...], Any] = {}
 
     def top_k(self, queries: np.ndarray, k: int, where: Where = ANYWHERE) -> tuple[np.ndarray, np.ndarray]:
         """The policies whose descriptions are nearest to some texts; exact, unless the index is approximate.
@@ -65,7 +68,7 @@ class LibraryShard(ShardBehaviour):
 
         Returns:
             Cosines float32[b, k'] and ids bytes[b, k'], by cosine (descending), then id. k' is k, or as many as there
-            are.
+            are; where an approximate index finds fewer, cosines of -inf fill up.
 
         Raises:
             InvalidValue: queries of another shape or not finite, or ``k`` below 1.
@@ -77,41 +80,58 @@ class LibraryShard(ShardBehaviour):
     def _nearest(self, stored: StoredShard, where: Where, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Cosines and ids of a stored shard's nearest.
 
-        Scans in the order of rows, where vectors lie together. Of equal cosines the least ids count: queries for which
-        that matters are asked again in the order of ids.
+        The whole shard has one index, in the order of its rows, where vectors lie together. Of equal cosines the least
+        ids count: queries for which that matters are asked again in the order of ids.
         """
-        index, rows = self._index(stored, where, by_id=False)
-        scores, items = index.top_k(queries, k + 1)
-        found = stored.ids[rows[items]]
+        index, rows = self._whole(stored), self._rows(stored, where)
+        scores, items = index.top_k(queries, k + 1, None if where == ANYWHERE else rows)
+        found = stored.ids[items]
         if scores.shape[1] > k:
             tied = np.flatnonzero(scores[:, k - 1] == scores[:, k]) if index.exact else np.zeros(0, np.int64)
             scores, found = scores[:, :k], found[:, :k]
             if len(tied):
-                index, rows = self._index(stored, where, by_id=True)
-                scores[tied], items = index.top_k(queries[tied], k)
-                found[tied] = stored.ids[rows[items]]
+                by_id, order = self._by_id(stored, where)
+                scores[tied], items = by_id.top_k(queries[tied], k)
+                found[tied] = stored.ids[order[items]]
         return scores, found
 
-    def _index(self, stored: StoredShard, where: Where, *, by_id: bool) -> tuple[VectorIndex, np.ndarray]:
-        """An index over the policies that are looked at, and their rows, in the order of rows or of ids."""
-        question = stored.entry.id, where, by_id
-        if question not in self._indexes:
-            runs = [np.arange(*run) for key, run in self._runs(stored, where)]
-            rows = np.concatenate([np.zeros(0, np.int64), *runs])
-            if by_id:
-                rows = rows[id_order(stored.ids[rows])]
-            while len(self._indexes) >= _KEPT:
-                self._indexes.pop(next(iter(self._indexes)))
-            self._indexes[question] = self._made_index(stored, where, rows), rows
-        return self._indexes[question]
+    def _whole(self, stored: StoredShard) -> VectorIndex:
+        """The index over all policies of a stored shard."""
+        if stored.entry.id not in self._indexes:
+            vectors, codes = self._texts.of(stored), stored.codes("description")
+            kind = self._index_kind if len(vectors) >= _INDEXED_FROM else "flat"
+            self._indexes[stored.entry.id] = make_index(kind, vectors, codes)
+        return self._indexes[stored.entry.id]
 
-    def _made_index(self, stored: StoredShard, where: Where, rows: np.ndarray) -> VectorIndex:
-        vectors, codes = self._texts.of(stored), stored.codes("description")[rows]
-        first, stop = (int(codes.min()), int(codes.max()) + 1) if len(codes) else (0, 0)
-        kind = self._index_kind if where == ANYWHERE and stop - first >= _INDEXED_FROM else "flat"
-        return make_index(kind, vectors[first:stop], codes - np.int32(first))
+    def _rows(self, stored: StoredShard, where: Where) -> np.ndarray:
+        """int64[n]: rows of the policies that are looked at, ascending."""
+        return self._kept((stored.entry.id, where), lambda: self._found_rows(stored, where))
 
     @staticmethod
-    def _runs(stored: StoredShard, where: Where) -> Iterator[tuple[GroupKey, tuple[int, int]]]:
+    def _found_rows(stored: StoredShard, where: Where) -> np.ndarray:
+        if where == ANYWHERE:
+            return np.arange(stored.entry.rows)
         keys = stored.runs if where.environment is None else stored.keys_of.get(where.environment, ())
-        return ((key, stored.runs[key]) for key in keys if where.admits(key))
+        runs = [np.arange(*stored.runs[key]) for key in keys if where.admits(key)]
+        return np.concatenate([np.zeros(0, np.int64), *runs])
+
+    def _by_id(self, stored: StoredShard, where: Where) -> tuple[VectorIndex, np.ndarray]:
+        """An index over the policies that are looked at in the order of their ids, and their rows in that order."""
+
+        def make() -> tuple[VectorIndex, np.ndarray]:
+            rows = self._rows(stored, where)
+            rows = rows[id_order(stored.ids[rows])]
+            codes = stored.codes("description")[rows]
+            first = int(codes.min())
+            return make_index("flat", self._texts.of(stored)[first : codes.max() + 1], codes - np.int32(first)), rows
+
+        return self._kept((stored.entry.id, where, "by id"), make)
+
+    def _kept(self, question: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What was made for a filter; the latest are kept."""
+        if question not in self._filters:
+            while len(self._filters) >= _KEPT:
+                self._filters.pop(next(iter(self._filters)))
+            self._filters[question] = make()
+        found: T = self._filters[question]
+        return found
