@@ -15,7 +15,7 @@ from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, states_that_matter
 from lever_ray.embedding.regressor import TARGETS, FittedRegressor
-from lever_ray.errors import LibraryError, UnknownName, check_known
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName, check_known
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library.environments import Environments
 from lever_ray.library.files import MissingFile
@@ -266,6 +266,8 @@ class LibraryReader(ABC):
             InvalidValue: a text is blank, or ``k`` is below 1.
             UnknownName: no environment has that name.
         """
+        if k < 1:
+            raise InvalidValue(f"k is {k}; ask for at least 1 policy")
         if environment is not None:
             self.environment(environment)
         queries = self.encoder.encode(list(texts))

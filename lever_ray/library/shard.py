@@ -42,6 +42,20 @@ class Where(NamedTuple):
 ANYWHERE = Where()
 
 
+class _Nearest(NamedTuple):
+    """One more than was asked for of a shard's nearest policies.
+
+    Attributes:
+        scores: float32[b, <= k + 1], cosines.
+        ids: bytes[b, <= k + 1].
+        tied: bool[b], whether the last two have equal cosines, so that another of them might have been kept.
+    """
+
+    scores: np.ndarray
+    ids: np.ndarray
+    tied: np.ndarray
+
+
 class LibraryShard(ShardBehaviour):
     """The policies of some of a library's shards; Ray runs it in an actor, a library in one process owns one.
 
@@ -73,27 +87,34 @@ class LibraryShard(ShardBehaviour):
         Raises:
             InvalidValue: queries of another shape or not finite, or ``k`` below 1.
         """
-        parts = [(np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), f"S{ID_LENGTH}"))]
         asked = self.stored if where.environment is None else self._having(where.environment)
-        return merge_top_k(parts + [self._nearest(stored, where, queries, k) for stored in asked], k)
+        found = [self._nearest(stored, where, queries, k) for stored in asked]
+        nothing = np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), f"S{ID_LENGTH}")
+        scores, _ = merge_top_k([nothing, *((part.scores[:, :k], part.ids[:, :k]) for part in found)], k)
+        worst = scores[:, -1] if scores.shape[1] == k else np.full(len(queries), -np.inf, np.float32)
+        for stored, part in zip(asked, found, strict=True):
+            self._break_ties(stored, where, queries, part, worst)
+        return merge_top_k([nothing, *((part.scores[:, :k], part.ids[:, :k]) for part in found)], k)
 
-    def _nearest(self, stored: StoredShard, where: Where, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Cosines and ids of a stored shard's nearest.
+    def _nearest(self, stored: StoredShard, where: Where, queries: np.ndarray, k: int) -> _Nearest:
+        """The nearest of a stored shard and one more; of equal cosines those whose rows come first."""
+        index = self._whole(stored)
+        scores, items = index.top_k(queries, k + 1, None if where == ANYWHERE else self._rows(stored, where))
+        cut = scores.shape[1] > k and index.exact
+        tied = scores[:, k - 1] == scores[:, k] if cut else np.zeros(len(queries), bool)
+        return _Nearest(scores, stored.ids[items], tied)
 
-        The whole shard has one index, in the order of its rows, where vectors lie together. Of equal cosines the least
-        ids count: queries for which that matters are asked again in the order of ids.
-        """
-        index, rows = self._whole(stored), self._rows(stored, where)
-        scores, items = index.top_k(queries, k + 1, None if where == ANYWHERE else rows)
-        found = stored.ids[items]
-        if scores.shape[1] > k:
-            tied = np.flatnonzero(scores[:, k - 1] == scores[:, k]) if index.exact else np.zeros(0, np.int64)
-            scores, found = scores[:, :k], found[:, :k]
-            if len(tied):
-                by_id, order = self._by_id(stored, where)
-                scores[tied], items = by_id.top_k(queries[tied], k)
-                found[tied] = stored.ids[order[items]]
-        return scores, found
+    def _break_ties(
+        self, stored: StoredShard, where: Where, queries: np.ndarray, part: _Nearest, worst: np.ndarray
+    ) -> None:
+        """Where equal cosines were cut off that matter for the answer, ask again, for those of the least ids."""
+        if not part.tied.any():
+            return
+        again = np.flatnonzero(part.tied & (part.scores[:, -1] >= worst))
+        if len(again):
+            index, rows = self._by_id(stored, where)
+            scores, items = index.top_k(queries[again], part.scores.shape[1] - 1)
+            part.scores[again, :-1], part.ids[again, :-1] = scores, stored.ids[rows[items]]
 
     def _whole(self, stored: StoredShard) -> VectorIndex:
         """The index over all policies of a stored shard."""
