@@ -34,6 +34,9 @@ class Environments:
         self._tables: dict[str, pa.Table] = {}
         self._records: dict[str, EnvironmentRecord] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_tables": {}}
+
     @property
     def names(self) -> list[str]:
         """Names of all environments, ascending."""

@@ -89,6 +89,11 @@ class PolicyLibrary(LibraryReader):
         folder = Path(path)
         return cls(folder, read_manifest(folder), encoder or WordLlamaEncoder(), index=index)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: it maps the files itself, and keeps what regressors learn from."""
+        mapped = ("_shard", "_stored", "_ids")
+        return {name: value for name, value in self.__dict__.items() if name not in mapped}
+
     @cached_property
     def _shard(self) -> LibraryShard:
         return LibraryShard(self.path, self._manifest, encoder=self.encoder, index=self._index)

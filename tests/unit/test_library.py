@@ -1,6 +1,8 @@
 """The library: appending, reading back, groups, selection, ranking rows, records."""
 
 import math
+import pickle
+from copy import copy
 from dataclasses import fields, replace
 
 import numpy as np
@@ -59,6 +61,12 @@ def same(one, other):
 
 
 # Appending and reading back.
+
+
+def test_a_library_is_sent_to_other_processes_without_its_files(library):
+    groups = library.groups(library.keys())
+    assert len(pickle.dumps(library)) < 20_000
+    assert [group.ids for group in copy(library).groups(library.keys())] == [group.ids for group in groups]
 
 
 def test_a_new_library_is_empty_and_can_be_opened(tmp_path):
