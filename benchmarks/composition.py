@@ -15,6 +15,7 @@ from time import thread_time
 import numpy as np
 
 from benchmarks.plain_rollout import plain_psi
+from benchmarks.timing import median_seconds
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.search import product_blocks
 from lever_ray.embedding.offline import SUM, offline_returns, support_bits
@@ -79,15 +80,8 @@ def _embedder(layout: Layout) -> Embedder:
     return make_embedder(layout, EnvironmentRecord.of("bench", layout, layout.terrain.moves).canonical)
 
 
-def _seconds(call: Callable[[], object], *, repeats: int = REPEATS) -> float:
-    """Seconds a call takes: the median of several, after one that loads the kernels."""
-    call()
-    seconds = []
-    for _ in range(repeats):
-        begun = thread_time()
-        call()
-        seconds.append(thread_time() - begun)
-    return median(seconds)
+_seconds = partial(median_seconds, repeats=REPEATS, clock=thread_time)
+"""Of one thread's work, whatever else the machine does."""
 
 
 def _offline_return_speed(layout: Layout, space: CandidateSpace) -> float:

@@ -10,13 +10,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
 import numpy as np
 
 from benchmarks.made_up import library_of
+from benchmarks.timing import median_seconds
 from lever_ray.library.store import PolicyLibrary
 
 POLICIES = int(os.environ.get("LEVER_RAY_BENCH_POLICIES", "1000000"))
@@ -88,19 +88,10 @@ def _search(library: PolicyLibrary) -> dict[str, float]:
     queries = library.encoder.encode(many)
     return {
         "search.first.seconds": first,
-        "search.unfiltered.milliseconds": 1e3 * _median(lambda: library.search(QUERIES[:1]), 15),
+        "search.unfiltered.milliseconds": 1e3 * median_seconds(lambda: library.search(QUERIES[:1]), 15),
         "search.one_environment.milliseconds": 1e3
-        * _median(lambda: library.search(QUERIES[:1], environment=environment), 200),
-        "search.batch_of_64.milliseconds_per_query": 1e3 * _median(lambda: library.search(many), 5) / 64,
-        "search.encoding.milliseconds": 1e3 * _median(lambda: library.encoder.encode(QUERIES[:1]), 200),
+        * median_seconds(lambda: library.search(QUERIES[:1], environment=environment), 200),
+        "search.batch_of_64.milliseconds_per_query": 1e3 * median_seconds(lambda: library.search(many), 5) / 64,
+        "search.encoding.milliseconds": 1e3 * median_seconds(lambda: library.encoder.encode(QUERIES[:1]), 200),
         "search.queries": len(queries),
     }
-
-
-def _median(call: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        begun = perf_counter()
-        call()
-        times.append(perf_counter() - begun)
-    return median(times)

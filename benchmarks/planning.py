@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.timing import median_seconds
 from lever_ray.composition.bounds import upper_bound
 from lever_ray.composition.memoryless import best_self_avoiding
 from lever_ray.composition.optimum import optimum_on
@@ -57,7 +58,7 @@ def _plan_figures(
     for entry in entries:
         task = make_task(layouts[entry["layout"]], entry["objective"])
         shares.append(plan(task, width=width).total / entry["best_known"])
-        times.append(_milliseconds(lambda task=task: plan(task, width=width)))  # type: ignore[misc]
+        times.append(1e3 * median_seconds(lambda task=task: plan(task, width=width), REPEATS))  # type: ignore[misc]
     return {
         f"{name}.milliseconds.median": median(times),
         f"{name}.milliseconds.max": max(times),
@@ -86,18 +87,8 @@ def _optimum_figures(layouts: Mapping[str, Layout], entries: list[dict[str, Any]
             call = lambda layout=layout, objective=objective, full=full: optimum_on(  # noqa: E731
                 layout, objective=objective, support=full
             )
-            times.append(_milliseconds(call))
+            times.append(1e3 * median_seconds(call, REPEATS))
     return {"optimum.grid8.milliseconds": median(times)}
-
-
-def _milliseconds(call: Callable[[], object]) -> float:
-    call()
-    times = []
-    for _ in range(REPEATS):
-        begun = perf_counter()
-        call()
-        times.append(perf_counter() - begun)
-    return 1e3 * median(times)
 
 
 def _layouts(golden: Mapping[str, Any]) -> dict[str, Layout]:

@@ -9,7 +9,6 @@ docs/scaling.md says what follows for libraries and clusters that no machine her
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from ray.cluster_utils import Cluster
 from benchmarks.library import POLICIES
 from benchmarks.made_up import library_of
 from benchmarks.serving import GROUPS, OBJECTIVE
+from benchmarks.timing import median_seconds
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers import OfflineReturnRanker
@@ -88,26 +88,16 @@ def _fit(points: list[tuple[float, float]]) -> Line:
     return Line(max(0.0, float(fixed)), float(slope))
 
 
-def _time(call: Callable[[], object], repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        begun = perf_counter()
-        call()
-        times.append(perf_counter() - begun)
-    return median(times)
-
-
 def _scan(library: PolicyLibrary, vector: np.ndarray) -> tuple[Line, float]:
     """Seconds of a search by policies of one process, and of one that looks at one environment."""
     points, shards = [], library.manifest.shards
     for count in sorted({1, len(shards) // 4, len(shards) // 2, len(shards)} - {0}):
         part = LibraryShard(library.path, library.manifest.part(shards[:count]), encoder=library.encoder)
         rows = sum(shard.rows for shard in shards[:count])
-        points.append((float(rows), _time(lambda part=part: part.top_k(vector, K), 9)))  # type: ignore[misc]
+        points.append((float(rows), median_seconds(lambda part=part: part.top_k(vector, K), 9)))  # type: ignore[misc]
     where = Where(library.environments[0])
     whole = LibraryShard(library.path, library.manifest, encoder=library.encoder)
-    return _fit(points), _time(lambda: whole.top_k(vector, K, where), 200)
+    return _fit(points), median_seconds(lambda: whole.top_k(vector, K, where), 200)
 
 
 def _keys(library: PolicyLibrary, environment: str) -> list[GroupKey]:
@@ -133,14 +123,14 @@ def _evaluate(library: PolicyLibrary) -> float:
     space = CandidateSpace.of(library.groups(_keys(library, name)))
     ranker = OfflineReturnRanker(make_task(library.environment(name).layout, OBJECTIVE))
     drawn = np.random.default_rng(0).integers(0, np.array(space.sizes), (20_000, len(space.sizes)))
-    return _time(lambda: ranker.score(space, drawn, operator=OPERATORS["sum"], masked=True), 5) / len(drawn)
+    return median_seconds(lambda: ranker.score(space, drawn, operator=OPERATORS["sum"], masked=True), 5) / len(drawn)
 
 
 def _merge(parts: int) -> float:
     scores = [
         (np.random.default_rng(part).random((1, K), np.float32), np.full((1, K), b"0" * 20)) for part in range(parts)
     ]
-    return _time(lambda: merge_top_k(scores, K), 50)
+    return median_seconds(lambda: merge_top_k(scores, K), 50)
 
 
 def _simulated(library: PolicyLibrary) -> tuple[dict[int, float], Line]:
@@ -153,9 +143,9 @@ def _simulated(library: PolicyLibrary) -> tuple[dict[int, float], Line]:
     searches, questions = {}, []
     for actors in ACTORS:
         sharded = ShardedLibrary.open(library.path, actors=actors)
-        searches[actors] = _time(lambda held=sharded: held.search([TEXT], K), 15)  # type: ignore[misc]
+        searches[actors] = median_seconds(lambda held=sharded: held.search([TEXT], K), 15)  # type: ignore[misc]
         asking: Any = lambda held=sharded: held._ask("keys", "nowhere")  # noqa: E731
-        questions.append((float(actors), _time(asking, 200)))
+        questions.append((float(actors), median_seconds(asking, 200)))
         sharded.close()
     ray.shutdown()
     cluster.shutdown()
