@@ -7,7 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,7 @@ class Manifest:
     Attributes:
         library: id of the library; every data file carries it too.
         generation: how often the library has been changed.
+        state: drawn anew with every change; equal states are equal manifests.
         shards: of policies, oldest first.
         environments: files of environments, oldest first.
         text_model: name, version and dimension of what made the text vectors; empty before the first.
@@ -125,6 +126,7 @@ class Manifest:
 
     library: str
     generation: int = 0
+    state: str = field(default_factory=lambda: uuid.uuid4().hex)
     shards: tuple[Shard, ...] = ()
     environments: tuple[DataFile, ...] = ()
     text_model: Mapping[str, Any] | None = None
@@ -134,6 +136,10 @@ class Manifest:
     def new(cls) -> Manifest:
         """The manifest of an empty library with an id of its own."""
         return cls(uuid.uuid4().hex, embedding_model=EMBEDDING_MODEL)
+
+    def succeeded(self) -> Manifest:
+        """The same content as the library's next state."""
+        return replace(self, generation=self.generation + 1, state=uuid.uuid4().hex)
 
     @property
     def files(self) -> tuple[DataFile, ...]:
@@ -225,6 +231,7 @@ def _read_body(body: Mapping[str, Any]) -> Manifest:
     return Manifest(
         library=_word(body["library"]),
         generation=_count(body["generation"]),
+        state=_word(body["state"]),
         shards=tuple(_read_shard(entry) for entry in body["shards"]),
         environments=tuple(_read_file(entry, ("environments",)) for entry in body["environments"]),
         text_model=_model(body["text_model"]),

@@ -31,7 +31,7 @@ from lever_ray.library.text import TextEncoder
 
 T = TypeVar("T")
 
-_TRIES = 5
+_TRIES = 20
 """Times that a question is asked anew because the library was changed under it."""
 
 
@@ -52,7 +52,7 @@ class LibraryReader(ABC):
 
     def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder) -> None:
         self.path, self.encoder = path, encoder
-        self._manifest = manifest
+        self._manifest, self._epoch = manifest, 0
 
     @abstractmethod
     def _ask_shards(self, method: str, *args: Any, near: Collection[str] | None, **kwargs: Any) -> list[Any]:
@@ -79,10 +79,11 @@ class LibraryReader(ABC):
     def _up_to_date(self, read: Callable[[], T]) -> T:
         """What reading gives; read again where a file is gone since the library was changed."""
         for _ in range(_TRIES):
+            epoch = self._epoch
             try:
                 return read()
             except MissingFile:
-                if not self.refresh():
+                if self._epoch == epoch and not self.refresh() and self._epoch == epoch:
                     raise
         return read()
 
@@ -122,16 +123,18 @@ class LibraryReader(ABC):
         return {}
 
     def _forget(self) -> None:
-        """Drop what was remembered of an earlier state of the library."""
+        """Drop what was remembered of an earlier state of the library, and let those who were reading it know."""
+        self._epoch += 1
         for name in ("_environments", "_known_ranking_rows", "_known_keys"):
             self.__dict__.pop(name, None)
 
     def keys(self, environment: str | None = None) -> tuple[GroupKey, ...]:
         """The groups that have members, ascending; asked for once. Of one environment, only its shards are touched."""
-        if environment not in self._known_keys:
+        known = self._known_keys
+        if environment not in known:
             found = {key for keys in self._ask("keys", environment, near=_near(environment)) for key in keys}
-            self._known_keys[environment] = tuple(sorted(found))
-        return self._known_keys[environment]
+            known[environment] = tuple(sorted(found))
+        return known[environment]
 
     def census(self) -> dict[GroupKey, int]:
         """How many members each group has."""
@@ -253,7 +256,9 @@ class LibraryReader(ABC):
         gamma: float | None = None,
         episodes: int | None = None,
     ) -> list[list[Match]]:
-        """The policies whose descriptions are nearest to some texts, by cosine (descending), then id; exact.
+        """The policies whose descriptions are nearest to some texts, by cosine (descending), then id.
+
+        Exact, unless the library was opened with an approximate index and all policies are looked at.
 
         Args:
             texts: none of them blank.
@@ -273,7 +278,8 @@ class LibraryReader(ABC):
         queries = self.encoder.encode(list(texts))
         where = Where(environment, gamma, episodes)
         parts = self._ask("top_k", queries, k, where, near=_near(environment))
-        scores, ids = merge_top_k(parts, k)
+        nothing = np.zeros((len(texts), 0), np.float32), np.zeros((len(texts), 0), "S1")
+        scores, ids = merge_top_k([nothing, *parts], k)
         return [
             [Match(identity.decode(), score) for identity, score in zip(*row, strict=True) if score > -math.inf]
             for row in zip(ids.tolist(), scores.tolist(), strict=True)
@@ -325,15 +331,16 @@ class LibraryReader(ABC):
         check_canonical(canonical)
         wanted, states = Objective.of(objective), states_that_matter(kind, canonical)
         question = (target, wanted if target == "composite" else None, gamma, episodes, kind, states)
-        if question not in self._known_ranking_rows:
+        known = self._known_ranking_rows
+        if question not in known:
             asked: dict[str, Any] = {"gamma": gamma, "episodes": episodes, "kind": kind, "canonical": states}
             answers = self._ask("ranking_rows", target, wanted, **asked)
             parts = [part for part in answers if part is not None]
             if not parts:
                 gammas = sorted({key.gamma for key in self.keys()})
                 raise LibraryError(f"the library has no policy at gamma {gamma:g}; it has {gammas}")
-            self._known_ranking_rows[question] = RankingRows.merge(parts)
-        return self._known_ranking_rows[question]
+            known[question] = RankingRows.merge(parts)
+        return known[question]
 
     @cached_property
     def _known_ranking_rows(self) -> dict[tuple[Any, ...], RankingRows]:

@@ -112,7 +112,7 @@ class PolicyLibrary(LibraryReader):
     def refresh(self) -> bool:
         """See :class:`LibraryReader`."""
         new = read_manifest(self.path)
-        changed = new != self._manifest
+        changed = new.state != self._manifest.state
         if changed:
             self._adopt(new)
         return changed
@@ -183,7 +183,7 @@ class PolicyLibrary(LibraryReader):
             given.setdefault(record.id, record)
         check_layouts(list(given.values()))
         with change(self.path) as begun:
-            if begun.manifest != self._manifest:
+            if begun.manifest.state != self._manifest.state:
                 self._adopt(begun.manifest)
             environments = self._environment_updates(list(given.values()))
             new = [given[identity] for identity in self._unknown(given)]

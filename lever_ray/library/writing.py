@@ -53,7 +53,7 @@ class Change:
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Swap the manifest, and remove the files that it no longer lists."""
-        new = replace(manifest, generation=self.manifest.generation + 1)
+        new = replace(manifest, generation=self.manifest.generation).succeeded()
         write_manifest(self.path, new)
         gone = {file.name for file in self.manifest.files} - {file.name for file in new.files}
         self.manifest, self._written = new, []

@@ -3,110 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from time import monotonic, sleep
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, OwnerDiedError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import ObjectLostError, OwnerDiedError
 
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.library.files import MissingFile
 from lever_ray.library.index import INDEXES
-from lever_ray.library.manifest import Manifest, Shard, read_manifest
+from lever_ray.library.manifest import Manifest, read_manifest
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import Wording
-from lever_ray.library.shard import INDEX, LibraryShard
+from lever_ray.library.shard import INDEX
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
-from lever_ray.ray_execution.executor import configure_worker_logging, connect, task_error
+from lever_ray.ray_execution.executor import connect
+from lever_ray.ray_execution.server import Service, dealt, got, start
 
-NAMESPACE = "lever_ray"
-"""Of actors that several drivers share."""
 _LOOK_AROUND = 10.0
 """Seconds between looks for new nodes."""
 _MOVES, _MOVE_AGAIN = 8, 0.5
 """How often a move is tried, and seconds in between: Ray learns of a new node's resources a moment after its name."""
-
-
-class ShardServer:
-    """Serves a part of a library from an actor; its groups lie in the object store, where workers read them in place.
-
-    Args:
-        path: folder of the library.
-        manifest: its files, with the shards that this actor serves.
-        encoder: of texts.
-        index: what searches all policies by text.
-    """
-
-    def __init__(self, path: Path, manifest: Manifest, encoder: TextEncoder, index: str) -> None:
-        configure_worker_logging()
-        self._path, self._encoder, self._index = path, encoder, index
-        self.load(manifest)
-
-    def load(self, manifest: Manifest) -> None:
-        """Serve another state of the library; what was read of files that stay is kept."""
-        before = getattr(self, "_shard", None)
-        self._generation = manifest.generation
-        self._shard = LibraryShard(self._path, manifest, encoder=self._encoder, index=self._index)
-        if before is not None:
-            self._shard.take_over(before)
-
-    def ask(self, generation: int, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the :class:`LibraryShard`.
-
-        Raises:
-            MissingFile: the actor serves another state of the library, as one does that was started again.
-        """
-        if generation != self._generation:
-            raise MissingFile(f"an actor serves state {self._generation} of library {self._path}, not {generation}")
-        return getattr(self._shard, method)(*args, **kwargs)
-
-    def published(
-        self, generation: int, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()
-    ) -> list[ray.ObjectRef | None]:
-        """A reference to the members of each group; None where it has none. For errors see :meth:`ask`."""
-        groups = self.ask(generation, "groups", keys, wordings)
-        return [None if group is None else ray.put(group) for group in groups]
-
-    def generation(self) -> int:
-        """The state of the library that is served."""
-        return self._generation
-
-    def psi_of(self, shard: str) -> Any:
-        """See :meth:`LibraryShard.psi_of`."""
-        return self._shard.psi_of(shard)
-
-    def node(self) -> str:
-        """Id of the node that the actor runs on."""
-        return str(ray.get_runtime_context().get_node_id())
-
-
-ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")(ShardServer)
-"""An actor that is lost reads its files again where it is restarted."""
+_LOST = 3
+"""Times that groups are asked for anew because what was published was lost."""
+_KEPT = 1_024
+"""Groups whose place in the object store is remembered."""
 
 _Asked = tuple[GroupKey, Wording | None]
 """A group, and how its members are found where that is not by their own objective."""
+
+
+@dataclass
+class _Served:
+    """What is served by which actors: replaced as a whole, so that a question sees one state of the library.
+
+    Attributes:
+        manifest: the state.
+        actors: one per part of it.
+        published: where the members of groups lie in the object store.
+    """
+
+    manifest: Manifest
+    actors: list[Any]
+    published: dict[_Asked, list[ray.ObjectRef]] = field(default_factory=dict)
+
+    @cached_property
+    def places(self) -> dict[str, set[int]]:
+        """Actors by environment, as the manifest says."""
+        found: dict[str, set[int]] = {}
+        for place, part in enumerate(dealt(self.manifest, len(self.actors))):
+            for name in {name for shard in part.shards for name in shard.environments}:
+                found.setdefault(name, set()).add(place)
+        return found
+
+    def holders(self, near: Collection[str] | None) -> list[Any]:
+        """The actors with policies of some environments; all, if None."""
+        if near is None:
+            return self.actors
+        return [self.actors[place] for place in sorted({p for name in near for p in self.places.get(name, ())})]
+
+    def call(self, near: Collection[str] | None, method: str, *args: Any, **kwargs: Any) -> list[Any]:
+        """Ask the actors concerned about this state; MissingFile where one serves another."""
+        asked = [getattr(actor, method).remote(self.manifest.state, *args, **kwargs) for actor in self.holders(near)]
+        return list(got(asked))
 
 
 class ShardedLibrary(LibraryReader):
     """A library whose shards are held by Ray actors; it answers as ``PolicyLibrary`` does.
 
     Groups are published to the object store when they are first asked for; from then on a worker reads them from its
-    node's shared memory. The library can be sent to tasks, which then ask the same actors. Use :meth:`open`.
+    node's shared memory. The library can be sent to tasks, which then ask the same actors, and be used by several
+    threads. Use :meth:`open`.
     """
 
-    def __init__(
-        self, path: Path, manifest: Manifest, encoder: TextEncoder, index: str, actors: list[Any], *, shared: bool
-    ) -> None:
-        super().__init__(path, manifest, encoder)
-        self._index, self._actors, self._shared = index, actors, shared
-        self._published: dict[_Asked, list[ray.ObjectRef]] = {}
-        self._opened_here, self._looked = True, monotonic()
+    def __init__(self, path: Path, served: _Served, service: Service, *, shared: bool) -> None:
+        super().__init__(path, served.manifest, service.encoder)
+        self._served, self._service, self._shared = served, service, shared
+        self._lock, self._looked, self._nodes_seen = RLock(), monotonic(), 0
+        self._opened_here = True
 
     @classmethod
     def open(
@@ -122,8 +103,9 @@ class ShardedLibrary(LibraryReader):
 
         Args:
             path: folder of the library, visible to every node.
-            actors: how many; at most one per shard is started.
-            shared: several drivers use the same actors, which outlive them; :meth:`close` ends them for all.
+            actors: how many; at most one per shard is started, unless they are shared.
+            shared: drivers that ask for equally many actors with an equal index use the same ones, which outlive them;
+                :meth:`close` ends them for all.
             encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
             index: what searches all policies by text, one of :data:`~lever_ray.library.index.INDEXES`.
 
@@ -135,87 +117,72 @@ class ShardedLibrary(LibraryReader):
         if actors < 1:
             raise InvalidValue(f"actors is {actors}; at least 1 is needed")
         check_known("index", index, INDEXES)
-        folder, encode = Path(path).resolve(), encoder or WordLlamaEncoder()
-        manifest = read_manifest(folder)
+        folder, manifest = Path(path).resolve(), read_manifest(Path(path))
+        service = Service(folder, encoder or WordLlamaEncoder(), index)
         connect()
-        count = max(1, min(actors, len(manifest.shards)))
-        started = [
-            _start(folder, part, encode, index, name=f"{manifest.library}-{count}-{place}" if shared else "")
-            for place, part in enumerate(_parts(manifest, count))
-        ]
-        opened = cls(folder, manifest, encode, index, started, shared=shared)
-        if shared:
-            opened.refresh()
+        count = actors if shared else max(1, min(actors, len(manifest.shards)))
+        names = [service.name(manifest, place, count) if shared else "" for place in range(count)]
+        started = [start(service, part, name=name) for part, name in zip(dealt(manifest, count), names, strict=True)]
+        opened = cls(folder, _Served(manifest, started), service, shared=shared)
+        opened.refresh()
         opened.spread()
         return opened
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_opened_here": False}
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {"_opened_here": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_lock": RLock()}
 
     def _ask_shards(self, method: str, *args: Any, near: Collection[str] | None, **kwargs: Any) -> list[Any]:
         self._look_around()
-        return self._call(near, "ask", method, *args, **kwargs)
-
-    def _call(self, near: Collection[str] | None, method: str, *args: Any, **kwargs: Any) -> list[Any]:
-        generation = self._manifest.generation
-        asked = [getattr(actor, method).remote(generation, *args, **kwargs) for actor in self._holders(near)]
-        return list(_got(asked))
-
-    def _holders(self, near: Collection[str] | None) -> list[Any]:
-        """The actors with policies of some environments; all, if None."""
-        if near is None:
-            return self._actors
-        places = sorted({place for name in near for place in self._places.get(name, ())})
-        return [self._actors[place] for place in places]
-
-    @cached_property
-    def _places(self) -> dict[str, set[int]]:
-        """Actors by environment, as the manifest says."""
-        found: dict[str, set[int]] = {}
-        for place, share in enumerate(shares(self._manifest, len(self._actors))):
-            for shard in share:
-                for name in shard.environments:
-                    found.setdefault(name, set()).add(place)
-        return found
+        return self._served.call(near, "ask", method, *args, **kwargs)
 
     def refresh(self) -> bool:
         """See :class:`LibraryReader`; also brings actors up to date that were started again."""
-        new = read_manifest(self.path)
-        changed = new.generation != self._manifest.generation
-        stale = [generation != new.generation for generation in ray.get([a.generation.remote() for a in self._actors])]
-        if not changed and not any(stale):
-            return False
-        self._manifest = new
-        self._published.clear()
-        self.__dict__.pop("_places", None)
-        self._forget()
-        parts = _parts(new, len(self._actors))
-        ray.get([actor.load.remote(part) for actor, part in zip(self._actors, parts, strict=True)])
-        return True
+        with self._lock:
+            new, actors = read_manifest(self.path), self._served.actors
+            parts = dealt(new, len(actors))
+            stale = [state != new.state for state in got([actor.state.remote() for actor in actors])]
+            if new.state == self._served.manifest.state and not any(stale):
+                return False
+            late = [place for place, behind in enumerate(stale) if behind]
+            got([actors[place].load.remote(parts[place]) for place in late])
+            self._manifest, self._served = new, _Served(new, actors)
+            self._forget()
+            return True
 
     def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
         """See :meth:`LibraryReader.groups`; read from the object store."""
         asked: list[_Asked] = list(zip(keys, wordings, strict=True)) if wordings else [(key, None) for key in keys]
-        try:
-            return self._read(asked)
-        except (ObjectLostError, OwnerDiedError):
-            self._published.clear()
-        except MissingFile:
-            if not self.refresh():
-                raise
-        return self._read(asked)
+        self._look_around()
+        return self._up_to_date(lambda: self._read(asked))
 
     def _read(self, asked: Sequence[_Asked]) -> list[PolicyGroup]:
-        self._look_around()
-        missing = [each for each in asked if each not in self._published]
+        """Groups from where they were published; published again where the object store or their actor lost them."""
+        for _ in range(_LOST):
+            served = self._served
+            try:
+                places = self._published(served, asked)
+                parts = iter(got([reference for each in asked for reference in places[each]]))
+                return [self._merged(key, [next(parts) for _ in places[key, said]], said) for key, said in asked]
+            except (ObjectLostError, OwnerDiedError):
+                served.published = {}
+        raise MissingFile(f"groups of library {self.path} were lost {_LOST} times while they were read; ask again")
+
+    def _published(self, served: _Served, asked: Sequence[_Asked]) -> dict[_Asked, list[ray.ObjectRef]]:
+        """Where the members of groups lie in the object store."""
+        places = {each: found for each in asked if (found := served.published.get(each)) is not None}
+        missing = [each for each in asked if each not in places]
         if missing:
             wordings = [wording for _, wording in missing if wording is not None]
             near = {key.environment for key, _ in missing}
-            answers = self._call(near, "published", [key for key, _ in missing], wordings)
+            answers = served.call(near, "published", [key for key, _ in missing], wordings)
             for position, each in enumerate(missing):
-                self._published[each] = [answer[position] for answer in answers if answer[position] is not None]
-        parts = iter(ray.get([reference for each in asked for reference in self._published[each]]))
-        return [self._merged(each[0], [next(parts) for _ in self._published[each]], each[1]) for each in asked]
+                places[each] = [answer[position] for answer in answers if answer[position] is not None]
+            kept = list(served.published.items())[-_KEPT + len(missing) :]
+            served.published = dict(kept) | {each: places[each] for each in missing}
+        return places
 
     def embed(self, watch: Callable[[int], None] | None = None) -> int:
         """See :meth:`lever_ray.library.store.PolicyLibrary.embed`; computed in the actors, a shard at a time each."""
@@ -236,7 +203,8 @@ class ShardedLibrary(LibraryReader):
 
     def _embedded(self, writer: PolicyLibrary, lacking: Sequence[Sequence[str]]) -> Iterator[int]:
         """Have every actor compute Psi of its shards, one after the other, and store it; rows of each."""
-        waiting = {actor: list(shards) for actor, shards in zip(self._actors, lacking, strict=True)}
+        actors = self._served.actors
+        waiting = {actor: list(shards) for actor, shards in zip(actors, lacking, strict=True)}
         running: dict[ray.ObjectRef, tuple[Any, str]] = {}
 
         def begin(actor: Any) -> None:
@@ -244,89 +212,60 @@ class ShardedLibrary(LibraryReader):
                 shard = waiting[actor].pop()
                 running[actor.psi_of.remote(shard)] = (actor, shard)
 
-        for actor in self._actors:
+        for actor in actors:
             begin(actor)
         while running:
             (ready,), _ = ray.wait(list(running), num_returns=1)
             actor, shard = running.pop(ready)
             begin(actor)
-            psi = _got(ready)
+            psi = got(ready)
             writer.store_psi({shard: psi})
             yield len(psi)
 
     def nodes(self) -> list[str]:
         """Id of the node that each actor runs on."""
-        return list(ray.get([actor.node.remote() for actor in self._actors]))
+        return list(got([actor.node.remote() for actor in self._served.actors]))
 
     def _look_around(self) -> None:
         """Now and then, in the process that opened the library: use nodes that have joined."""
-        if self._opened_here and not self._shared and monotonic() - self._looked > _LOOK_AROUND:
+        if not self._opened_here or self._shared or monotonic() - self._looked < _LOOK_AROUND:
+            return
+        self._looked, alive = monotonic(), sum(node["Alive"] for node in ray.nodes())
+        if alive > self._nodes_seen:
             self.spread()
 
     def spread(self) -> int:
         """Move actors from nodes with several to nodes with fewer, such as have joined; how many were moved.
 
-        Actors that several drivers share stay where they are.
+        An actor that others still ask goes on until they let go of it. Actors that several drivers share stay.
         """
-        self._looked = monotonic()
         moved, failed = 0, 0
-        while not self._shared and failed < _MOVES:
-            places = self.nodes()
-            held = {node["NodeID"]: places.count(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
-            most, least = max(sorted(held), key=held.__getitem__), min(sorted(held), key=held.__getitem__)
-            if held[most] - held[least] < 2:
-                break
-            if self._move(places.index(most), least):
-                moved += 1
-            else:
-                failed += 1
-                sleep(_MOVE_AGAIN)
+        with self._lock:
+            while not self._shared and failed < _MOVES:
+                places = self.nodes()
+                held = {node["NodeID"]: places.count(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
+                most, least = max(sorted(held), key=held.__getitem__), min(sorted(held), key=held.__getitem__)
+                self._looked, self._nodes_seen = monotonic(), len(held)
+                if held[most] - held[least] < 2:
+                    break
+                if self._move(places.index(most), least):
+                    moved += 1
+                else:
+                    failed += 1
+                    sleep(_MOVE_AGAIN)
         return moved
 
     def _move(self, place: int, node: str) -> bool:
         """Put another actor in the place of one; False where Ray did not start it on the node."""
-        part = _parts(self._manifest, len(self._actors))[place]
-        moved = _start(self.path, part, self.encoder, self._index, node=node)
-        if ray.get(moved.node.remote()) != node:
-            ray.kill(moved)
+        served = self._served
+        new = start(self._service, dealt(served.manifest, len(served.actors))[place], node=node)
+        if got(new.node.remote()) != node:
+            ray.kill(new)
             return False
-        ray.kill(self._actors[place])
-        self._actors[place] = moved
+        self._served = _Served(served.manifest, [*served.actors[:place], new, *served.actors[place + 1 :]])
         return True
 
     def close(self) -> None:
         """End the actors."""
-        for actor in self._actors:
+        for actor in self._served.actors:
             ray.kill(actor)
-
-
-def _got(references: Any) -> Any:
-    """What tasks returned; raises what they raised, without Ray's wrapping."""
-    try:
-        return ray.get(references)
-    except RayTaskError as error:
-        raise task_error(error) from None
-
-
-def _start(path: Path, part: Manifest, encoder: TextEncoder, index: str, *, name: str = "", node: str = "") -> Any:
-    options: dict[str, Any] = {}
-    if name:
-        options |= {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
-    if node:
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
-    return ShardActor.options(**options).remote(path, part, encoder, index)
-
-
-def _parts(manifest: Manifest, count: int) -> list[Manifest]:
-    return [manifest.part(share) for share in shares(manifest, count)]
-
-
-def shares(manifest: Manifest, count: int) -> list[list[Shard]]:
-    """Shards dealt to ``count`` actors, largest first, each to the one with least bytes so far."""
-    dealt: list[list[Shard]] = [[] for _ in range(count)]
-    held = [0] * count
-    for shard in sorted(manifest.shards, key=lambda shard: (-shard.bytes, shard.id)):
-        least = held.index(min(held))
-        dealt[least].append(shard)
-        held[least] += shard.bytes
-    return dealt

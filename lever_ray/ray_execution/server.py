@@ -1,0 +1,161 @@
+"""The actors that hold shards of a policy library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lever_ray.errors import LibraryError
+from lever_ray.library.files import MissingFile
+from lever_ray.library.manifest import Manifest, Shard
+from lever_ray.library.retrieval import Wording
+from lever_ray.library.shard import LibraryShard
+from lever_ray.library.stored import GroupKey
+from lever_ray.library.text import TextEncoder
+from lever_ray.ray_execution.executor import configure_worker_logging, task_error
+
+NAMESPACE = "lever_ray"
+"""Of actors that several drivers share."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the actors of one library have in common.
+
+    Attributes:
+        path: folder of the library.
+        encoder: of texts.
+        index: what searches all policies by text.
+    """
+
+    path: Path
+    encoder: TextEncoder
+    index: str
+
+    def name(self, manifest: Manifest, place: int, count: int) -> str:
+        """What drivers that share actors find one by."""
+        return f"{manifest.library}/{self.encoder.name}/{self.index}/{place + 1}-of-{count}"
+
+
+class ShardServer:
+    """Serves a part of a library from an actor; its groups lie in the object store, where workers read them in place.
+
+    Args:
+        service: what all actors of the library have in common.
+        manifest: the library's files, with the shards that this actor serves.
+    """
+
+    def __init__(self, service: Service, manifest: Manifest) -> None:
+        configure_worker_logging()
+        self._service = service
+        self.load(manifest)
+
+    def load(self, manifest: Manifest) -> None:
+        """Serve another state of the library; what was read of files that stay is kept."""
+        before = getattr(self, "_shard", None)
+        self._state, service = manifest.state, self._service
+        self._shard = LibraryShard(service.path, manifest, encoder=service.encoder, index=service.index)
+        if before is not None:
+            self._shard.take_over(before)
+
+    def ask(self, state: str, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the :class:`LibraryShard`.
+
+        Raises:
+            MissingFile: the actor serves another state of the library, as one does that was started again.
+        """
+        if state != self._state:
+            raise MissingFile(
+                f"an actor serves another state of library {self._service.path} than was asked about; open it again"
+            )
+        return getattr(self._shard, method)(*args, **kwargs)
+
+    def published(
+        self, state: str, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()
+    ) -> list[ray.ObjectRef | None]:
+        """A reference to the members of each group; None where it has none. For errors see :meth:`ask`."""
+        groups = self.ask(state, "groups", keys, wordings)
+        return [None if group is None else ray.put(group) for group in groups]
+
+    def state(self) -> str:
+        """The state of the library that is served."""
+        return self._state
+
+    def psi_of(self, shard: str) -> Any:
+        """See :meth:`LibraryShard.psi_of`."""
+        return self._shard.psi_of(shard)
+
+    def node(self) -> str:
+        """Id of the node that the actor runs on."""
+        return str(ray.get_runtime_context().get_node_id())
+
+
+ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD")(ShardServer)
+"""An actor that is lost reads its files again where it is restarted."""
+
+
+def start(service: Service, part: Manifest, *, name: str = "", node: str = "") -> Any:
+    """Start an actor, or find the one of that name.
+
+    Args:
+        service: what all actors of the library have in common.
+        part: what it serves.
+        name: of an actor that outlives this driver and that others share.
+        node: where it should run, if it can.
+    """
+    options: dict[str, Any] = {}
+    if name:
+        options |= {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    if node:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
+    return ShardActor.options(**options).remote(service, part)
+
+
+def got(references: Any) -> Any:
+    """What tasks returned; raises what they raised, without Ray's wrapping.
+
+    Raises:
+        LibraryError: an actor was ended for good.
+    """
+    try:
+        return ray.get(references)
+    except RayTaskError as error:
+        raise task_error(error) from None
+    except ActorDiedError as error:
+        raise LibraryError("an actor that held shards of the library was ended; open the library again") from error
+
+
+def end_shared(library: str) -> int:
+    """End the actors of a library that several drivers share; how many there were.
+
+    Args:
+        library: its id.
+    """
+    names = [
+        found["name"]
+        for found in ray.util.list_named_actors(all_namespaces=True)
+        if found["namespace"] == NAMESPACE and found["name"].startswith(f"{library}/")
+    ]
+    for name in names:
+        ray.kill(ray.get_actor(name, namespace=NAMESPACE))
+    return len(names)
+
+
+def dealt(manifest: Manifest, count: int) -> list[Manifest]:
+    """The parts of ``count`` actors, the same ones in whatever process: each shard to who has least cells so far.
+
+    Shards are dealt oldest first, so that an append moves none of those before it.
+    """
+    parts: list[list[Shard]] = [[] for _ in range(count)]
+    held = [0] * count
+    for shard in manifest.shards:
+        least = held.index(min(held))
+        parts[least].append(shard)
+        held[least] += shard.rows * shard.states
+    return [manifest.part(part) for part in parts]
