@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from lever_ray.errors import InvalidValue, UnknownName
 
@@ -29,7 +30,7 @@ class Objective:
         """The terms joined by hyphens, e.g. ``path-gold-hazard``."""
         return "-".join(self.terms)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The name, followed by the weights where any differs from 1, e.g. ``path-gold[1,2.5]``."""
         if all(weight == 1.0 for weight in self.weights):
