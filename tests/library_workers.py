@@ -1,7 +1,9 @@
-"""Processes that use one library at a time: ``python -m tests.library_workers ROLE FOLDER NUMBER SECONDS``."""
+"""Processes that use one library at a time, forked from one that has imported everything."""
 
+import multiprocessing
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -26,11 +28,11 @@ def write(folder, number, seconds):
         seed += BATCH
 
 
-def read(folder, number, seconds, told):
-    """Read at random what writers told to be there; told is asked for seeds."""
+def read(folder, number, seconds, *files):
+    """Read at random what writers told to be there, each in a file."""
     library, rng, stop, done = opened(folder), np.random.default_rng(number), time.monotonic() + seconds, 0
     while time.monotonic() < stop:
-        seeds = told()
+        seeds = told_by(files)
         for seed in rng.choice(seeds, min(len(seeds), 5)).tolist() if seeds else ():
             wanted = policy(seed)
             try:
@@ -44,25 +46,25 @@ def read(folder, number, seconds, told):
                 assert np.array_equal(full.visits, wanted.visits)
                 assert len(library.groups(library.keys()))
             done += 1
-    return done
+    print(done)
 
 
 def told_by(files):
     """Seeds that stand in some files, of whole lines only."""
-    lines = [line for file in files for line in open(file).read().rpartition("\n")[0].splitlines()]  # noqa: PTH123, SIM115
+    lines = [line for file in files for line in Path(file).read_text().rpartition("\n")[0].splitlines()]
     return [int(seed) for line in lines for seed in line.split()]
 
 
-def compact(folder, seconds):
+def compact(folder, _, seconds):
     library, stop, done = opened(folder), time.monotonic() + seconds, 0
     while time.monotonic() < stop:
         time.sleep(seconds / 8)
         library.compact()
         done += 1
-    return done
+    print(done)
 
 
-def fill(folder, limit):
+def fill(folder, limit, _):
     """Append until there is no room; then tell how many policies were committed, and what was said."""
     import resource
 
@@ -78,17 +80,16 @@ def fill(folder, limit):
         print(error, flush=True)
 
 
-def main():
-    role, folder, number, seconds, *files = sys.argv[1:]
-    if role == "write":
-        write(folder, int(number), float(seconds))
-    elif role == "read":
-        print(read(folder, int(number), float(seconds), lambda: told_by(files)))
-    elif role == "compact":
-        print(compact(folder, float(seconds)))
-    else:
-        fill(folder, int(number))
+def start(role, folder, number, seconds, *files, output):
+    """Begin one of the above in a process of its own that writes to ``output``, and errors beside it."""
+    output.touch()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "pandas"])
+    process = context.Process(target=_run, args=(output, role, folder, number, seconds, *files))
+    process.start()
+    return process
 
 
-if __name__ == "__main__":
-    main()
+def _run(output, role, *arguments):
+    with output.open("w") as sys.stdout, output.with_suffix(".errors").open("w") as sys.stderr:
+        role(*arguments)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lever_ray.config import Settings, library_path, make_home
 from lever_ray.errors import LeverError, LibraryError
-from lever_ray.library.maintenance import verify
+from lever_ray.library.checking import verify
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.warm import warm_up
 

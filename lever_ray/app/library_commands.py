@@ -19,7 +19,8 @@ from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownN
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.library import maintenance, recovery
-from lever_ray.library.manifest import MANIFEST
+from lever_ray.library.checking import verify as verify_library
+from lever_ray.library.manifest import MANIFEST, DamagedManifest
 from lever_ray.library.migrate import migrate as migrate_library
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import records
@@ -152,7 +153,7 @@ def verify(arguments: argparse.Namespace) -> int:
     """Read every file and row; exit code 1 where something is broken."""
     path, console = place_of(arguments.overrides), make_console()
     with counted(console, "Shards checked") as watch:
-        damages = maintenance.verify(path, watch)
+        damages = verify_library(path, watch)
     if not damages:
         _say(console, f"{path} is sound: {PolicyLibrary.open(path).manifest.rows} policies, every file and row")
         return OK
@@ -165,7 +166,7 @@ def repair(arguments: argparse.Namespace) -> int:
     """Drop what is broken, with --yes; without, say what that would be."""
     path, console = place_of(arguments.overrides), make_console()
     _restore_lost(path, console, sure=arguments.yes)
-    damages = maintenance.verify(path)
+    damages = verify_library(path)
     if damages:
         console.print(tables.damage_table(damages))
     if damages and not arguments.yes:
@@ -198,7 +199,8 @@ def _lost_manifest(path: Path) -> str:
     try:
         PolicyLibrary.open(path)
     except LibraryError as error:
-        if " is damaged (" in str(error) or (not (path / MANIFEST).exists() and any(path.glob("*.arrow"))):
+        gone = not (path / MANIFEST).exists() and any(path.glob("*.arrow"))
+        if gone or isinstance(error, DamagedManifest):
             return str(error).split(";")[0]
         raise
     return ""

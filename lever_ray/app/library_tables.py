@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lever_ray.composition.coverage import library_coverage
 from lever_ray.embedding.offline import support_bits
-from lever_ray.library.maintenance import Damage
+from lever_ray.library.checking import Damage
 from lever_ray.library.manifest import EMBEDDING_MODEL
 from lever_ray.library.ports.understanding import Understanding
 from lever_ray.library.reader import Match

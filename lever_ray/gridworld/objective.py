@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from lever_ray.errors import InvalidValue, UnknownName
 
@@ -29,12 +30,12 @@ class Objective:
         """The terms joined by hyphens, e.g. ``path-gold-hazard``."""
         return "-".join(self.terms)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The name, followed by the weights where any differs from 1, e.g. ``path-gold[1,2.5]``."""
         if all(weight == 1.0 for weight in self.weights):
             return self.name
-        return f"{self.name}[{','.join(f'{weight:g}' for weight in self.weights)}]"
+        return f"{self.name}[{','.join(map(_shortest, self.weights))}]"
 
     def weight(self, term: str) -> float:
         """Weight of ``term``, 0 where the objective does not have it."""
@@ -71,6 +72,11 @@ class Objective:
         values = tuple(given[term] for term in terms)
         check_weights(values, what=f"weights of objective {'-'.join(terms)!r}")
         return cls(terms, values)
+
+
+def _shortest(weight: float) -> str:
+    """The weight as ``2.5`` or ``1``, or with as many digits as it takes to read it back exactly."""
+    return short if float(short := f"{weight:g}") == weight else repr(weight)
 
 
 def check_weights(weights: Iterable[float], *, what: str) -> None:

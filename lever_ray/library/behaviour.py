@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,19 +17,14 @@ from lever_ray.embedding.successor import EMBEDDING, make_embedder
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.task import admits, make_task
 from lever_ray.library.files import MissingFile
-from lever_ray.library.manifest import EMBEDDING_MODEL, Manifest
-from lever_ray.library.policies import ShardPolicies
+from lever_ray.library.manifest import EMBEDDING_MODEL
+from lever_ray.library.policies import Part, ShardPolicies
 from lever_ray.library.ranking import RankingRows
 from lever_ray.library.stored import GroupKey, StoredShard, objective_of
-from lever_ray.library.text import TextEncoder
 
 
 class ShardBehaviour(ShardPolicies):
     """Adds embeddings to what is stored; see :class:`~lever_ray.library.policies.ShardPolicies`."""
-
-    def __init__(self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None) -> None:
-        super().__init__(path, manifest, encoder=encoder)
-        self._embeddings: dict[tuple[GroupKey, str, bool, int], np.ndarray] = {}
 
     def embeddings(
         self, key: GroupKey, kind: str, *, masked: bool = True, canonical: int = CANONICAL_STATES
@@ -43,21 +37,26 @@ class ShardBehaviour(ShardPolicies):
             masked: keep to the policies' support.
             canonical: canonical states that ``psi`` and ``psi_static`` are averaged over.
         """
-        question = key, kind, masked, states_that_matter(kind, canonical)
-        if question not in self._embeddings:
-            self._embeddings[question] = self._embedded(*question)
-        return self._embeddings[question]
-
-    def _embedded(self, key: GroupKey, kind: str, masked: bool, canonical: int) -> np.ndarray:
         parts = self._members(key)
-        if (kind, masked, canonical) == ("psi", True, CANONICAL_STATES) and len(parts) == 1:
-            stored, rows = parts[0]
+        found = [self._embedded(key, part, kind, masked=masked, canonical=canonical) for part in parts]
+        if len(found) == 1:
+            return found[0]
+        ids = np.concatenate([stored.ids[rows] for stored, rows in parts])
+        return np.concatenate(found)[np.argsort(ids, kind="stable")]
+
+    def _embedded(self, key: GroupKey, part: Part, kind: str, *, masked: bool, canonical: int) -> np.ndarray:
+        """float32[n, D]: features of a group's members in one stored shard, in the order of its rows."""
+        stored, rows = part
+        states = states_that_matter(kind, canonical)
+        if (kind, masked, states) == ("psi", True, CANONICAL_STATES):
             psi = self._stored_psi(stored)
             if psi is not None:
                 return psi[rows[0] : rows[-1] + 1]
-        group = self._group(key, parts)
-        assert group is not None
-        return self._computed(key, group, kind, masked=masked, canonical=canonical)
+
+        def make() -> np.ndarray:
+            return self._computed(key, self._group_of(key, stored, rows), kind, masked=masked, canonical=states)
+
+        return stored.made((key, kind, masked, states), make)
 
     def _stored_psi(self, stored: StoredShard) -> np.ndarray | None:
         """float32[n, 73] of a stored shard; None where it is missing or was made by another model."""
@@ -96,26 +95,33 @@ class ShardBehaviour(ShardPolicies):
         keys = [key for key in self.keys() if key.objective and key.gamma == gamma and episodes in (None, key.episodes)]
         if target == "composite":
             keys = [key for key in keys if admits(self._environments[key.environment].layout, objective)]
-        parts = [self._ranking_rows(key, target, objective, kind, canonical) for key in keys]
+        parts = [
+            self._ranking_rows(key, part, target, objective, kind, canonical)
+            for key in keys
+            for part in self._members(key)
+        ]
         return RankingRows.merge(parts) if parts else None
 
-    def _ranking_rows(self, key: GroupKey, target: str, objective: Objective, kind: str, canonical: int) -> RankingRows:
-        group, place = self._group(key, self._members(key)), self._environments[key.environment]
-        assert group is not None
-        y = self._returns(key, group, target, objective)
+    def _ranking_rows(
+        self, key: GroupKey, part: Part, target: str, objective: Objective, kind: str, canonical: int
+    ) -> RankingRows:
+        """Those of a group's members in one stored shard: what is known of some says nothing of others."""
+        group, place = self._group_of(key, *part), self._environments[key.environment]
+        y = self._returns(key, part, group, target, objective)
         environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.layout.digest)
         terms = np.tile(term_weights(objective_of(key.objective)), (len(group), 1))
-        x = self.embeddings(key, kind, masked=target != "own", canonical=canonical)
+        x = self._embedded(key, part, kind, masked=target != "own", canonical=canonical)
         return RankingRows(environments, layouts, np.array(group.ids), terms, x, y).taken(np.isfinite(y))
 
-    def _returns(self, key: GroupKey, group: PolicyGroup, target: str, objective: Objective) -> np.ndarray:
+    def _returns(self, key: GroupKey, part: Part, group: PolicyGroup, target: str, objective: Objective) -> np.ndarray:
         """float64[n]: what a regressor learns to predict; NaN where it is unknown.
 
         Own returns are those of policies that keep to no support: they go with the unmasked features, and are left out
         where the records do not show that rollout.
         """
         if target == "own":
-            shown = self.embeddings(key, "outcome", masked=False)[:, OFF_SUPPORT] == 0
+            outcomes = self._embedded(key, part, "outcome", masked=False, canonical=CANONICAL_STATES)
+            shown = outcomes[:, OFF_SUPPORT] == 0
             return np.where(shown, group.totals, np.nan)
         layout, pool = self._environments[key.environment].layout, make_pool(group.q, group.support)
         if target == "composite":

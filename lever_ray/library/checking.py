@@ -14,6 +14,7 @@ from lever_ray.library.environments import Environments
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import DataFile, Manifest, Shard, read_manifest
 from lever_ray.library.record import EnvironmentRecord
+from lever_ray.library.salvage import salvage
 from lever_ray.library.stored import StoredShard
 
 
@@ -25,8 +26,9 @@ class Damage:
         what: in words, with the file.
         shard: id of the shard; empty for environments.
         kind: of the file; ``rows`` where the files can be read and some of their rows are broken.
-        lost: ids of the policies that `repair` leaves out; empty where nothing is lost but what can be computed again.
-        policies: how many they are; also counted where their ids cannot be read.
+        lost: ids of the policies that `repair` leaves out, as far as they can be read; empty where nothing is lost but
+            what can be computed again.
+        policies: how many they are.
     """
 
     what: str
@@ -50,13 +52,30 @@ def verify(path: str | Path, watch: Callable[[int, int], None] | None = None) ->
         LibraryError: its manifest is missing or damaged.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
-    environments, found = check_environments(folder, manifest)
+    manifest, environments, found = _environments_now(folder)
     for done, shard in enumerate(manifest.shards, 1):
         found += check_shard(folder, manifest, shard, environments)
         if watch is not None:
             watch(done, len(manifest.shards))
-    return found
+    return _still_there(folder, manifest, found)
+
+
+def _environments_now(folder: Path) -> tuple[Manifest, dict[str, EnvironmentRecord], list[Damage]]:
+    """The manifest, and its environments as :func:`check_environments` finds them; again if they changed meanwhile."""
+    while True:
+        manifest = read_manifest(folder)
+        environments, found = check_environments(folder, manifest)
+        if not found or read_manifest(folder).environments == manifest.environments:
+            return manifest, environments, found
+
+
+def _still_there(folder: Path, manifest: Manifest, found: list[Damage]) -> list[Damage]:
+    """Damages of files that the library has now: of others, a change in the meantime has taken the files away."""
+    if not found:
+        return []
+    now = read_manifest(folder)
+    kept = {shard.id for shard in set(manifest.shards) & set(now.shards)}
+    return [damage for damage in found if damage.shard in kept or damage.shard == ""]
 
 
 def check_environments(path: Path, manifest: Manifest) -> tuple[dict[str, EnvironmentRecord], list[Damage]]:
@@ -91,17 +110,15 @@ def check_shard(
     path: Path, manifest: Manifest, shard: Shard, environments: Mapping[str, EnvironmentRecord]
 ) -> Iterator[Damage]:
     """What is broken in a shard; the first file that hides all others ends the search."""
-    stored = StoredShard(path, manifest.library, shard)
+    stored, kind = StoredShard(path, manifest.library, shard), "policies"
     try:
         _ = stored.runs
-        ids = [identity.decode() for identity in stored.ids.tolist()]
-    except LibraryError as error:
-        yield Damage(str(error), shard.id, "policies", (), shard.rows)
-        return
-    try:
+        ids, kind = [identity.decode() for identity in stored.ids.tolist()], "tables"
         rows = set(stored.broken_rows(0, shard.rows).tolist())
     except LibraryError as error:
-        yield Damage(str(error), shard.id, "tables", tuple(ids), shard.rows)
+        left = salvage(path, shard, environments)
+        said = f"{error}; {len(left.records)} of its {shard.rows} policies can be kept"
+        yield Damage(said, shard.id, kind, left.lost, shard.rows - len(left.records))
         return
     rows |= _unreadable(stored, environments, rows)
     if rows:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from lever_ray.library.schema import schemas_of
 if TYPE_CHECKING:
     from lever_ray.library.manifest import DataFile
 
-LOCK = ".lock"
 _MAPPED_FROM = 1 << 20
 """Bytes from which a file is memory-mapped; a smaller one is read, since mappings and open files are few."""
 REPAIR = "restore the file from a copy, or run `lever-ray library repair`"
@@ -118,7 +116,9 @@ def read_table(path: Path, file: DataFile, *, library: str, shard: str = "", sta
     return table
 
 
-def decode(location: Path, data: pa.Buffer, schemas: Sequence[pa.Schema], *, rows: int | None) -> pa.Table:
+def decode(
+    location: Path, data: pa.Buffer, schemas: Sequence[pa.Schema], *, rows: int | None, full: bool = True
+) -> pa.Table:
     """A table from the bytes of an Arrow file, whatever they are; nothing is allocated by what its headers claim.
 
     Args:
@@ -126,6 +126,7 @@ def decode(location: Path, data: pa.Buffer, schemas: Sequence[pa.Schema], *, row
         data: its content.
         schemas: one of which it must have.
         rows: how many it must have, in one batch; None for any.
+        full: look at every text and code; without, only at what buffers there are.
 
     Raises:
         LibraryError: it is no such file.
@@ -136,7 +137,7 @@ def decode(location: Path, data: pa.Buffer, schemas: Sequence[pa.Schema], *, row
         if not any(reader.schema.equals(known) for known in schemas):
             raise LibraryError(f"{location} does not have the columns of its kind; it was written by other code. {_OR}")
         table = reader.read_all()
-        table.validate(full=any(pa.types.is_string(kind) for kind in table.schema.types))
+        table.validate(full=full and any(pa.types.is_string(kind) for kind in table.schema.types))
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise LibraryError(f"{location} is no sound Arrow file ({reason}); {REPAIR}") from error
@@ -166,26 +167,28 @@ def _checked_bytes(location: Path, file: DataFile) -> pa.Buffer:
     return content
 
 
+def labels_of(schema: pa.Schema) -> dict[str, str]:
+    """What a data file says of where it belongs: ``lever_ray.library``, ``lever_ray.kind``, ``lever_ray.shard``."""
+    pairs = (schema.metadata or {}).items()
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in pairs}
+
+
+def belongs_to(location: Path, library: str) -> bool:
+    """Whether a file is an Arrow file that says it is of a library; its content is not checked."""
+    try:
+        data = pa.memory_map(str(location)).read_buffer()
+        check_messages(data, rows=None)
+        return labels_of(pa.ipc.open_file(data).schema).get("lever_ray.library") == library
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+
+
 def _check_labels(location: Path, table: pa.Table, kind: str, library: str, shard: str) -> None:
-    labels = {key.decode(errors="replace"): value for key, value in (table.schema.metadata or {}).items()}
+    labels = labels_of(table.schema)
     wanted = {"lever_ray.library": library, "lever_ray.kind": kind, "lever_ray.shard": shard}
     for name, value in wanted.items():
-        if labels.get(name) != value.encode():
+        if labels.get(name) != value:
             raise LibraryError(
                 f"{location} belongs to another {name.partition('.')[2]} ({labels.get(name)!r} instead of {value!r}); "
                 "manifest and data files must be copied together"
             )
-
-
-@contextmanager
-def write_lock(path: Path) -> Iterator[None]:
-    """Hold the library's write lock; the operating system releases it when the process ends, however it ends."""
-    import fcntl
-
-    try:
-        handle = (path / LOCK).open("w")
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:
-        raise LibraryError(f"library {path} cannot be written ({error.strerror}); check its permissions") from error
-    with handle:
-        yield

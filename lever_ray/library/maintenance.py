@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,17 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from lever_ray.errors import LibraryError, UnknownName
-from lever_ray.library.checking import Damage, check_environments, check_shard, verify
+from lever_ray.library.checking import Damage, check_environments, check_shard
 from lever_ray.library.environments import Environments
+from lever_ray.library.files import belongs_to
 from lever_ray.library.ids import places_of
 from lever_ray.library.manifest import Manifest, Shard
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import SHARD_BYTES, row_bytes
+from lever_ray.library.salvage import salvage
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
-from lever_ray.library.writing import Change, change, remove_files, write_environments, write_shards
+from lever_ray.library.writing import (
+    Change,
+    change,
+    remove_files,
+    rewritten,
+    stored_psi,
+    write_environments,
+    write_shards,
+)
 
-__all__ = ["Damage", "RepairReport", "compact", "delete", "remove_orphans", "repair", "rewritten", "verify"]
+_UNFINISHED = re.compile(r"\.(manifest\.json(\.damaged)?|[a-z]+-[0-9a-f]+\.arrow)\.\d+\.tmp")
+"""Names of files that were being written."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +67,9 @@ def repair(path: str | Path, *, encoder: TextEncoder | None = None) -> RepairRep
         environments, damages = check_environments(folder, held)
         for shard in held.shards:
             damages += check_shard(folder, held, shard, environments)
-        orphans = remove_orphans(begun)
         if damages:
             begun.commit(_without(begun, damages, environments, encoder or WordLlamaEncoder()))
+        orphans = remove_orphans(begun)
     dropped = tuple(identity for damage in damages for identity in damage.lost)
     return RepairReport(tuple(damages), dropped, sum(damage.policies for damage in damages), orphans)
 
@@ -90,13 +102,27 @@ def _mended(
     """What is left of a shard: nothing, some of its policies, or all without some vectors."""
     kinds = {damage.kind for damage in damages}
     if kinds & {"policies", "tables"}:
-        return []
+        return _salvaged(begun, shard, environments, encoder)
     lost = {identity for damage in damages for identity in damage.lost}
     if lost:
         return rewritten(begun, shard, lost, environments, encoder)
     for kind in kinds:
         shard = shard.lacking(kind)
     return [shard]
+
+
+def _salvaged(
+    begun: Change, shard: Shard, environments: Mapping[str, EnvironmentRecord], encoder: TextEncoder
+) -> list[Shard]:
+    """The policies of a damaged shard that are sound, with their Psi where that is."""
+    records = salvage(begun.path, shard, environments).records
+    try:
+        psi = StoredShard(begun.path, begun.manifest.library, shard).psi
+    except LibraryError:
+        psi = None
+    known = {} if psi is None else {record.id: psi[row] for row, record in records.items()}
+    kept = {record.id: record for record in records.values()}
+    return write_shards(begun, list(kept.values()), encoder, psi=known)
 
 
 def _with_transitions(begun: Change, shards: Sequence[Shard], environment: EnvironmentRecord) -> EnvironmentRecord:
@@ -111,31 +137,6 @@ def _with_transitions(begun: Change, shards: Sequence[Shard], environment: Envir
     seen = (taken[:, None] >> np.arange(environment.successors.shape[1])) & 1 > 0
     recorded = np.where(seen, environment.layout.terrain.moves, -1).astype(np.int32)
     return replace(environment, successors=np.maximum(environment.successors, recorded))
-
-
-def rewritten(
-    begun: Change,
-    shard: Shard,
-    lost: set[str],
-    environments: Mapping[str, EnvironmentRecord] | Environments,
-    encoder: TextEncoder | None,
-) -> list[Shard]:
-    """A shard without some policies; with Psi of the others where it had them."""
-    stored = StoredShard(begun.path, begun.manifest.library, shard)
-    kept = np.array([row for row, known in enumerate(stored.ids.tolist()) if known.decode() not in lost], np.int64)
-    if not len(kept):
-        return []
-    return write_shards(begun, list(stored.records(kept, environments)), encoder, psi=_psi_of(stored))
-
-
-def _psi_of(stored: StoredShard) -> dict[str, np.ndarray]:
-    """Psi by id, float32[73] each; empty where it is not stored, or broken."""
-    try:
-        psi = stored.psi
-    except LibraryError:
-        return {}
-    ids = [identity.decode() for identity in stored.ids.tolist()]
-    return {} if psi is None else dict(zip(ids, psi, strict=True))
 
 
 def delete(path: str | Path, ids: Sequence[str], *, encoder: TextEncoder | None = None) -> int:
@@ -182,7 +183,6 @@ def compact(path: str | Path, *, encoder: TextEncoder | None = None) -> tuple[in
     """
     folder, texts = Path(path), encoder or WordLlamaEncoder()
     with change(folder) as begun:
-        remove_orphans(begun)
         held = begun.manifest
         environments = Environments(folder, held.library, held.environments)
         shards = _merged(begun, environments, texts)
@@ -192,6 +192,7 @@ def compact(path: str | Path, *, encoder: TextEncoder | None = None) -> tuple[in
         if (tuple(shards), files) != (held.shards, held.environments):
             model = held.text_model or model_of(texts)
             begun.commit(replace(held, shards=tuple(shards), environments=files, text_model=model))
+        remove_orphans(begun)
     return len(held.shards), len(shards)
 
 
@@ -239,17 +240,21 @@ def _contents(
         for record in stored.records(np.arange(len(stored.ids)), environments):
             if record.id not in done:
                 records[record.id] = record
-        psi |= _psi_of(stored)
+        psi |= stored_psi(stored)
     return list(records.values()), psi
 
 
 def remove_orphans(begun: Change) -> int:
-    """Remove files that no manifest lists: of writers that were killed. Nobody else writes while a change is open."""
-    known = {file.name for file in begun.manifest.files}
+    """Remove files that no manifest lists: of writers that were killed. Nobody else writes while a change is open.
+
+    Files that do not say they are of this library are not ours to remove.
+    """
+    known, library = {file.name for file in begun.manifest.files}, begun.manifest.library
     orphans = {
         file.name
         for file in begun.path.iterdir()
-        if (file.suffix == ".arrow" and file.name not in known) or (file.name.startswith(".") and file.suffix == ".tmp")
+        if _UNFINISHED.fullmatch(file.name)
+        or (file.suffix == ".arrow" and file.name not in known and belongs_to(file, library))
     }
     remove_files(begun.path, orphans)
     return len(orphans)

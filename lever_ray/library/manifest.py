@@ -36,6 +36,10 @@ _MOST_STATES = 1 << 24
 """Cells of a layout, far more than any has; so that no size made of it overflows."""
 
 
+class DamagedManifest(LibraryError):
+    """There is a manifest, and it cannot be read for what it is; a new one can be made from the data files."""
+
+
 class OtherVersion(LibraryError):
     """The library has another schema version than this code.
 
@@ -166,7 +170,8 @@ def read_manifest(path: Path) -> Manifest:
 
     Raises:
         OtherVersion: its schema version is not the one of this code.
-        LibraryError: there is no library, or its manifest is damaged.
+        DamagedManifest: it is damaged.
+        LibraryError: there is no library.
     """
     file = path / MANIFEST
     content = read_document(path)
@@ -175,7 +180,7 @@ def read_manifest(path: Path) -> Manifest:
         manifest = _read_content(content)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"[:300]
-        raise LibraryError(f"manifest {file} is damaged ({reason}); {_RESTORE}") from error
+        raise DamagedManifest(f"manifest {file} is damaged ({reason}); {_RESTORE}") from error
     return manifest
 
 
@@ -183,6 +188,7 @@ def read_document(path: Path) -> dict[str, Any]:
     """The manifest of a library of any schema version, as it stands.
 
     Raises:
+        DamagedManifest: it is damaged.
         LibraryError: there is none, or it is no manifest of a library.
     """
     file = path / MANIFEST
@@ -197,7 +203,7 @@ def read_document(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise LibraryError(f"manifest {file} is damaged ({type(error).__name__}: {error}); {_RESTORE}") from error
+        raise DamagedManifest(f"manifest {file} is damaged ({type(error).__name__}: {error}); {_RESTORE}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise LibraryError(f"{file} is not the manifest of a lever-ray policy library; check the path")
     return content
@@ -206,7 +212,7 @@ def read_document(path: Path) -> dict[str, Any]:
 def _check_version(path: Path, file: Path, content: Mapping[str, Any]) -> None:
     version = content.get("schema_version")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise LibraryError(f"manifest {file} is damaged (schema version {str(version)[:30]}); {_RESTORE}")
+        raise DamagedManifest(f"manifest {file} is damaged (schema version {str(version)[:30]}); {_RESTORE}")
     if version > SCHEMA_VERSION:
         told = f"this code reads up to {SCHEMA_VERSION}: upgrade lever-ray"
     else:

@@ -15,7 +15,8 @@ from lever_ray.errors import LeverError, LibraryError
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.environments import read_environment
-from lever_ray.library.files import decode, write_lock
+from lever_ray.library.files import decode
+from lever_ray.library.lock import write_lock
 from lever_ray.library.manifest import (
     MANIFEST,
     Manifest,
@@ -69,11 +70,11 @@ def migrate(path: str | Path, *, encoder: TextEncoder | None = None) -> int:
     """
     folder = Path(path)
     read_document(folder)
-    with write_lock(folder):
+    with write_lock(folder) as lock:
         if not _is_old(folder):
             return 0
         old = _old_files(folder)
-        begun = Change(folder, Manifest.new())
+        begun = Change(folder, replace(Manifest.new(), library=_library_of(folder)), lock)
         try:
             new, count = _written(begun, old, encoder or WordLlamaEncoder())
             begun.commit(new)
@@ -81,6 +82,11 @@ def migrate(path: str | Path, *, encoder: TextEncoder | None = None) -> int:
             begun.withdraw()
         remove_files(folder, [entry["name"] for entry in old])
     return count
+
+
+def _library_of(folder: Path) -> str:
+    """Id of the library to be: always the same of one old manifest, so that what a killed migration left is known."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:32]
 
 
 def _is_old(folder: Path) -> bool:

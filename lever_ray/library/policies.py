@@ -11,7 +11,7 @@ import numpy as np
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
-from lever_ray.library.files import REPAIR
+from lever_ray.library.files import REPAIR, MissingFile
 from lever_ray.library.ids import places_of
 from lever_ray.library.manifest import Manifest
 from lever_ray.library.record import PolicyRecord
@@ -43,11 +43,12 @@ class ShardPolicies:
         self._texts = TextVectors(manifest.text_model, encoder or WordLlamaEncoder())
 
     def take_over(self, before: ShardPolicies) -> None:
-        """Keep what was read and checked by an object that served some of the same files."""
+        """Keep what was read, checked and made by an object that served some of the same files."""
         known = {stored.entry.id: stored for stored in before.stored}
-        for index, stored in enumerate(self.stored):
-            if stored.entry.id in known and known[stored.entry.id].entry == stored.entry:
-                self.stored[index] = known[stored.entry.id]
+        same_texts = self._texts.same_as(before._texts)
+        for stored in self.stored:
+            if stored.entry.id in known:
+                stored.take_over(known[stored.entry.id], made=same_texts)
 
     def census(self) -> list[tuple[GroupKey, int]]:
         """How many members each group has; no table is read."""
@@ -187,18 +188,36 @@ class ShardPolicies:
     def find(self, ids: Sequence[str]) -> list[tuple[int, PolicyRecord]]:
         """Full records of those of some ids that the shard holds, with their places among the ids."""
         found: list[tuple[int, PolicyRecord]] = []
-        for stored in self.stored:
-            places, rows = places_of(stored.ids, ids)
+        for stored, places, rows in self._holding(ids):
             found += zip(places.tolist(), stored.records(rows, self._environments), strict=True)
         return found
 
     def tables(self, ids: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Q-tables of those of some ids that the shard holds: places among the ids, int64[n], and float32[n, S, A]."""
         found = []
-        for stored in self.stored:
-            places, rows = places_of(stored.ids, ids)
+        for stored, places, rows in self._holding(ids):
             if len(rows):
                 found.append((places, np.stack([stored.sound(row, row + 1).q[0] for row in rows.tolist()])))
+        return found
+
+    def _holding(self, ids: Sequence[str]) -> list[tuple[StoredShard, np.ndarray, np.ndarray]]:
+        """Places among some ids, and rows, of those that each stored shard has.
+
+        Raises:
+            LibraryError: an id is not found, and a shard that may have it cannot be read.
+        """
+        found: list[tuple[StoredShard, np.ndarray, np.ndarray]] = []
+        seen, broken = 0, None
+        for stored in self.stored:
+            try:
+                places, rows = places_of(stored.ids, ids)
+            except LibraryError as error:
+                broken = broken if isinstance(broken, MissingFile) else error
+                continue
+            found.append((stored, places, rows))
+            seen += len(places)
+        if broken is not None and seen < len(ids):
+            raise broken
         return found
 
 

@@ -15,14 +15,15 @@ import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
-from lever_ray.library.files import decode, write_atomically, write_lock
+from lever_ray.library.files import decode, labels_of, write_atomically
 from lever_ray.library.ipc import check_messages
-from lever_ray.library.maintenance import rewritten
+from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import MANIFEST, DataFile, Manifest, OtherVersion, Shard, read_manifest
-from lever_ray.library.record import EnvironmentRecord
+from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.salvage import salvage
 from lever_ray.library.schema import schemas_of
 from lever_ray.library.stored import StoredShard
-from lever_ray.library.writing import Change, write_environments
+from lever_ray.library.writing import Change, rewritten, write_environments, write_shards
 
 
 class _Found(NamedTuple):
@@ -32,14 +33,15 @@ class _Found(NamedTuple):
     library: str
     shard: str
     states: int
+    sound: bool
 
 
 def restore_manifest(path: str | Path) -> Manifest:
-    """Write a new manifest from the data files of a folder whose manifest is lost or damaged.
+    """Write a new manifest from the data files, where it is lost, damaged, or older than the last change.
 
-    Every file says which library and shard it belongs to, and its name says whether it is sound. Vectors are left to
-    ``embed``. Policies whose deletion was interrupted may come back. The damaged manifest is kept beside the new one.
-    The generation is the time, in seconds: one that no reader has seen.
+    Every file says which library and shard it belongs to, and its name says whether it is sound; of a damaged one the
+    sound rows are kept. Vectors are left to ``embed``. Policies whose deletion was interrupted may come back. The old
+    manifest is kept beside the new one. The generation is the time, in seconds: one that no reader has seen.
 
     Raises:
         LibraryError: the manifest is sound, of another schema version, or there is no data file to restore from.
@@ -47,13 +49,13 @@ def restore_manifest(path: str | Path) -> Manifest:
     folder = Path(path)
     if not any(folder.glob("*.arrow")):
         raise LibraryError(f"{folder} holds no data file of a policy library; check the path")
-    with write_lock(folder):
-        _refuse_sound(folder)
+    with write_lock(folder) as lock:
+        _refuse_sound(folder, lock)
         found = [each for file in sorted(folder.glob("*.arrow"), key=_age) if (each := _describe(file)) is not None]
         if not found:
             raise LibraryError(f"{folder} holds no sound data file of a policy library; nothing can be restored")
         library = Counter(each.library for each in found).most_common(1)[0][0]
-        begun = Change(folder, Manifest(library, generation=int(time.time())))
+        begun = Change(folder, Manifest(library, generation=max(int(time.time()), lock.generation)), lock)
         try:
             manifest = _assembled(begun, [each for each in found if each.library == library])
             if (folder / MANIFEST).exists():
@@ -63,12 +65,14 @@ def restore_manifest(path: str | Path) -> Manifest:
             begun.withdraw()
 
 
-def _refuse_sound(folder: Path) -> None:
+def _refuse_sound(folder: Path, lock: WriteLock) -> None:
     try:
-        read_manifest(folder)
+        held = read_manifest(folder)
     except OtherVersion:
         raise
     except LibraryError:
+        return
+    if lock.precedes(held.library, held.generation):
         return
     raise LibraryError(f"the manifest of {folder} is sound; nothing is to be restored")
 
@@ -78,23 +82,24 @@ def _age(file: Path) -> tuple[int, str]:
 
 
 def _describe(file: Path) -> _Found | None:
-    """What a file says of itself; None where its content is not what its name says, or nothing is lost without it."""
+    """What a file says of itself; None where that cannot be read, or nothing is lost without it."""
     with file.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     kind, _, named = file.stem.partition("-")
-    if kind not in ("policies", "tables", "environments") or len(named) < 32 or not digest.startswith(named):
+    sound = len(named) >= 32 and digest.startswith(named)
+    if kind not in ("policies", "tables", "environments") or (kind == "environments" and not sound):
         return None
     try:
         data = pa.memory_map(str(file)).read_buffer()
         rows = check_messages(data, rows=None)
         schema = pa.ipc.open_file(data).schema
         states = schema.field("support").type.list_size if kind == "tables" else 0
-        labels = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        labels = labels_of(schema)
         names = decode(file, data, schemas_of(kind, 0), rows=rows)["name"].to_pylist() if kind == "environments" else ()
     except (LibraryError, pa.ArrowException, OSError, ValueError, KeyError, AttributeError):
         return None
     entry = DataFile(file.name, kind, rows, data.size, digest, tuple(names))
-    return _Found(entry, labels.get("lever_ray.library", ""), labels.get("lever_ray.shard", ""), states)
+    return _Found(entry, labels.get("lever_ray.library", ""), labels.get("lever_ray.shard", ""), states, sound)
 
 
 def _assembled(begun: Change, found: Iterable[_Found]) -> Manifest:
@@ -106,7 +111,14 @@ def _assembled(begun: Change, found: Iterable[_Found]) -> Manifest:
     known: set[str] = set()
     shards: list[Shard] = []
     for name, part in reversed(parts.items()):
-        shard = _shard_of(begun, name, part) if {"policies", "tables"} <= set(part) else None
+        if not {"policies", "tables"} <= set(part):
+            continue
+        if not (part["policies"].sound and part["tables"].sound):
+            left = _salvaged(begun, name, part, environments)
+            shards += write_shards(begun, [record for record in left if record.id not in known], None)
+            known |= {record.id for record in left}
+            continue
+        shard = _shard_of(begun, name, part)
         if shard is None or not environments.keys() >= set(shard.environments):
             continue
         ids = {identity.decode() for identity in StoredShard(begun.path, begun.manifest.library, shard).ids.tolist()}
@@ -115,6 +127,15 @@ def _assembled(begun: Change, found: Iterable[_Found]) -> Manifest:
         known |= ids
     files = write_environments(begun, [environments[name] for name in sorted(environments)])
     return replace(begun.manifest, shards=tuple(reversed(shards)), environments=tuple(files))
+
+
+def _salvaged(
+    begun: Change, name: str, part: Mapping[str, _Found], environments: Mapping[str, EnvironmentRecord]
+) -> list[PolicyRecord]:
+    """The sound policies of a shard whose files are not what their names say."""
+    files = part["policies"].file, part["tables"].file
+    shard = Shard(name, files[0].rows, part["tables"].states, (), files)
+    return list({record.id: record for record in salvage(begun.path, shard, environments).records.values()}.values())
 
 
 def _environments(begun: Change, files: Sequence[DataFile]) -> Mapping[str, EnvironmentRecord]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,13 +67,19 @@ def row_bytes(states: int, visits: bool, mean_rewards: bool) -> int:
     return states + 4 * ACTIONS * states * (1 + visits + mean_rewards)
 
 
-def policies_table(records: Sequence[PolicyRecord]) -> pa.Table:
-    """Table of :data:`~lever_ray.library.schema.POLICIES`; records in order."""
-    columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in ("id", *PLAIN)}
+def shard_tables(records: Sequence[PolicyRecord]) -> tuple[pa.Table, pa.Table]:
+    """A shard's policies and tables, see :mod:`~lever_ray.library.schema`; records in order, with the same arrays."""
+    columns = _plain_columns(records)
+    policies = pa.table({field.name: _column(columns[field.name], field.type) for field in POLICIES}, schema=POLICIES)
+    return policies, _tables_table(records, zip(*(columns[name] for name in POLICIES.names), strict=True))
+
+
+def _plain_columns(records: Sequence[PolicyRecord]) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in ("id", *PLAIN)}
     columns["objective"] = [objective_id(record) for record in records]
     columns["weights"] = [list(record.objective.weights) if record.objective else [] for record in records]
     columns["support_source"] = [record.support_source for record in records]
-    return pa.table({field.name: _column(columns[field.name], field.type) for field in POLICIES}, schema=POLICIES)
+    return columns
 
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -81,19 +88,34 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def tables_table(records: Sequence[PolicyRecord]) -> pa.Table:
-    """Table of :func:`~lever_ray.library.schema.tables_schema`; records in order, all with the same arrays."""
+def _tables_table(records: Sequence[PolicyRecord], rows: Iterable[Sequence[Any]]) -> pa.Table:
     first = records[0]
     schema = tables_schema(
         first.layout.states, visits=first.visits is not None, mean_rewards=first.mean_rewards is not None
     )
-    columns = [vectors([getattr(record, name) for record in records], schema.field(name).type) for name in schema.names]
-    return pa.table(columns, schema=schema)
+    names = [name for name in schema.names if name != "crc32"]
+    arrays = [np.stack([getattr(record, name) for record in records]) for name in names]
+    checksums = [checksum_of_row(row, [array[place] for array in arrays]) for place, row in enumerate(rows)]
+    columns = [vectors(array, schema.field(name).type) for name, array in zip(names, arrays, strict=True)]
+    return pa.table([*columns, pa.array(checksums, pa.uint32())], schema=schema)
+
+
+def checksum_of_row(values: Sequence[Any], arrays: Iterable[np.ndarray]) -> int:
+    """CRC-32 of a policy: its values in the order of the policies file as JSON, then its arrays, row-major.
+
+    Args:
+        values: plain, as ``json.dumps`` takes them.
+        arrays: of the tables file, in its order.
+    """
+    found = zlib.crc32(json.dumps(values).encode())
+    for array in arrays:
+        found = zlib.crc32(array.data, found)
+    return found
 
 
 def vectors(rows: Sequence[np.ndarray] | np.ndarray, kind: pa.DataType) -> pa.Array:
     """Arrays of equal size as a column of fixed-size lists."""
-    values = np.concatenate([row.ravel() for row in rows]) if isinstance(rows, list) else np.asarray(rows).ravel()
+    values = np.asarray(rows).ravel()
     return pa.FixedSizeListArray.from_arrays(pa.array(values, kind.value_type), type=kind)
 
 

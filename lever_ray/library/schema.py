@@ -54,12 +54,16 @@ ENVIRONMENTS = pa.schema(
 
 
 def tables_schema(states: int, *, visits: bool, mean_rewards: bool) -> pa.Schema:
-    """Schema of a tables file: arrays over ``states`` cells, row-major, in the rows of the policies file."""
+    """Schema of a tables file: arrays over ``states`` cells, row-major, in the rows of the policies file.
+
+    ``crc32`` is that of the row in both files, see :func:`lever_ray.library.rows.checksum_of_row`.
+    """
     columns = {"q": pa.list_(pa.float32(), states * ACTIONS), "support": pa.list_(pa.uint8(), states)}
     if visits:
         columns["visits"] = pa.list_(pa.uint32(), states * ACTIONS)
     if mean_rewards:
         columns["mean_rewards"] = pa.list_(pa.float32(), states * ACTIONS)
+    columns["crc32"] = pa.uint32()
     return pa.schema(columns)
 
 

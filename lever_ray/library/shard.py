@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,12 +15,8 @@ from lever_ray.library.manifest import Manifest
 from lever_ray.library.stored import ID_LENGTH, GroupKey, StoredShard
 from lever_ray.library.text import TextEncoder
 
-T = TypeVar("T")
-
 INDEX = "flat-int8"
 """What searches all policies unless told otherwise; exact."""
-_KEPT = 256
-"""Filters whose rows are kept."""
 _INDEXED_FROM = 4_096
 """Distinct descriptions from which an index other than a plain scan is worth its making."""
 
@@ -69,8 +64,6 @@ class LibraryShard(ShardBehaviour):
         super().__init__(path, manifest, encoder=encoder)
         check_known("index", index, INDEXES)
         self._index_kind = index
-        self._indexes: dict[str, VectorIndex] = {}
-        self._filters: dict[tuple[Any, ...], Any] = {}
 
     def top_k(self, queries: np.ndarray, k: int, where: Where = ANYWHERE) -> tuple[np.ndarray, np.ndarray]:
         """The policies whose descriptions are nearest to some texts; exact, unless the index is approximate.
@@ -118,15 +111,16 @@ class LibraryShard(ShardBehaviour):
 
     def _whole(self, stored: StoredShard) -> VectorIndex:
         """The index over all policies of a stored shard."""
-        if stored.entry.id not in self._indexes:
+
+        def make() -> VectorIndex:
             vectors, codes = self._texts.of(stored), stored.codes("description")
-            kind = self._index_kind if len(vectors) >= _INDEXED_FROM else "flat"
-            self._indexes[stored.entry.id] = make_index(kind, vectors, codes)
-        return self._indexes[stored.entry.id]
+            return make_index(self._index_kind if len(vectors) >= _INDEXED_FROM else "flat", vectors, codes)
+
+        return stored.made(("index", self._index_kind), make)
 
     def _rows(self, stored: StoredShard, where: Where) -> np.ndarray:
         """int64[n]: rows of the policies that are looked at, ascending."""
-        return self._kept((stored.entry.id, where), lambda: self._found_rows(stored, where))
+        return stored.made(where, lambda: self._found_rows(stored, where))
 
     @staticmethod
     def _found_rows(stored: StoredShard, where: Where) -> np.ndarray:
@@ -146,13 +140,4 @@ class LibraryShard(ShardBehaviour):
             first = int(codes.min())
             return make_index("flat", self._texts.of(stored)[first : codes.max() + 1], codes - np.int32(first)), rows
 
-        return self._kept((stored.entry.id, where, "by id"), make)
-
-    def _kept(self, question: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """What was made for a filter; the latest are kept."""
-        if question not in self._filters:
-            while len(self._filters) >= _KEPT:
-                self._filters.pop(next(iter(self._filters)))
-            self._filters[question] = make()
-        found: T = self._filters[question]
-        return found
+        return stored.made((where, "by id"), make)

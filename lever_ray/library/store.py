@@ -7,15 +7,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lever_ray.errors import LibraryError, UnknownName, check_known
 from lever_ray.library import maintenance
-from lever_ray.library.files import LOCK, MissingFile, write_lock
+from lever_ray.library.checking import Damage, verify
+from lever_ray.library.files import MissingFile
 from lever_ray.library.ids import IdIndex, id_order, places_of
 from lever_ray.library.index import INDEXES
+from lever_ray.library.lock import LOCK, write_lock
 from lever_ray.library.manifest import EMBEDDING_MODEL, MANIFEST, Manifest, read_manifest, write_manifest
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
@@ -32,6 +34,33 @@ _EMBEDDED_AT_ONCE = 4096
 def _left_behind(file: Path) -> bool:
     """Whether a file is what an attempt to create a library leaves behind when it is killed."""
     return file.name == LOCK or (file.name.startswith(f".{MANIFEST}") and file.suffix == ".tmp")
+
+
+class _Ids(NamedTuple):
+    """Where policies lie.
+
+    Attributes:
+        places: of the ids of stored shards that can be read.
+        stored: those shards, in its order.
+        broken: why another cannot be read; None where all can.
+    """
+
+    places: IdIndex
+    stored: list[StoredShard]
+    broken: LibraryError | None
+
+    @classmethod
+    def of(cls, stored: Iterable[StoredShard]) -> _Ids:
+        """Read the ids of every shard that can be read."""
+        sound: list[StoredShard] = []
+        broken: LibraryError | None = None
+        for each in stored:
+            try:
+                _ = each.ids
+                sound.append(each)
+            except LibraryError as error:
+                broken = broken if isinstance(broken, MissingFile) else error
+        return cls(IdIndex([each.ids for each in sound]), sound, broken)
 
 
 class PolicyLibrary(LibraryReader):
@@ -66,10 +95,11 @@ class PolicyLibrary(LibraryReader):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LibraryError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
-        with write_lock(folder):
+        with write_lock(folder) as lock:
             if (folder / MANIFEST).exists():
                 raise LibraryError(f"{folder} was made into a library by another process just now; open it")
             write_manifest(folder, manifest)
+            lock.remember(manifest.library, manifest.generation)
         return cls(folder, manifest, encoder or WordLlamaEncoder())
 
     @classmethod
@@ -103,8 +133,8 @@ class PolicyLibrary(LibraryReader):
         return self._shard.stored
 
     @cached_property
-    def _ids(self) -> IdIndex:
-        return IdIndex([stored.ids for stored in self._stored])
+    def _ids(self) -> _Ids:
+        return _Ids.of(self._stored)
 
     def _ask_shards(self, method: str, *args: Any, near: Collection[str] | None, **kwargs: Any) -> list[Any]:  # noqa: ARG002 - there is one shard
         return [getattr(self._shard, method)(*args, **kwargs)]
@@ -135,6 +165,9 @@ class PolicyLibrary(LibraryReader):
     @property
     def digest(self) -> str:
         """Hash of the ids of all policies: equal for equal policies, however they are stored."""
+        return self._up_to_date(self._digest)
+
+    def _digest(self) -> str:
         ids = np.concatenate([np.zeros(0, f"S{ID_LENGTH}"), *(stored.ids for stored in self._stored)])
         return hashlib.sha256(ids[id_order(ids)].tobytes()).hexdigest()
 
@@ -153,18 +186,33 @@ class PolicyLibrary(LibraryReader):
                     raise
 
     def _q(self, identity: str) -> np.ndarray:
-        place = self._ids.find(identity)
+        place = self._place(identity)
         if place is None:
             raise UnknownName("policy id", identity, (), hint="`lever-ray library search` lists ids.")
-        stored, row = self._stored[place[0]], place[1]
+        stored, row = place
         values: np.ndarray = stored.tables.q[row]
         if not np.isfinite(values.sum(dtype=np.float64)):
             stored.sound(row, row + 1)
         return values
 
+    def _place(self, identity: str) -> tuple[StoredShard, int] | None:
+        """Where a policy lies; None where there is none of that id.
+
+        Raises:
+            LibraryError: it is not found, and a shard that may have it cannot be read; that is tried anew next time.
+        """
+        ids = self._ids
+        place = ids.places.find(identity)
+        if place is not None:
+            return ids.stored[place[0]], place[1]
+        if ids.broken is not None:
+            del self._ids
+            raise ids.broken
+        return None
+
     def __contains__(self, identity: object) -> bool:
         """Whether the library has a policy of some id."""
-        return isinstance(identity, str) and self._ids.find(identity) is not None
+        return isinstance(identity, str) and self._up_to_date(lambda: self._place(identity)) is not None
 
     def add(self, records: Iterable[PolicyRecord]) -> int:
         """Append policies; those that the library has already are left out.
@@ -245,9 +293,9 @@ class PolicyLibrary(LibraryReader):
         self.refresh()
         return counts
 
-    def verify(self, watch: Callable[[int, int], None] | None = None) -> list[maintenance.Damage]:
-        """Check every file and row; see :func:`lever_ray.library.maintenance.verify`."""
-        return maintenance.verify(self.path, watch)
+    def verify(self, watch: Callable[[int, int], None] | None = None) -> list[Damage]:
+        """Check every file and row; see :func:`lever_ray.library.checking.verify`."""
+        return verify(self.path, watch)
 
     # Vectors that are not stored yet.
 

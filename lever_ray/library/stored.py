@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,21 @@ from lever_ray.errors import LeverError, LibraryError
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.files import REPAIR, read_table
-from lever_ray.library.manifest import Shard
+from lever_ray.library.manifest import SHARD_KINDS, Shard
 from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, PolicyRecord
-from lever_ray.library.rows import PLAIN, descriptions_of
+from lever_ray.library.rows import PLAIN, checksum_of_row, descriptions_of
+
+T = TypeVar("T")
+
+_KEPT = 1_024
+"""Things made of a shard that are kept."""
+_READ: dict[str, set[str]] = {
+    "policies": {"policies", "ids", "runs", "keys_of", "descriptions"},
+    "tables": {"tables", "_checked"},
+    "texts": {"texts"},
+    "embeddings": {"psi"},
+}
+"""What is read of each file."""
 
 
 class GroupKey(NamedTuple):
@@ -38,12 +50,41 @@ class Tables:
         support: uint8[n, S], bit ``a`` says that action ``a`` was taken in training.
         visits: uint32[n, S, A], how often; None where nobody counted.
         mean_rewards: float32[n, S, A]; None where they are unknown.
+        crc32: uint32[n], see :func:`~lever_ray.library.rows.checksum_of_row`.
     """
 
     q: np.ndarray
     support: np.ndarray
     visits: np.ndarray | None
     mean_rewards: np.ndarray | None
+    crc32: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table, states: int, location: Path) -> Tables:
+        """Views of a tables file.
+
+        Raises:
+            LibraryError: a column lacks values.
+        """
+        wide = states, ACTIONS
+        shapes = {"q": wide, "support": (states,), "visits": wide, "mean_rewards": wide}
+        held = {name: _array(table, name, shapes[name], location) for name in table.schema.names if name in shapes}
+        if table["crc32"].null_count:
+            raise LibraryError(f"column 'crc32' of {location} lacks values; {REPAIR}")
+        checksums = table["crc32"].to_numpy()
+        return cls(held["q"], held["support"], held.get("visits"), held.get("mean_rewards"), checksums)
+
+    def cut(self, first: int, stop: int) -> Tables:
+        """Some of the rows."""
+        visits = None if self.visits is None else self.visits[first:stop]
+        rewards = None if self.mean_rewards is None else self.mean_rewards[first:stop]
+        return Tables(self.q[first:stop], self.support[first:stop], visits, rewards, self.crc32[first:stop])
+
+    def checksums(self, values: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+        """What column ``crc32`` should be, from the rows of the policies table."""
+        arrays = [part for part in (self.q, self.support, self.visits, self.mean_rewards) if part is not None]
+        for place, row in enumerate(values):
+            yield checksum_of_row(list(row.values()), [array[place] for array in arrays])
 
 
 class StoredShard:
@@ -57,6 +98,33 @@ class StoredShard:
 
     def __init__(self, path: Path, library: str, shard: Shard) -> None:
         self.path, self.library, self.entry = path, library, shard
+        self._made: dict[Hashable, Any] = {}
+
+    def take_over(self, before: StoredShard, *, made: bool = True) -> None:
+        """Keep what was read, and made, of files that an earlier state of the shard had as well.
+
+        Args:
+            before: the shard in that state.
+            made: whether what was made of those files still holds.
+        """
+        same = {kind for kind in SHARD_KINDS if self.entry.file(kind) == before.entry.file(kind)}
+        if "policies" not in same:
+            return
+        for kind in same:
+            for name in _READ[kind] & before.__dict__.keys():
+                self.__dict__[name] = before.__dict__[name]
+        if made and {"tables", "texts"} <= same:
+            self._made = before._made
+
+    def made(self, what: Hashable, make: Callable[[], T]) -> T:
+        """Something made of policies, tables and texts: once, as long as it is among what was asked for last."""
+        found: T | None = self._made.pop(what, None)
+        if found is None:
+            while len(self._made) >= _KEPT:
+                self._made.pop(next(iter(self._made)))
+            found = make()
+        self._made[what] = found
+        return found
 
     def _read(self, kind: str) -> pa.Table | None:
         file, entry = self.entry.file(kind), self.entry
@@ -158,11 +226,7 @@ class StoredShard:
         """
         table = self._read("tables")
         assert table is not None
-        states, location = self.entry.states, self._location("tables")
-        shapes = {"q": (states, ACTIONS), "support": (states,), "visits": (states, ACTIONS)}
-        shapes["mean_rewards"] = shapes["q"]
-        held = {name: _array(table, name, shapes[name], location) for name in table.schema.names}
-        return Tables(held["q"], held["support"], held.get("visits"), held.get("mean_rewards"))
+        return Tables.of(table, self.entry.states, self._location("tables"))
 
     def sound(self, first: int, stop: int) -> Tables:
         """Arrays of some rows, checked when they are first asked for.
@@ -170,8 +234,7 @@ class StoredShard:
         Raises:
             LibraryError: naming policies whose values are NaN or infinite, or whose support is no set of actions.
         """
-        tables = self.tables
-        cut = Tables(*(None if part is None else part[first:stop] for part in _parts(tables)))  # type: ignore[arg-type]
+        cut = self.tables.cut(first, stop)
         if not self._checked[first:stop].all():
             rows = self.broken_rows(first, stop)
             if len(rows):
@@ -241,24 +304,25 @@ class StoredShard:
             environments: gives an :class:`EnvironmentRecord` by name.
 
         Raises:
-            LibraryError: see :meth:`sound`; or a policy is not what its id says.
+            LibraryError: see :meth:`sound`; or a policy is not what its id or its checksum says.
         """
         table = self.policies.take(pa.array(rows, pa.int64())).to_pylist()
         for row, values in zip(rows.tolist(), table, strict=True):
-            record = read_policy(values, self.sound(row, row + 1), environments[values["environment"]])
+            tables = self.sound(row, row + 1)
+            record = read_policy(values, tables, environments[values["environment"]])
             if (record.id, record.support_source) != (values["id"], values["support_source"]):
                 raise LibraryError(
                     f"policy {values['id']!r} in {self.path} has other content than its id says; {REPAIR}"
+                )
+            if list(tables.checksums([values])) != tables.crc32.tolist():
+                raise LibraryError(
+                    f"policy {values['id']!r} in {self.path} has other content than its checksum says; {REPAIR}"
                 )
             yield record
 
 
 ID_LENGTH = 20
 """Hexadecimal digits of a policy's id."""
-
-
-def _parts(tables: Tables) -> tuple[np.ndarray | None, ...]:
-    return tables.q, tables.support, tables.visits, tables.mean_rewards
 
 
 def _lacks_values(column: pa.ChunkedArray) -> bool:

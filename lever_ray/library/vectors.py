@@ -23,15 +23,16 @@ class TextVectors:
     def __init__(self, model: Mapping[str, Any] | None, encoder: TextEncoder) -> None:
         self._encoder, self._stored_are_ours = encoder, model == model_of(encoder)
         self._asked: dict[str, np.ndarray] = {}
-        self._made: dict[str, np.ndarray] = {}
+
+    def same_as(self, other: TextVectors) -> bool:
+        """Whether another gives the same vectors of the same files."""
+        return (self._encoder, self._stored_are_ours) == (other._encoder, other._stored_are_ours)
 
     def of(self, stored: StoredShard) -> np.ndarray:
         """float32[t, d]: unit vectors of a stored shard's descriptions."""
         if self._stored_are_ours and stored.texts is not None:
             return stored.texts
-        if stored.entry.id not in self._made:
-            self._made[stored.entry.id] = encoded(stored.descriptions, self._encoder.encode)
-        return self._made[stored.entry.id]
+        return stored.made("texts", lambda: encoded(stored.descriptions, self._encoder.encode))
 
     def vector(self, text: str) -> np.ndarray:
         """float32[d] of a text."""

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.gridworld.layout import Layout
-from lever_ray.library.files import write_lock, write_table
+from lever_ray.library.environments import Environments
+from lever_ray.library.files import write_table
+from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import DataFile, Manifest, Shard, listed, read_manifest, write_manifest
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import (
@@ -22,10 +24,10 @@ from lever_ray.library.rows import (
     embeddings_table,
     encoded,
     environments_table,
-    policies_table,
-    tables_table,
+    shard_tables,
     texts_table,
 )
+from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, model_of
 
 
@@ -35,10 +37,11 @@ class Change:
     Attributes:
         path: folder of the library.
         manifest: as it is on disk.
+        lock: of the library, held.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path, self.manifest = path, manifest
+    def __init__(self, path: Path, manifest: Manifest, lock: WriteLock) -> None:
+        self.path, self.manifest, self.lock = path, manifest, lock
         self._written: list[str] = []
 
     def write(self, kind: str, table: pa.Table, *, shard: str = "", environments: Sequence[str] = ()) -> DataFile:
@@ -55,6 +58,7 @@ class Change:
         """Swap the manifest, and remove the files that it no longer lists."""
         new = replace(manifest, generation=self.manifest.generation).succeeded()
         write_manifest(self.path, new)
+        self.lock.remember(new.library, new.generation)
         gone = {file.name for file in self.manifest.files} - {file.name for file in new.files}
         self.manifest, self._written = new, []
         remove_files(self.path, gone)
@@ -78,10 +82,12 @@ def change(path: Path) -> Iterator[Change]:
     """Begin a change under the library's write lock; what is not committed is withdrawn.
 
     Raises:
-        LibraryError: see :func:`~lever_ray.library.manifest.read_manifest`.
+        LibraryError: see :func:`~lever_ray.library.manifest.read_manifest` and
+            :meth:`~lever_ray.library.lock.WriteLock.check`.
     """
-    with write_lock(path):
-        begun = Change(path, read_manifest(path))
+    with write_lock(path) as lock:
+        begun = Change(path, read_manifest(path), lock)
+        lock.check(begun.manifest.library, begun.manifest.generation)
         try:
             yield begun
         finally:
@@ -114,8 +120,8 @@ def _write_shard(
     begun: Change, records: Sequence[PolicyRecord], encoder: TextEncoder | None, psi: Mapping[str, np.ndarray]
 ) -> Shard:
     shard = uuid.uuid4().hex[:12]
-    policies = policies_table(records)
-    files = [begun.write("policies", policies, shard=shard), begun.write("tables", tables_table(records), shard=shard)]
+    policies, tables = shard_tables(records)
+    files = [begun.write("policies", policies, shard=shard), begun.write("tables", tables, shard=shard)]
     if encoder is not None:
         descriptions = descriptions_of(policies)
         texts = texts_table(descriptions, encoded(descriptions, encoder.encode))
@@ -125,6 +131,31 @@ def _write_shard(
         files.append(begun.write("embeddings", embeddings_table(known), shard=shard))
     environments = tuple(sorted({record.environment for record in records}))
     return Shard(shard, len(records), records[0].layout.states, environments, tuple(files))
+
+
+def rewritten(
+    begun: Change,
+    shard: Shard,
+    lost: set[str],
+    environments: Mapping[str, EnvironmentRecord] | Environments,
+    encoder: TextEncoder | None,
+) -> list[Shard]:
+    """A shard without some policies; with Psi of the others where it had them."""
+    stored = StoredShard(begun.path, begun.manifest.library, shard)
+    kept = np.array([row for row, known in enumerate(stored.ids.tolist()) if known.decode() not in lost], np.int64)
+    if not len(kept):
+        return []
+    return write_shards(begun, list(stored.records(kept, environments)), encoder, psi=stored_psi(stored))
+
+
+def stored_psi(stored: StoredShard) -> dict[str, np.ndarray]:
+    """Psi by id, float32[73] each; empty where it is not stored, or broken."""
+    try:
+        psi = stored.psi
+    except LibraryError:
+        return {}
+    ids = [identity.decode() for identity in stored.ids.tolist()]
+    return {} if psi is None else dict(zip(ids, psi, strict=True))
 
 
 def write_environments(begun: Change, environments: Sequence[EnvironmentRecord]) -> list[DataFile]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.search import Strategy
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
+from lever_ray.embedding.regressor import TARGETS
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import Executor, SerialExecutor, in_order
 from lever_ray.experiment.plan import make_plan
@@ -41,15 +42,36 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 
 @pytest.fixture(params=["one process", "three actors"])
 def library(request: pytest.FixtureRequest, small_library: Path) -> Iterator[LibraryReader]:
+    yield from _held_by(request, small_library)
+
+
+def _held_by(request: pytest.FixtureRequest, path: Path) -> Iterator[LibraryReader]:
     if request.param == "one process":
-        yield PolicyLibrary.open(small_library)
+        yield PolicyLibrary.open(path)
         return
     request.getfixturevalue("local_ray")
     from lever_ray.ray_execution import ShardedLibrary
 
-    sharded = ShardedLibrary.open(small_library, actors=3)
+    sharded = ShardedLibrary.open(path, actors=3)
     yield sharded
     sharded.close()
+
+
+@pytest.fixture(scope="session")
+def mixed_library(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every group has members with recorded rewards and Psi in one shard, and members without in others."""
+    records = PolicyLibrary.open(small_library).select()
+    made = PolicyLibrary.create(tmp_path_factory.mktemp("libraries") / "mixed")
+    made.add(records[0::3])
+    made.embed()
+    made.add(replace(record, mean_rewards=None) for record in records[1::3])
+    made.add(replace(record, mean_rewards=None, visits=None) for record in records[2::3])
+    return made.path
+
+
+@pytest.fixture(params=["one process", "three actors"])
+def mixed(request: pytest.FixtureRequest, mixed_library: Path) -> Iterator[LibraryReader]:
+    yield from _held_by(request, mixed_library)
 
 
 def _power(base: int, exponent: int) -> int:
@@ -105,13 +127,15 @@ class TestLibrary:
         assert all(record.environment == "grid8-1" and record.objective.name == "path-gold" for record in records)
         assert library.select(environment="grid8-1", objective="path", gamma=0.5) == []
 
+    @pytest.mark.parametrize("target", TARGETS)
     def test_ranking_rows_do_not_depend_on_who_holds_the_shards(
-        self, library: LibraryReader, small_library: Path
+        self, mixed: LibraryReader, mixed_library: Path, target: str
     ) -> None:
-        question: dict[str, Any] = {"target": "composite", "objective": "path-gold-hazard", "gamma": 0.0}
-        mine, its = library.ranking_rows(**question), PolicyLibrary.open(small_library).ranking_rows(**question)
-        for name in ("environments", "x", "y"):
-            assert np.array_equal(getattr(mine, name), getattr(its, name))
+        question: dict[str, Any] = {"target": target, "objective": "path-gold-hazard", "gamma": 0.0}
+        mine, its = mixed.ranking_rows(**question), PolicyLibrary.open(mixed_library).ranking_rows(**question)
+        assert len(mine.ids)
+        for field in fields(mine):
+            assert np.array_equal(getattr(mine, field.name), getattr(its, field.name)), field.name
 
     @pytest.mark.parametrize("ranker", ["regressor", "offline-return"])
     def test_compose_accepts_either(self, library: LibraryReader, small_library: Path, ranker: str) -> None:

@@ -20,6 +20,7 @@ from lever_ray.gridworld.objective import TERMS, Objective
 from lever_ray.gridworld.render import as_text
 from lever_ray.gridworld.rollout import random_return, rollout
 from lever_ray.gridworld.task import make_task
+from lever_ray.library.stored import objective_of
 from tests.twin import DOWN, LEFT, RIGHT, UP, distances_to, layouts, objectives, twin_features, twin_of
 
 GOLDS = ((0, 2), (2, 0))
@@ -240,6 +241,14 @@ def test_weights_show_in_the_id_and_override_those_of_an_objective():
     assert (weighted.weight("gold"), weighted.weight("path"), weighted.weight("lever")) == (2.5, 1.0, 0.0)
     assert Objective.of(weighted) is weighted
     assert Objective.of(weighted, weights={"path": 3}).weights == (3.0, 1.0)
+
+
+@pytest.mark.parametrize("weight", [1.0000001, 1.0000002, 0.1, 1 / 3, 1e-7, 123456789.0, 1e20, 5e-324])
+def test_an_objectives_id_tells_weights_apart_and_can_be_read_back(weight):
+    first = Objective.of("path-gold", weights={"gold": weight})
+    assert objective_of(first.id) == first
+    assert first.id != Objective.of("path-gold", weights={"gold": math.nextafter(weight, 2)}).id
+    assert Objective.of("path", weights={"path": 2.0}).id == "path[2]"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lever_ray.errors import LibraryError, UnknownName
-from lever_ray.library import maintenance
+from lever_ray.library import checking, maintenance
+from lever_ray.library.files import write_table
 from lever_ray.library.manifest import MANIFEST, read_manifest
 from lever_ray.library.recovery import restore_manifest
 from lever_ray.library.store import PolicyLibrary
@@ -57,7 +58,8 @@ def assert_holds(folder, ids):
 
 def test_compacting_keeps_every_policy_and_its_psi_and_is_done_once(own_library):
     before, records = psi_by_id(own_library), own_library.select()
-    (own_library.path / "tables-0123.arrow").write_bytes(b"left by a writer that was killed")
+    labels = {"library": own_library.manifest.library, "shard": "of a writer that was killed"}
+    write_table(own_library.path, "tables", first_table(own_library, "tables"), **labels)
     (own_library.path / ".tables-1.arrow.7.tmp").write_bytes(b"")
     assert own_library.compact() == (6, 2)
     after = assert_holds(own_library.path, IDS)
@@ -87,6 +89,55 @@ def test_a_reader_goes_on_while_another_process_compacts_and_deletes(own_library
     assert reader.add([record(seed=91)]) == 1
     assert fresh.refresh()
     assert len(fresh) == 12
+
+
+def test_questions_about_all_ids_are_asked_again_after_a_compaction(own_library):
+    readers = [opened(own_library) for _ in range(3)]
+    digest = own_library.digest
+    own_library.compact()
+    assert readers[0].digest == digest
+    assert RECORDS[2].id in readers[1]
+    assert "0" * 20 not in readers[2]
+
+
+def test_verifying_during_a_compaction_finds_nothing(own_library, monkeypatch):
+    real, calls = checking.check_shard, []
+
+    def slow(*arguments):
+        if not calls:
+            opened(own_library).compact()
+        calls.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(checking, "check_shard", slow)
+    assert own_library.verify() == []
+    assert len(calls) == 6
+
+
+def test_verifying_while_environments_are_merged_finds_nothing(own_library, monkeypatch):
+    real, calls = checking.check_environments, []
+
+    def slow(*arguments):
+        if not calls:
+            opened(own_library).compact()
+        calls.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(checking, "check_environments", slow)
+    assert own_library.verify() == []
+    assert len(calls) == 2
+
+
+def test_verifying_during_an_append_still_finds_what_is_broken(own_library, monkeypatch):
+    (own_library.path / first_file(own_library, "tables")[0].name).unlink()
+    real = checking.check_shard
+
+    def slow(*arguments):
+        opened(own_library).add([record(seed=90)])
+        return real(*arguments)
+
+    monkeypatch.setattr(checking, "check_shard", slow)
+    assert [damage.kind for damage in own_library.verify()] == ["tables"]
 
 
 def test_embedding_survives_a_compaction_in_between(tmp_path):
