@@ -9,6 +9,7 @@ memory alone. ``python -m benchmarks.library`` measures it alone.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -58,6 +59,7 @@ def figures() -> dict[str, float]:
     """Times are medians on one core, in a process of their own where they are those of a first touch."""
     measured: dict[str, float] = {}
     largest, _ = library_of("grid8", POLICIES, 100)
+    measured["library.checksum.gigabytes_per_second"] = _checksums(largest)
     for family, policies, environments in (("grid8", POLICIES, 100), ("grid16", POLICIES // 10, 20)):
         library, making = library_of(family, policies, environments)
         measured |= making
@@ -66,6 +68,17 @@ def figures() -> dict[str, float]:
         measured |= {f"library.{family}.{name}": value for name, value in _fresh(library).items()}
         measured |= {f"library.{family}.{name}": value for name, value in _search(library).items()}
     return measured | {f"library.grid8.{name}": value for name, value in _approximate(largest).items()}
+
+
+def _checksums(library: PolicyLibrary) -> float:
+    """Gigabytes that one core hashes a second, of a file in the page cache."""
+    file = max(library.manifest.files, key=lambda each: each.bytes)
+
+    def hashed() -> None:
+        with (library.path / file.name).open("rb") as handle:
+            hashlib.file_digest(handle, "sha256")
+
+    return file.bytes / 1e9 / median_seconds(hashed, 7)
 
 
 def _fresh(library: PolicyLibrary) -> dict[str, float]:

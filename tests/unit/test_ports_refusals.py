@@ -285,7 +285,7 @@ def test_negative_seeds_are_kept_and_negative_counts_never_stored(tmp_path: Path
     for name, value in (("episodes", -1), ("snapshot", -2), ("environment_steps", -3), ("episodes", 1 << 63)):
         with pytest.raises(InvalidValue, match=f"{name} is {value}; it must be 0 or more"):
             replace(record, **{name: value})
-    with pytest.raises(InvalidValue, match="seed is .* fit 64 bits"):
+    with pytest.raises(InvalidValue, match=r"seed is .* fit 64 bits"):
         replace(record, seed=-(1 << 63) - 1)
 
 
