@@ -23,7 +23,7 @@ CLUSTER := $(LEVER_RAY_HOME)/cluster
 JOB ?= run_experiment
 ARGS ?=
 
-.PHONY: help demo test check bench ui cluster cluster-stop submit clean
+.PHONY: help demo test check faults bench ui cluster cluster-stop submit clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,10 @@ check: $(OK)  ## ruff, mypy, import contracts
 	@ruff check .
 	@mypy
 	@lint-imports
+
+faults: $(OK)  ## fault tests at full size: two writers and five readers for 30 s, 50 kills, 3,000 mutated files
+	@LEVER_RAY_FAULT_SECONDS=30 LEVER_RAY_FAULT_KILLS=50 LEVER_RAY_FAULT_CASES=3000 LEVER_RAY_FAULT_SHARDS=100000 \
+	  pytest -s tests/unit/test_library_{processes,attacks,damage,scale,no_pickle}.py $(ARGS)
 
 bench: $(OK)  ## figures of speed as a table and as benchmarks/results/latest.json
 	@python -m benchmarks $(ARGS)

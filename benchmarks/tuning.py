@@ -24,6 +24,7 @@ from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.experiment.pareto import Evaluate, Point, hypervolume
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.recommendation import Wish, recommend
+from lever_ray.experiment.study_settings import search_space
 from lever_ray.experiment.trial import Bench, Choice, Measured, Problem, split_environments
 from lever_ray.experiment.tuned import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places
 from lever_ray.learning.sarsa import training_budget
@@ -33,7 +34,7 @@ from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import RegressorSettings
 from lever_ray.query.vocabulary import describe
 from lever_ray.query.warm import warm_up
-from lever_ray.tuning import open_study, search_space, tune
+from lever_ray.tuning import open_study, tune
 
 OBJECTIVES = ["path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard"]
 LIBRARY = LibrarySettings("tuning", "grid16", layouts=20, gammas=[0.0, 0.99], objectives=OBJECTIVES)

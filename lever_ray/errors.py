@@ -18,7 +18,7 @@ class InvalidValue(LeverError, ValueError):
 
 
 class UnknownName(LeverError, LookupError):
-    """A name is not among the known ones; the message lists them and the nearest match.
+    """A name is not among the known ones; the message lists them, if they are given, and the nearest match.
 
     Args:
         kind: what the name should have been, e.g. ``"objective"``.
@@ -31,9 +31,9 @@ class UnknownName(LeverError, LookupError):
         self.kind, self.name, self.known = kind, name, tuple(known)
         match = difflib.get_close_matches(str(name), self.known, n=1, cutoff=0.4)
         suggestion = f" Did you mean {match[0]!r}?" if match else ""
-        listed = ", ".join(self.known[:12]) or "none"
         more = f" and {len(self.known) - 12} more" if len(self.known) > 12 else ""
-        message = f"unknown {kind} {name!r}.{suggestion} Known: {listed}{more}. {hint}"
+        listed = f" Known: {', '.join(self.known[:12])}{more}." if self.known else ""
+        message = f"unknown {kind} {name!r}.{suggestion}{listed} {hint}"
         super().__init__(message.rstrip())
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -18,12 +18,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from lever_ray.config import LimitSettings, TuningSettings
-from lever_ray.errors import InvalidValue, SettingsError, check_known
+from lever_ray.config import TuningSettings
+from lever_ray.errors import SettingsError
 from lever_ray.experiment.pareto import Evaluate, Point, run_batch, violations
 from lever_ray.experiment.search_space import Given, SearchSpace
 from lever_ray.experiment.study_file import mend_journal
-from lever_ray.experiment.trial import COSTS, Averages, Choice, Measured, Problem
+from lever_ray.experiment.trial import Averages, Choice, Measured, Problem
 from lever_ray.experiment.tuned import COMPLETE, PRUNED, TunedTrial
 
 T = TypeVar("T", str, float)
@@ -32,7 +32,7 @@ DIRECTIONS: tuple[str, ...] = ("maximize", "minimize")
 """Of quality and cost."""
 POPULATION = 20
 """Trials per generation of ``nsga2``."""
-SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+_SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed, population_size=POPULATION),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
@@ -44,65 +44,6 @@ _TOLD = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Watch = Callable[[TunedTrial], Mapping[str, str]]
 """Called with each trial before it is told; what it returns is kept with the trial, e.g. a link to its run."""
-
-
-def search_space(settings: TuningSettings, gammas: Sequence[float]) -> SearchSpace:
-    """The space of the settings.
-
-    Args:
-        settings: of tuning.
-        gammas: discounts that the library holds.
-
-    Raises:
-        InvalidValue, UnknownName: see :class:`~lever_ray.experiment.search_space.SearchSpace`; also a discount that the
-            library lacks.
-    """
-    chosen = settings.space.gammas or list(gammas)
-    for gamma in chosen:
-        if gamma not in gammas:
-            raise InvalidValue(
-                f"tuning.space.gammas has {gamma:g}, and library.gammas are {list(gammas)}; choose among them"
-            )
-    return SearchSpace(settings.space, tuple(chosen), settings.cost)
-
-
-def check_tuning(settings: TuningSettings, gammas: Sequence[float]) -> None:
-    """Refuse settings that no study can be run with.
-
-    Raises:
-        InvalidValue: a number outside its domain, a limit that nothing can keep, or an empty search space.
-        UnknownName: sampler, cost, or something in the search space is not known.
-        SettingsError: the storage is no URL.
-    """
-    for name in ("trials", "repeats", "batch", "bootstrap"):
-        if getattr(settings, name) < 1:
-            raise InvalidValue(f"tuning.{name} is {getattr(settings, name)}; at least 1 is needed")
-    if settings.seed < 0:
-        raise InvalidValue(f"tuning.seed is {settings.seed}; it must be >= 0")
-    if not 0 < settings.held_out < 1:
-        raise InvalidValue(f"tuning.held_out is {settings.held_out:g}; give a share between 0 and 1, e.g. 0.5")
-    if not 0 < settings.share <= 1:
-        raise InvalidValue(f"tuning.share is {settings.share:g}; give a share of the best quality in (0, 1], e.g. 0.95")
-    check_known("sampler", settings.sampler, SAMPLERS)
-    check_known("cost", settings.cost, COSTS)
-    _check_limits(settings.limits)
-    if settings.storage and "://" not in settings.storage:
-        raise SettingsError(
-            f"tuning.storage is {settings.storage!r}, no URL of a database; use e.g. sqlite:////absolute/study.db, or "
-            "leave it empty for a journal file"
-        )
-    if settings.storage.startswith("sqlite:///") and not settings.storage.startswith("sqlite:////"):
-        raise SettingsError(f"tuning.storage {settings.storage!r} is a relative path; use sqlite:////absolute/study.db")
-    search_space(settings, gammas)
-
-
-def _check_limits(limits: LimitSettings) -> None:
-    if limits.seconds is not None and limits.seconds <= 0:
-        raise InvalidValue(f"tuning.limits.seconds is {limits.seconds:g}; no query takes that little, raise it")
-    if limits.quality is not None and limits.quality > 1:
-        raise InvalidValue(f"tuning.limits.quality is {limits.quality:g}; 1 is the optimum, lower it")
-    if limits.coverage is not None and not 0 <= limits.coverage <= 1:
-        raise InvalidValue(f"tuning.limits.coverage is {limits.coverage:g}; it is a share, from 0 to 1")
 
 
 def open_study(settings: TuningSettings, journal: Path, *, problem: Problem) -> optuna.Study:
@@ -252,7 +193,7 @@ def _ask(study: optuna.Study, settings: TuningSettings, space: SearchSpace, plac
     """The next trial and its choice, drawn with a seed that follows from its place among those told."""
     seed = int(np.random.SeedSequence([settings.seed, place]).generate_state(1)[0])
     with _quiet():
-        study.sampler = SAMPLERS[settings.sampler](seed)
+        study.sampler = _SAMPLERS[settings.sampler](seed)
         trial = study.ask()
         return trial, space.draw(_Asked(trial))
 

@@ -17,7 +17,6 @@ from lever_ray.config import Settings, library_path
 from lever_ray.console import make_console
 from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
 from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
 from lever_ray.library import maintenance, recovery
 from lever_ray.library.checking import verify as verify_library
 from lever_ray.library.manifest import MANIFEST, DamagedManifest
@@ -247,7 +246,7 @@ def _chosen(library: PolicyLibrary, arguments: argparse.Namespace) -> list[str]:
     filters = {name: getattr(arguments, name) for name in ("environment", "objective", "gamma")}
     filtered = any(value is not None for value in filters.values())
     if filtered == bool(arguments.ids):
-        raise SettingsError("give either --ids, or a filter: --environment, --objective, --gamma")
+        raise SettingsError("give either --id, or a filter: --environment, --objective, --gamma")
     if arguments.ids:
         for identity in arguments.ids:
             if identity not in library:
@@ -255,8 +254,6 @@ def _chosen(library: PolicyLibrary, arguments: argparse.Namespace) -> list[str]:
         return list(dict.fromkeys(arguments.ids))
     if arguments.environment is not None:
         library.environment(arguments.environment)
-    if arguments.objective is not None:
-        filters["objective"] = Objective.of(arguments.objective)
     found = [record.id for record in library.select(**filters)]
     if not found:
         raise LibraryError(f"no policy of {library.path} matches; `lever-ray inspect` shows what it holds")

@@ -45,7 +45,8 @@ def _add_keeping(commands: Any) -> None:
             parser.add_argument("--yes", action="store_true", help="drop what is broken")
     delete = _command(commands, "delete", "delete", "Take policies out, by id or by filter; needs --yes.")
     _add_filters(delete)
-    delete.add_argument("--ids", nargs="+", default=[], metavar="ID", help="ids, as search and export list them")
+    id_help = "an id, as search and export list them; may be repeated"
+    delete.add_argument("--id", dest="ids", action="append", default=[], metavar="ID", help=id_help)
     delete.add_argument("--yes", action="store_true", help="delete them")
     delete.add_argument("overrides", nargs="+", **_PLACE)  # type: ignore[arg-type]
     search = _command(

@@ -17,10 +17,11 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.recommendation import PREFIX, Wish, recommend, strategy_file, write_strategy
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.experiment.study_file import only_driver
+from lever_ray.experiment.study_settings import search_space
 from lever_ray.experiment.trial import Averages, Bench, Problem, check_retrievable, split_environments
 from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
 from lever_ray.learning.sarsa import training_budget
-from lever_ray.tuning import importances, open_study, search_space, told_trials, tune
+from lever_ray.tuning import importances, open_study, told_trials, tune
 
 if TYPE_CHECKING:
     from lever_ray.tracking import TrackedRun

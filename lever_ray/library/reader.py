@@ -26,7 +26,7 @@ from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.retrieval import Wording
 from lever_ray.library.rows import objective_id
 from lever_ray.library.shard import Where
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.stored import GroupKey, objective_of
 from lever_ray.library.text import TextEncoder
 
 T = TypeVar("T")
@@ -202,7 +202,7 @@ class LibraryReader(ABC):
         label: str | None = None,
     ) -> list[PolicyRecord]:
         """Full records of the policies that match every given filter, ordered by group and id."""
-        name = None if objective is None else Objective.of(objective).id
+        name = None if objective is None else objective_of(objective).id
         wanted = [
             key
             for key in self.keys(environment)

@@ -34,6 +34,7 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("episodes", "snapshot", "seed", "environment_steps"), int),
 }
 """Fields that are stored as text, double or integer, whatever kind of number they are given as."""
+_INTEGERS: tuple[str, ...] = tuple(name for name, kind in _PLAIN.items() if kind is int)
 _ARRAYS: dict[str, type] = {"q": np.float32, "visits": np.uint32, "successors": np.int32, "mean_rewards": np.float32}
 
 SUPPORT_SOURCES: tuple[str, ...] = ("visits", "transitions", "unknown")
@@ -60,14 +61,14 @@ class PolicyRecord:
         algorithm: what trained it.
         episodes: training budget of the run, in episodes.
         snapshot: episodes trained when it was taken.
-        seed: of training.
+        seed: of training; negative ones are taken, since other code marks unknown ones so.
         environment_steps: environment steps of the whole run.
         seconds: wall-clock seconds of the whole run.
 
     Raises:
         InvalidValue: an array has the wrong shape or dtype or non-finite entries, recorded successors contradict the
-            visits or the layout, gamma lies outside [0, 1], or there is neither an objective nor a description; the
-            message names the record.
+            visits or the layout, gamma lies outside [0, 1], a count is negative, or there is neither an objective nor a
+            description; the message names the record.
     """
 
     environment: str
@@ -113,6 +114,12 @@ class PolicyRecord:
             raise InvalidValue(f"{self._who()}: gamma is {self.gamma}; it must lie in [0, 1]")
         if self.objective is None and not self.description.strip():
             raise InvalidValue(f"{self._who()}: it has neither an objective nor a description; give one of them")
+
+        for name in _INTEGERS:
+            least = -(1 << 63) if name == "seed" else 0
+            if not least <= getattr(self, name) < 1 << 63:
+                wanted = "fit 64 bits" if name == "seed" else "be 0 or more, and fit 64 bits"
+                raise InvalidValue(f"{self._who()}: {name} is {getattr(self, name)}; it must {wanted}")
 
     def _adopt(self, name: str, dtype: type) -> None:
         given = np.asarray(getattr(self, name))

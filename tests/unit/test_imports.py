@@ -45,6 +45,15 @@ def test_composing_needs_no_adapter() -> None:
     assert _fresh(code)["loaded"] == []
 
 
+def test_keeping_a_library_needs_neither_tuning_nor_learning() -> None:
+    heavy = ("ray", "mlflow", "optuna", "sqlalchemy", "sklearn", "matplotlib", "pandas")
+    code = (
+        "import json, sys; from lever_ray.app import library_commands, settings; settings.load_settings(); "
+        f"print(json.dumps({{'loaded': [name for name in {heavy} if name in sys.modules]}}))"
+    )
+    assert _fresh(code)["loaded"] == []
+
+
 def test_every_public_name_resolves() -> None:
     import lever_ray
 

@@ -189,14 +189,16 @@ def test_delete_by_filter_and_by_id(home: Path, capsys: pytest.CaptureFixture[st
     assert "3 policies deleted, 105 left" in capsys.readouterr().out
     library = PolicyLibrary.open(GRID8)
     ids = [record.id for record in library.select(environment="grid8-0", gamma=0.0)][:2]
-    assert main(["library", "delete", str(GRID8), "--yes", "--ids", *ids]) == 0
+    assert main(["library", "delete", "--yes", "--id", ids[0], "--id", ids[1], str(GRID8)]) == 0
+    assert "2 policies deleted" in capsys.readouterr().out
     assert ids[0] not in PolicyLibrary.open(GRID8)
     for wrong, said in (
-        ([], "give either --ids, or a filter"),
-        (["--gamma", "0", "--ids", "a"], "give either"),
-        (["--ids", ids[0]], "unknown policy id"),
+        ([], "give either --id, or a filter"),
+        (["--gamma", "0", "--id", "a"], "give either"),
+        (["--id", ids[0]], f"unknown policy id {ids[0]!r}. Nothing was deleted."),
         (["--environment", "grid8-9"], "unknown environment"),
         (["--objective", "god"], "unknown objective term"),
+        (["--objective", "path[x]"], "one number per term"),
         (["--gamma", "0.7"], "no policy"),
     ):
         assert said in refused(["library", "delete", str(GRID8), "--yes", *wrong], capsys)

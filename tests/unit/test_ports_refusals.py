@@ -197,6 +197,48 @@ def test_nested_lists_and_nulls_of_optional_columns(tables: np.ndarray, tmp_path
     assert (found[1].q == tables[1].astype(np.float32)).all()
 
 
+@pytest.mark.parametrize("columns", ["null tables", "one table", "one text", "zeros"])
+def test_a_small_parquet_that_claims_very_much_is_refused_before_it_is_read(
+    tables: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    rows, file = 200_000, tmp_path / "huge.parquet"
+    made = {
+        "null tables": lambda: {"q": pa.nulls(rows, pa.list_(pa.float32())), "desc": ["x"] * rows},
+        "one table": lambda: {"q": pa.array([[1.0] * 4] * rows, pa.list_(pa.float32()))},
+        "one text": lambda: {"desc": pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), ["x" * 9999])},
+        "zeros": lambda: {"q": pa.array([[0.0] * 1_000_000] * 10, pa.list_(pa.float64()))},
+    }
+    pq.write_table(pa.table(made[columns]()), file, compression="zstd")
+    assert file.stat().st_size < rows
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("columns are read")
+
+    monkeypatch.setattr(pq.ParquetFile, "read", never)
+    said = refused(file)
+    assert "bytes and claims" in said
+    assert "import them in parts" in said
+
+
+def test_q_is_read_before_other_columns(tables: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {
+        "environment": ["maze"] * 6,
+        "layout": [json.dumps(LAYOUT.to_dict())] * 6,
+        "desc": TEXTS,
+        "gamma": [0.5] * 6,
+    }
+    pq.write_table(pa.table({**columns, "q": [["a"] * 256] * 6}), tmp_path / "x.parquet")
+    read_column, asked = pq.ParquetFile.read, []
+
+    def noted(self: pq.ParquetFile, columns: list[str]) -> pa.Table:
+        asked.extend(columns)
+        return read_column(self, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", noted)
+    assert "give numbers" in refused(tmp_path / "x.parquet", ImportOptions())
+    assert asked == ["q"]
+
+
 def test_layout_files(tmp_path: Path) -> None:
     file = tmp_path / "layouts.json"
     file.write_text(json.dumps({"a": LAYOUT.to_dict(), "b": ROOM.to_dict()}))
@@ -231,6 +273,54 @@ def same(one: PolicyRecord, other: PolicyRecord) -> bool:
     alike = all(repr(getattr(one, name)) == repr(getattr(other, name)) for name in plain)
     pairs = [(getattr(one, name), getattr(other, name)) for name in arrays]
     return alike and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_negative_seeds_are_kept_and_negative_counts_never_stored(tmp_path: Path, suffix: str) -> None:
+    record = read({"q": np.ones((16, 4)), "desc": "x"}, ImportOptions(environment="room", layouts=ROOM, gamma=0.1))[0]
+    library = PolicyLibrary.create(tmp_path / "one")
+    library.add([replace(record, seed=-1)])
+    export(library, tmp_path / f"x.{suffix}")
+    assert [each.id for each in read(tmp_path / f"x.{suffix}", ImportOptions())] == [library.select()[0].id]
+    for name, value in (("episodes", -1), ("snapshot", -2), ("environment_steps", -3), ("episodes", 1 << 63)):
+        with pytest.raises(InvalidValue, match=f"{name} is {value}; it must be 0 or more"):
+            replace(record, **{name: value})
+    with pytest.raises(InvalidValue, match=r"seed is .* fit 64 bits"):
+        replace(record, seed=-(1 << 63) - 1)
+
+
+def test_weighted_objectives_are_filters_by_the_name_that_is_printed(tmp_path: Path) -> None:
+    library, options = mixed_library(tmp_path / "one"), ImportOptions(environment="room", layouts=ROOM, gamma=0.1)
+    given = {"q": np.ones((16, 4)), "objective": "path", "weights": np.array([[1234567.0, 0, 0, 0]])}
+    library.add(read(given, options))
+    names = [key.objective for key in library.census() if "[" in key.objective]
+    assert len(names) == 2
+    for name in [*names, "path[1234567]"]:
+        assert len(library.select(objective=name)) == 1
+        assert export(library, tmp_path / "x.npz", objective=name, overwrite=True) == 1
+    for wrong in ("path[]", "path[1,2]", "path[much]", "path-gold[1]", "path[-1]"):
+        with pytest.raises(InvalidValue, match="path"):
+            library.select(objective=wrong)
+    with pytest.raises(UnknownName, match="god"):
+        library.select(objective="god[1]")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_visits_that_only_say_whether(tables: np.ndarray, tmp_path: Path, suffix: str) -> None:
+    seen = tables[:2] > 0
+    if suffix == "npz":
+        file = npz(tmp_path / "x.npz", q=tables[:2], visits=seen, desc=np.array(TEXTS[:2]))
+    else:
+        file = tmp_path / "x.parquet"
+        nested = {"q": tables[:2].tolist(), "visits": seen.tolist(), "desc": TEXTS[:2]}
+        pq.write_table(pa.table(nested), file)
+    found = read(file)
+    assert all(np.array_equal(one.visits, each) for one, each in zip(found, seen, strict=True))
+    assert found[0].visits is not None
+    assert found[0].visits.dtype == np.uint32
+    record = replace(found[0], visits=seen[0], successors=None)
+    assert record.id == found[0].id
+    assert np.array_equal(record.visits, seen[0])
 
 
 @pytest.mark.parametrize("suffix", ["npz", "parquet"])

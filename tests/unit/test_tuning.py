@@ -19,10 +19,11 @@ from lever_ray.errors import InvalidValue, LeverError, SettingsError, UnknownNam
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.study_file import mend_journal, only_driver
+from lever_ray.experiment.study_settings import check_tuning, search_space
 from lever_ray.experiment.trial import Bench, Choice, Measured, Problem
 from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of
 from lever_ray.library.store import PolicyLibrary
-from lever_ray.tuning import check_tuning, importances, open_study, search_space, told_trials, tune
+from lever_ray.tuning import importances, open_study, told_trials, tune
 
 GAMMAS = [0.0, 0.99]
 SPACE = SpaceSettings(strategies=["targeted", "hybrid", "exhaustive"], k=[2, 8], operators=["sum", "max"])

@@ -18,7 +18,7 @@ from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.rows import PLAIN
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.stored import GroupKey, objective_of
 
 TEXTS: tuple[str, ...] = ("id", "environment", "description", "label", "algorithm", "objective", "support_source")
 _NUMBERS: tuple[str, ...] = tuple(name for name in PLAIN if name not in TEXTS)
@@ -71,7 +71,7 @@ def export(
         raise InvalidValue(f"target {path} ends in {path.suffix!r}; it must end in .npz or .parquet")
     if path.exists() and not overwrite:
         raise LibraryError(f"{path} exists; choose another name, or add --overwrite")
-    parts = _parts(library, environment, None if objective is None else Objective.of(objective).id, gamma)
+    parts = _parts(library, environment, None if objective is None else objective_of(objective).id, gamma)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         count = writers[path.suffix](temporary, parts)

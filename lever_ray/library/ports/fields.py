@@ -15,8 +15,8 @@ class Field:
     Attributes:
         name: of the field.
         synonyms: what else its column may be called; case, hyphens, blanks and a plural s do not matter.
-        kind: ``table`` (numbers over cells and actions), ``transitions``, ``text``, ``number``, ``count``, ``weights``,
-            ``layout`` or ``ignored``.
+        kind: ``table`` (numbers over cells and actions), ``transitions``, ``text``, ``number``, ``count``, ``integer``,
+            ``weights``, ``layout`` or ``ignored``.
         option: what gives it for all policies on the command line; empty where nothing does.
     """
 
@@ -43,7 +43,7 @@ FIELDS: tuple[Field, ...] = (
     Field("algorithm", ("algo", "method", "trained_by"), "text", "--algorithm TEXT"),
     Field("total", ("return", "total_return", "total_reward", "score"), "number"),
     Field("snapshot", ("snapshot_episode",), "count"),
-    Field("seed", ("training_seed", "random_seed"), "count"),
+    Field("seed", ("training_seed", "random_seed"), "integer"),
     Field("environment_steps", ("env_step", "n_steps"), "count"),
     Field("seconds", ("training_second", "wall_clock"), "number"),
     Field("support_source", (), "text"),

@@ -47,7 +47,15 @@ def plain(value: Any, name: str, what: str, missing: Any = None) -> Any:
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if kind == "number" and number:
         return float(value)
-    if kind == "count" and number and float(value).is_integer() and 0 <= value < 1 << 63:
+    least = {"count": 0, "integer": -(1 << 63)}.get(kind)
+    if least is not None and number and float(value).is_integer() and least <= value < 1 << 63:
         return int(value)
-    wanted = {"text": "text", "number": "a number", "count": "a whole number, 0 or more"}[kind]
-    raise InvalidValue(f"{what} holds {value!r}; it must be {wanted}")
+    raise InvalidValue(f"{what} holds {value!r}; it must be {_WANTED[kind]}")
+
+
+_WANTED = {
+    "text": "text",
+    "number": "a number",
+    "count": "a whole number, 0 or more",
+    "integer": "a whole number of at most 64 bits",
+}

@@ -18,6 +18,8 @@ from lever_ray.errors import LibraryError
 
 _DEFLATE = 1032
 """No deflated stream grows more than so much."""
+_GROWTH, _ALWAYS, _WIDTH = 200, 1 << 26, 8
+"""A Parquet file may grow by this factor when it is read, or to so many bytes; and bytes of a number at most."""
 _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, MemoryError),
     *(ValueError, KeyError, TypeError, SyntaxError, OverflowError),
@@ -139,8 +141,10 @@ def _first_line(error: BaseException) -> str:
 
 def _parquet(path: Path) -> Source:
     try:
-        file = pq.ParquetFile(path, memory_map=True)
+        texts = [each.name for each in pq.read_schema(path) if _is_text(each.type)]
+        file = pq.ParquetFile(path, memory_map=True, read_dictionary=texts)
         schema = file.schema_arrow
+        _check_claims(file.metadata, path)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise LibraryError(f"{path} is no sound Parquet file ({_first_line(error)}); {_EXPORT}") from error
 
@@ -156,10 +160,39 @@ def _parquet(path: Path) -> Source:
     return Source(str(path), {field.name: f"{field.type} [{rows}]" for field in schema}, read)
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+
+
+def _check_claims(metadata: pq.FileMetaData, path: Path) -> None:
+    """Refuse a file whose metadata claim far more than its bytes can say, before anything is read.
+
+    Raises:
+        LibraryError: more policies than bytes, or values that would take very much more memory than the file does.
+    """
+    size, groups = path.stat().st_size, [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    decoded = sum(max(_WIDTH * chunk.num_values, chunk.total_uncompressed_size) for chunk in chunks)
+    rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
+    if rows > size or decoded > max(_ALWAYS, _GROWTH * size):
+        raise LibraryError(
+            f"{path} has {size} bytes and claims {rows} policies, {decoded / 1e6:.0f} MB when read, which cannot be "
+            "policies of their own; leave out policies and columns that only repeat others, or import them in parts"
+        )
+
+
 def _rows_of(column: pa.ChunkedArray, name: str, path: Path) -> Any:
     if _is_list(column.type):
         return [row for chunk in column.chunks for row in _arrays(chunk, name, path)]
+    if pa.types.is_dictionary(column.type):
+        return [value for chunk in column.chunks for value in _shared(chunk)]
     return column.to_pylist()
+
+
+def _shared(chunk: pa.DictionaryArray) -> list[Any]:
+    """Values of a dictionary array; equal ones are one object."""
+    values = chunk.dictionary.to_pylist()
+    return [None if place is None else values[place] for place in chunk.indices.to_pylist()]
 
 
 def _is_list(kind: pa.DataType) -> bool:

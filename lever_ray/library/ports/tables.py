@@ -95,6 +95,7 @@ def _numeric(values: Any, what: str) -> np.ndarray:
     if values is None:
         raise InvalidValue(f"{what} is missing; fill it in, or leave the policy out")
     array = np.asarray(values)
+    array = array.astype(np.uint8) if array.dtype.kind == "b" else array
     if array.dtype.kind not in "iuf":
         raise InvalidValue(f"{what} has dtype {array.dtype}; give numbers")
     return array

@@ -159,27 +159,34 @@ class _Reading:
         self.taken.append(Taken(name, column, self.source.kinds[column], told))
         return self.source.read(column)
 
-    def _note(self, told: str) -> None:
-        """Say what was done with the column taken last."""
-        self.taken[-1] = self.taken[-1]._replace(told=told)
+    def _note(self, name: str, told: str) -> None:
+        """Say what was done with a field's column."""
+        self.taken = [each._replace(told=told) if each.field == name else each for each in self.taken]
 
     def _read_all(self) -> None:
-        layouts = self._given_layouts
-        sizes = {layout.states for layout in all_layouts(layouts)}
-        q = read_q(self._take("q"), what=self._what("q"), policies=self._counted(), sizes=sizes)
-        if not q.rows:
-            raise InvalidValue(f"{self.source.name} holds no policy")
-        self.values["q"] = q.rows
-        self._note(self._conversion("q", q))
+        self._read_q()
         for each in FIELDS:
             if each.name in _DEFAULTS or each.name in ("gamma", "environment", "support_source", "states"):
                 self._read_plain(each.name)
         self._read_weights()
-        self._read_layouts(layouts)
+        self._read_layouts(self._given_layouts)
         self._read_recorded()
         self._check_purpose()
         if tuple(self.options.actions) != ACTION_NAMES:
             self.notes.append(f"actions are in the order {', '.join(self.options.actions)}, and put into ours")
+
+    def _read_q(self) -> None:
+        """Before all else; other columns are asked only where the shape of q does not tell how many policies it has."""
+        values, what = self._take("q"), self._what("q")
+        if isinstance(values, list):
+            q = read_q(values, what=what, policies=None, sizes=())
+        else:
+            sizes = {layout.states for layout in all_layouts(self._given_layouts)}
+            q = read_q(values, what=what, policies=self._counted(), sizes=sizes)
+        if not q.rows:
+            raise InvalidValue(f"{self.source.name} holds no policy")
+        self.values["q"] = q.rows
+        self._note("q", self._conversion("q", q))
 
     def _counted(self) -> int | None:
         """How many policies columns with one value each tell of; None where there is none."""
@@ -306,7 +313,7 @@ class _Reading:
             self.values[name] = [None] * self.policies
             if name in self.columns:
                 found = read_tables(self._take(name), what=self._what(name), like=self.values["q"])
-                self._note(self._conversion(name, found))
+                self._note(name, self._conversion(name, found))
                 self.values[name] = self._per_policy(found.rows, name)
         self.values["successors"] = [None] * self.policies
         if "successors" in self.columns:
@@ -328,14 +335,14 @@ class _Reading:
         """Per policy a table of cells [S, 4], or None."""
         values, what, q = self._take("successors"), self._what("successors"), self.values["q"]
         if isinstance(values, np.ndarray) and values.ndim == 2 and self._is_list_of_rows(values, q):
-            self._note("(state, action, next state) rows")
+            self._note("successors", "(state, action, next state) rows")
             return self._dealt(values, what)
         if isinstance(values, list) and any(row is not None and np.shape(row)[1:] == (3,) for row in values):
-            self._note("(state, action, next state) rows")
+            self._note("successors", "(state, action, next state) rows")
             pairs = zip(values, q, strict=False)
             return [None if row is None else successors_of(row, len(table), what) for row, table in pairs]
         found = read_tables(values, what=what, like=q)
-        self._note(self._conversion("successors", found))
+        self._note("successors", self._conversion("successors", found))
         return found.rows
 
     def _is_list_of_rows(self, values: np.ndarray, q: Sequence[np.ndarray]) -> bool:
