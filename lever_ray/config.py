@@ -25,6 +25,7 @@ class LibrarySettings:
         budget: training budget, ``X1``, ``X5`` or ``X10``.
         objectives: what policies are trained for.
         actors: Ray actors that hold the library's shards.
+        shared: whether the actors outlive the driver and serve others, too; ``lever-ray library release`` ends them.
         index: what searches all policies by text: ``flat``, ``flat-int8`` (both exact), ``ivf`` or ``hnsw`` (faiss).
     """
 
@@ -37,6 +38,7 @@ class LibrarySettings:
     budget: str = "X1"
     objectives: list[str] = field(default_factory=list)
     actors: int = 2
+    shared: bool = False
     index: str = "flat-int8"
 
 

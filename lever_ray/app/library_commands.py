@@ -273,6 +273,20 @@ def embed(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def release(arguments: argparse.Namespace) -> int:
+    """End the actors that several drivers share."""
+    from lever_ray.ray_execution import connect, disconnect, end_shared
+
+    path, settings = place_of(arguments.overrides), _settings_of(arguments.overrides)
+    library = PolicyLibrary.open(path).manifest.library
+    joined = connect(settings.cluster.address)
+    ended = end_shared(library)
+    if joined:
+        disconnect()
+    _say(make_console(), f"{path}: {ended} shared actors ended")
+    return OK
+
+
 def search(arguments: argparse.Namespace) -> int:
     """The policies whose descriptions are nearest to some words."""
     library = PolicyLibrary.open(place_of(arguments.overrides))

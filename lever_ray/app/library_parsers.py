@@ -37,6 +37,7 @@ def _add_keeping(commands: Any) -> None:
         ("compact", "Merge small shards, and remove files of changes that were never finished."),
         ("migrate", "Bring a library of an older schema version to today's."),
         ("restore", "Write a new manifest from the data files, where it is lost or damaged."),
+        ("release", "End the actors of a Ray cluster that hold the library for several drivers (library.shared=true)."),
         ("embed", "Compute text vectors and Psi where they are missing; in Ray actors unless cluster=serial."),
     ):
         parser = _command(commands, name, name, about)

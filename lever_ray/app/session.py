@@ -51,13 +51,14 @@ class Session:
         path = library_path(self.settings.library)
         if self.settings.cluster.executor == "serial":
             return PolicyLibrary.open(path, index=self.settings.library.index)
-        return self.open_shards(path)
+        return self.open_shards(path, shared=self.settings.library.shared)
 
-    def open_shards(self, path: Path) -> ShardedLibrary:
-        """A library whose shards are held by actors."""
+    def open_shards(self, path: Path, *, shared: bool = False) -> ShardedLibrary:
+        """A library whose shards are held by actors, of this driver alone unless they are shared."""
         from lever_ray.ray_execution import ShardedLibrary
 
-        return ShardedLibrary.open(path, actors=self.settings.library.actors, index=self.settings.library.index)
+        settings = self.settings.library
+        return ShardedLibrary.open(path, actors=settings.actors, shared=shared, index=settings.index)
 
 
 @contextmanager
