@@ -320,7 +320,7 @@ def test_a_file_of_another_shard_is_refused(library, kind):
         ("policies", "environment", lambda _: None, "lacks values"),
         ("policies", "objective", lambda _: "god", "unknown objective term"),
         ("policies", "objective", lambda _: "gold-path", "its terms are not in order"),
-        ("policies", "objective", lambda _: "path[x]", "could not convert"),
+        ("policies", "objective", lambda _: "path[x]", "one number per term"),
         ("policies", "weights", lambda _: [1.0, 2.0], "cannot be read"),
         ("policies", "weights", lambda _: [None], "cannot be read"),
         ("policies", "gamma", lambda _: math.nan, "gamma outside of"),
