@@ -76,6 +76,9 @@ cluster-stop:  ## end the cluster that make cluster started
 	  grep -qsx '127.0.0.1:$(RAY_PORT)' /tmp/ray/ray_current_cluster && rm -f /tmp/ray/ray_current_cluster; echo "Cluster ended."
 
 submit: $(OK)  ## submit a job: make submit JOB=run_experiment ARGS="strategy.k=5"
+	@test -f jobs/$(JOB).py || { echo "There is no job $(JOB); known: $$(cd jobs && ls *.py | sed 's/\.py//' | xargs)"; exit 2; }
+	@python -c 'import socket; socket.create_connection(("127.0.0.1", $(DASHBOARD_PORT)), 3)' 2>/dev/null || \
+	  { echo "No cluster answers at 127.0.0.1:$(DASHBOARD_PORT); start one with make cluster"; exit 2; }
 	@RAY_AUTH_TOKEN_PATH=$(CLUSTER)/token ray job submit --address http://127.0.0.1:$(DASHBOARD_PORT) --working-dir . \
 	  --runtime-env-json "$$(lever-ray runtime-env)" -- python jobs/$(JOB).py $(ARGS)
 

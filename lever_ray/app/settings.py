@@ -62,6 +62,10 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
         raise SettingsError(_one_line(error, overrides)) from error
     assert isinstance(settings, Settings)
     if settings.seeds:
+        if any(override.startswith("library.layouts=") for override in overrides):
+            raise SettingsError(
+                f"seeds={settings.seeds} is short for library.layouts={settings.seeds}; give one of the two"
+            )
         settings.library.layouts = settings.seeds
     check(settings)
     return settings

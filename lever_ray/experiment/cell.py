@@ -17,6 +17,7 @@ from lever_ray.experiment.controls import Controls, SinglePolicies, measure_cont
 from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
+from lever_ray.experiment.timing import asked_repeatedly
 from lever_ray.gridworld.layout import Layout
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import ENDS, Rollout, rollout
@@ -29,8 +30,6 @@ from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
 
 Row = dict[str, Any]
-SLOW = 0.05
-"""Seconds from which a query is asked once."""
 ROUTES_MEASURED = 1_000
 """Most candidates of a route operator whose returns are measured to find the best one; drawn evenly beyond it."""
 
@@ -211,10 +210,8 @@ class Cell:
         )
 
     def _timed(self, strategy: Strategy) -> tuple[CompositionResult, dict[str, float]]:
-        """The query, and the median of its stages' seconds over repeats; slow ones run once."""
-        answers = [self._compose(strategy)]
-        while len(answers) < self.problem.plan.repeats and answers[0].timings["total"] < SLOW:
-            answers.append(self._compose(strategy))
+        """The query, and the median of its stages' seconds over repeats; slow ones are asked less often."""
+        answers = asked_repeatedly(lambda: self._compose(strategy), self.problem.plan.repeats)
         stages = {
             stage: median(answer.timings[stage] for answer in answers) for stage in ("retrieve", "rank", "compose")
         }

@@ -18,6 +18,7 @@ from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import interquartile_mean
+from lever_ray.experiment.timing import VERY_SLOW, asked_repeatedly
 from lever_ray.gridworld.objective import Objective
 from lever_ray.gridworld.rollout import random_return, rollout
 from lever_ray.library.reader import LibraryReader
@@ -29,10 +30,6 @@ from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
 
-SLOW = 0.05
-"""Seconds from which a query is timed once, after one that is not timed."""
-VERY_SLOW = 1.0
-"""Seconds of ranking and composing from which a query is asked once: what the first answer opens hardly matters."""
 _FITTED: dict[tuple[Any, ...], FittedRegressor] = {}
 """Regressors that this process fitted, by everything that decides them."""
 _MOST_FITTED = 4_096
@@ -320,10 +317,7 @@ def _timed(
     answer = ask()
     if answer.timings["rank"] + answer.timings["compose"] >= VERY_SLOW:
         return answer, answer.timings["total"]
-    seconds = [ask().timings["total"]]
-    while len(seconds) < problem.repeats and seconds[0] < SLOW:
-        seconds.append(ask().timings["total"])
-    return answer, median(seconds)
+    return answer, median(each.timings["total"] for each in asked_repeatedly(ask, problem.repeats))
 
 
 def _fitted(choice: Choice, library: LibraryReader, problem: Problem, key: GroupKey) -> FittedRegressor:
