@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -68,6 +68,12 @@ class LibraryReader(ABC):
     @abstractmethod
     def embed(self, watch: Callable[[int], None] | None = None) -> int:
         """Compute and store Psi and text vectors that are missing; for how many policies Psi was computed."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:  # noqa: B027 - most libraries hold nothing that has to be given back
         """Give back what the library holds; it cannot be asked afterwards."""

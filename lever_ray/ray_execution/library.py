@@ -104,8 +104,7 @@ class ShardedLibrary(LibraryReader):
         Args:
             path: folder of the library, visible to every node.
             actors: how many; at most one per shard is started, unless they are shared.
-            shared: drivers that ask for equally many actors with an equal index use the same ones, which outlive them;
-                :meth:`close` ends them for all.
+            shared: drivers that ask for equally many actors with an equal index use the same ones, which outlive them.
             encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
             index: what searches all policies by text, one of :data:`~lever_ray.library.index.INDEXES`.
 
@@ -266,6 +265,7 @@ class ShardedLibrary(LibraryReader):
         return True
 
     def close(self) -> None:
-        """End the actors."""
-        for actor in self._served.actors:
-            ray.kill(actor)
+        """End the actors, unless several drivers share them; these are ended by ``lever-ray library release``."""
+        if not self._shared:
+            for actor in self._served.actors:
+                ray.kill(actor)

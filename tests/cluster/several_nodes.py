@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
-from lever_ray.ray_execution import ShardedLibrary
+from lever_ray.ray_execution import ShardedLibrary, end_shared
 from tests.twin import made_up_record
 from tests.unit.test_library import HALL, ROOM
 
@@ -104,7 +104,7 @@ def main(path: Path) -> dict[str, Any]:
     shared = ShardedLibrary.open(path, actors=3, shared=True)
     theirs = other_driver(path, cluster.address)
     seen["two drivers"] = theirs == [expected, [str(actor._actor_id) for actor in shared._served.actors]]
-    shared.close()
+    seen["ended"] = end_shared(shared.manifest.library)
     ray.shutdown()
     cluster.shutdown()
     return seen

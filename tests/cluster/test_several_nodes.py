@@ -58,3 +58,4 @@ def test_missing_embeddings_are_computed_in_the_actors_once(seen: dict[str, Any]
 
 def test_two_drivers_are_served_by_the_same_actors(seen: dict[str, Any]) -> None:
     assert seen["two drivers"]
+    assert seen["ended"] == 3
