@@ -79,6 +79,27 @@ def _shortest(weight: float) -> str:
     return short if float(short := f"{weight:g}") == weight else repr(weight)
 
 
+def objective_of(identity: str | Objective) -> Objective:
+    """The objective with a name, or with an id such as ``path-gold[1,2.5]``.
+
+    Raises:
+        UnknownName: a term is not known.
+        InvalidValue: the weights are not one number per term, or are refused by :class:`Objective`.
+    """
+    if isinstance(identity, Objective) or "[" not in identity:
+        return Objective.of(identity)
+    names, _, weights = identity.strip().removesuffix("]").partition("[")
+    terms = [term.strip().lower() for term in names.split("-")]
+    Objective.of(names)
+    try:
+        given = dict(zip(terms, map(float, weights.split(",")), strict=True))
+    except ValueError:
+        raise InvalidValue(
+            f"objective {identity!r} does not have one number per term in its brackets; write e.g. path-gold[1,2.5]"
+        ) from None
+    return Objective.of(names, weights=given)
+
+
 def check_weights(weights: Iterable[float], *, what: str) -> None:
     """Refuse weights that are negative, not finite or all zero.
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from lever_ray.errors import InvalidValue, LeverError, LibraryError
-from lever_ray.gridworld.objective import Objective
+from lever_ray.errors import LeverError, LibraryError
+from lever_ray.gridworld.objective import Objective, objective_of
 from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import SHARD_KINDS, Shard
@@ -353,27 +353,6 @@ def _check_objective(name: str, location: Path) -> None:
             raise ValueError("its terms are not in order")
     except (LeverError, ValueError) as error:
         raise LibraryError(f"{location} holds a policy for objective {name!r} ({error}); {REPAIR}") from error
-
-
-def objective_of(identity: str | Objective) -> Objective:
-    """The objective with a name, or with an id such as ``path-gold[1,2.5]``.
-
-    Raises:
-        UnknownName: a term is not known.
-        InvalidValue: the weights are not one number per term, or are refused by :class:`Objective`.
-    """
-    if isinstance(identity, Objective) or "[" not in identity:
-        return Objective.of(identity)
-    names, _, weights = identity.strip().removesuffix("]").partition("[")
-    terms = [term.strip().lower() for term in names.split("-")]
-    Objective.of(names)
-    try:
-        given = dict(zip(terms, map(float, weights.split(",")), strict=True))
-    except ValueError:
-        raise InvalidValue(
-            f"objective {identity!r} does not have one number per term in its brackets; write e.g. path-gold[1,2.5]"
-        ) from None
-    return Objective.of(names, weights=given)
 
 
 def read_policy(row: dict[str, Any], tables: Tables, environment: EnvironmentRecord) -> PolicyRecord:

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lever_ray.errors import InvalidValue, LibraryError
-from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.gridworld.objective import TERMS, Objective, objective_of
 from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.rows import PLAIN
-from lever_ray.library.stored import GroupKey, objective_of
+from lever_ray.library.stored import GroupKey
 
 TEXTS: tuple[str, ...] = ("id", "environment", "description", "label", "algorithm", "objective", "support_source")
 _NUMBERS: tuple[str, ...] = tuple(name for name in PLAIN if name not in TEXTS)
