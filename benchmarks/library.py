@@ -128,7 +128,7 @@ def _approximate(exact: PolicyLibrary) -> dict[str, float]:
         library.search(many[:1], K)
         result["ivf.first_search.seconds"] = perf_counter() - begun
         result["ivf.first_search.resident_megabytes"] = (psutil.Process().memory_info().rss - before) / 1e6
-        indexes = list(library._shard._indexes.values())
+        indexes = [library._shard._whole(stored) for stored in library._shard.stored]
         result["ivf.indexes"] = len(indexes)
         for effort in PROBES:
             for index in indexes:
