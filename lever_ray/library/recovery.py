@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
-from lever_ray.library.files import decode, labels_of, write_atomically
+from lever_ray.library.files import belongs_to, decode, labels_of, write_atomically
 from lever_ray.library.ipc import check_messages
 from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import MANIFEST, DataFile, Manifest, OtherVersion, Shard, read_manifest
@@ -45,7 +45,7 @@ def restore_manifest(path: str | Path, *, tell: Callable[[Mapping[str, int]], No
 
     Args:
         path: of the library's folder.
-        tell: is told which other libraries have how many sound files there, where any has: the library with the most
+        tell: is told which other libraries have how many files there, where any has: the library with the most
             files is restored, the others are left as they are.
 
     Raises:
@@ -69,7 +69,8 @@ def restore_manifest(path: str | Path, *, tell: Callable[[Mapping[str, int]], No
         finally:
             begun.withdraw()
     if others and tell is not None:
-        tell(dict(others))
+        files = list(folder.glob("*.arrow"))
+        tell({name: sum(belongs_to(file, name) for file in files) for name, _ in others})
     return restored
 
 

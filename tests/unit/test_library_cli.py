@@ -76,7 +76,7 @@ def test_tables_of_other_code_are_imported_inspected_composed_and_exported(
 
 def test_the_readme_commands_run_as_written(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     q = np.random.default_rng(0).normal(size=(2, 64, 4))
-    np.savez("tables.npz", q=q, objective=np.array(["gold", "path"]), text=np.array(["fetch the treasure", "run"]))
+    np.savez("tables.npz", q=q, text=np.array(["fetch the treasure", "walk to the way out"]))
     text = (Path(__file__).parents[2] / "README.md").read_text()
     section = text.partition("## Tables of other code")[2].partition("\n## ")[0]
     commands = [line.strip() for line in section.splitlines() if line.startswith("    lever-ray ")]
