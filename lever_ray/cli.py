@@ -15,6 +15,8 @@ from lever_ray.errors import LeverError
 
 if TYPE_CHECKING:
     from lever_ray.config import StrategySettings
+    from lever_ray.gridworld.layout import Layout
+    from lever_ray.query.result import CompositionResult
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -26,8 +28,9 @@ def guarded(command: Callable[[], int]) -> int:
     except LeverError as error:
         sys.stderr.write(f"lever-ray: {error}\n")
         return WRONG_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("lever-ray: interrupted; finished work is kept, the same command goes on from it\n")
+    except KeyboardInterrupt as interrupt:
+        kept = str(interrupt) or "finished work is kept, the same command goes on from it"
+        sys.stderr.write(f"lever-ray: interrupted; {kept}\n")
         return INTERRUPTED
 
 
@@ -136,6 +139,9 @@ def compose(arguments: argparse.Namespace) -> int:
     from lever_ray.query.compose import compose
 
     query, overrides = arguments.query, arguments.overrides
+    _refuse_folders([*([] if query is None else [query]), *overrides])
+    if arguments.picture is not None:
+        _check_picture(arguments.picture)
     if query is not None and "=" in query and " " not in query:  # an override where the query was left out
         query, overrides = None, [query, *overrides]
     settings = load_settings(overrides)
@@ -151,14 +157,45 @@ def compose(arguments: argparse.Namespace) -> int:
     )
     layout = library.environment(arguments.environment).layout
     if arguments.picture is not None:
-        from lever_ray import plot
-
-        plot.save(plot.path(layout, result), arguments.picture)
+        _save_picture(layout, result, arguments.picture)
     if arguments.json:
         sys.stdout.write(json.dumps(result.to_dict()) + "\n")
     else:
         make_console().print(result_table(layout, result))
     return OK
+
+
+def _refuse_folders(given: Sequence[str]) -> None:
+    """Refuse the folder of a library where a query or a setting stands."""
+    from lever_ray.errors import SettingsError
+    from lever_ray.library.manifest import MANIFEST
+
+    for each in given:
+        if (Path(each) / MANIFEST).is_file() or (os.sep in each and Path(each).is_dir()):
+            raise SettingsError(
+                f"{each!r} is a folder; compose takes a library by name: library=NAME of LEVER_RAY_HOME/libraries"
+            )
+
+
+def _check_picture(picture: Path) -> None:
+    """Refuse a picture that cannot be written, before the work that leads to it."""
+    from lever_ray.config import unwritable
+    from lever_ray.errors import InvalidValue, SettingsError
+
+    if picture.suffix.lower() != ".png":
+        raise InvalidValue(f"--picture is {str(picture)!r}; it must end in .png")
+    if why := unwritable(picture):
+        raise SettingsError(why)
+
+
+def _save_picture(layout: Layout, result: CompositionResult, picture: Path) -> None:
+    from lever_ray import plot
+    from lever_ray.errors import SettingsError
+
+    try:
+        plot.save(plot.path(layout, result), picture)
+    except OSError as error:
+        raise SettingsError(f"{picture} cannot be written ({error.strerror}); choose another place") from error
 
 
 def _way_of(arguments: argparse.Namespace, chosen: StrategySettings) -> dict[str, Any]:

@@ -305,7 +305,7 @@ def make_home() -> Path:
     """The home, made where it does not exist.
 
     Raises:
-        SettingsError: it cannot be made or is no folder; also see :func:`home`.
+        SettingsError: it cannot be made, takes no files or is no folder; also see :func:`home`.
     """
     place = home()
     try:
@@ -314,7 +314,25 @@ def make_home() -> Path:
         raise SettingsError(
             f"results cannot be written to {place} ({error.strerror}); set {HOME_VARIABLE} to a folder that can be made"
         ) from error
+    if not _takes_files(place):
+        raise SettingsError(
+            f"results cannot be written to {place} (no permission); set {HOME_VARIABLE} to a folder that takes files"
+        )
     return place
+
+
+def unwritable(file: Path) -> str:
+    """Why a file cannot be written, before the work that leads to it; empty where it can."""
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        return f"{file} cannot be written: there is no folder {folder}; make it, or choose another place"
+    if not _takes_files(folder):
+        return f"{file} cannot be written: folder {folder} takes no files; choose another place"
+    return ""
+
+
+def _takes_files(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _default_home() -> Path:

@@ -177,11 +177,7 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
         ),
         *([] if result.retrieval == "objective" else [("retrieved by", result.retrieval)]),
         ("regime, tier", f"{result.regime}, {result.tier}"),
-        (
-            "coverage",
-            f"library {result.coverage.library:.1%}, on the route {result.coverage.on_policy:.1%}, "
-            f"value {result.coverage.value:.1%}",
-        ),
+        ("coverage", result.coverage_told),
         ("milliseconds", stages),
         *(("warning", escape(warning)) for warning in result.warnings),
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from lever_ray.library.migrate import migrate as migrate_library
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import records
 from lever_ray.library.ports.options import ImportOptions, read_layouts
-from lever_ray.library.ports.understanding import understand
+from lever_ray.library.ports.understanding import Understanding, understand
 from lever_ray.library.store import PolicyLibrary
 
 OK, FAILED = 0, 1
@@ -63,13 +63,18 @@ def _settings_of(given: Sequence[str]) -> Settings:
 def import_policies(arguments: argparse.Namespace) -> int:
     """Show what a foreign file was understood to hold, and add its policies to a library."""
     path = _target(arguments)
+    with all_or_nothing(path):
+        return _import(arguments, path)
+
+
+def _import(arguments: argparse.Namespace, path: Path | None) -> int:
     library = PolicyLibrary.open(path) if path is not None and (path / MANIFEST).exists() else None
-    understood = understand(arguments.source, _options(arguments), held=_held(library))
     console = make_console()
-    if path is None and not arguments.dry_run:
-        understood = replace(understood, missing=(*understood.missing, "the library: library=NAME or --to PATH"))
-    console.print(tables.understanding_table(understood))
+    understood = _understood(arguments, path, library)
+    if understood.missing:
+        console.print(tables.understanding_table(understood))
     found = records(understood)
+    console.print(tables.understanding_table(understood))
     if path is None or arguments.dry_run:
         new = len({record.id for record in found if library is None or record.id not in library})
         _say(
@@ -80,6 +85,32 @@ def import_policies(arguments: argparse.Namespace) -> int:
     new = library.add(found)
     _say(console, f"{new} of {len(found)} policies are new in {path}, which now holds {len(library)}")
     return OK
+
+
+def _understood(arguments: argparse.Namespace, path: Path | None, library: PolicyLibrary | None) -> Understanding:
+    """What the file holds, with what its descriptions mean."""
+    from lever_ray.app.meanings import with_meanings
+
+    understood = understand(arguments.source, _options(arguments), held=_held(library))
+    if path is None and not arguments.dry_run:
+        understood = replace(understood, missing=(*understood.missing, "the library: library=NAME or --to PATH"))
+    return with_meanings(understood, store=arguments.understand)
+
+
+@contextmanager
+def all_or_nothing(path: Path | None) -> Iterator[None]:
+    """An import that fails, or is interrupted, leaves no empty library, and says what became of its policies."""
+    new = path is not None and not (path / MANIFEST).exists()
+    before = 0 if path is None or new else len(PolicyLibrary.open(path))
+    try:
+        yield
+    except BaseException as error:
+        if path is not None and new:
+            maintenance.remove_empty(path)
+        if isinstance(error, KeyboardInterrupt):
+            added = path is not None and (path / MANIFEST).exists() and len(PolicyLibrary.open(path)) > before
+            raise KeyboardInterrupt(f"{'everything' if added else 'nothing'} was added") from error
+        raise
 
 
 def _target(arguments: argparse.Namespace) -> Path | None:
@@ -128,7 +159,12 @@ def export_policies(arguments: argparse.Namespace) -> int:
     library = PolicyLibrary.open(place_of(arguments.overrides))
     target: Path = arguments.target
     filters = {name: getattr(arguments, name) for name in ("environment", "objective", "gamma")}
-    count = export(library, target, overwrite=arguments.overwrite, **filters)
+    if target.exists() and not arguments.overwrite:
+        raise LibraryError(f"{target} exists; choose another name, or add --overwrite")
+    try:
+        count = export(library, target, overwrite=arguments.overwrite, **filters)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("nothing was written") from error
     _say(make_console(), f"{count} policies, {target.stat().st_size / 1e6:.1f} MB, {target}")
     return OK
 
@@ -189,7 +225,7 @@ def _restore_lost(path: Path, console: Console, *, sure: bool) -> None:
     if lost and not sure:
         raise SettingsError(f"{lost}. Nothing was changed; add --yes to write a new manifest from the data files")
     if lost:
-        restored = recovery.restore_manifest(path)
+        restored = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
         _say(console, f"A new manifest was written from the data files: {restored.rows} policies")
 
 
@@ -207,10 +243,19 @@ def _lost_manifest(path: Path) -> str:
 
 def restore(arguments: argparse.Namespace) -> int:
     """Write a new manifest from the data files."""
-    path = place_of(arguments.overrides)
-    manifest = recovery.restore_manifest(path)
-    _say(make_console(), f"{path}: {manifest.rows} policies in {len(manifest.shards)} shards; now verify, then embed")
+    path, console = place_of(arguments.overrides), make_console()
+    manifest = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
+    _say(console, f"{path}: {manifest.rows} policies in {len(manifest.shards)} shards; now verify, then embed")
     return OK
+
+
+def _tell_others(console: Console, others: Mapping[str, int]) -> None:
+    for library, files in others.items():
+        _say(
+            console,
+            f"left out: {files} files of another library, {library or 'of no name'}; they were left as they are. "
+            "Move them to a folder of their own, and restore that",
+        )
 
 
 def compact(arguments: argparse.Namespace) -> int:

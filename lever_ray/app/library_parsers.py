@@ -89,6 +89,11 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=NAME",
         help="what a column is, where its name does not tell",
     )
+    add(
+        "--understand",
+        action="store_true",
+        help="store the objective that a description is understood as, where a policy has no other",
+    )
     add("--dry-run", action="store_true", help="say what was understood; change nothing")
 
 

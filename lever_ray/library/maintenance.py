@@ -14,7 +14,8 @@ from lever_ray.library.checking import Damage, check_environments, check_shard
 from lever_ray.library.environments import Environments
 from lever_ray.library.files import belongs_to
 from lever_ray.library.ids import places_of
-from lever_ray.library.manifest import Manifest, Shard
+from lever_ray.library.lock import write_lock
+from lever_ray.library.manifest import MANIFEST, Manifest, Shard, read_manifest
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import SHARD_BYTES, row_bytes
 from lever_ray.library.salvage import salvage
@@ -242,6 +243,20 @@ def _contents(
                 records[record.id] = record
         psi |= stored_psi(stored)
     return list(records.values()), psi
+
+
+def remove_empty(path: Path) -> bool:
+    """Remove a library that holds no policy, with its folder if nothing else is in it; whether it was removed."""
+    if not (path / MANIFEST).exists():
+        return False
+    with write_lock(path) as lock:
+        if read_manifest(path).rows:
+            return False
+        (path / MANIFEST).unlink()
+        lock.file.unlink()
+    if not any(path.iterdir()):
+        path.rmdir()
+    return True
 
 
 def remove_orphans(begun: Change) -> int:

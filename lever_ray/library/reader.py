@@ -186,9 +186,11 @@ class LibraryReader(ABC):
         if not found:
             return self._no_members(key)
         best = max(found, key=lambda closest: (closest.similarity, closest.description))
+        by_objective = wording.retrieval.rule == "objective"
+        own = f" for {key.objective!r}, and of those without an objective none" if by_objective else ""
         return (
-            f"environment {key.environment!r} has no policy like {wording.text!r} at gamma {key.gamma:g} and "
-            f"{key.episodes} episodes: {best.told(wording.retrieval)}; lower the threshold, or retrieve by objective"
+            f"environment {key.environment!r} has no policy{own} like {wording.text!r} at gamma {key.gamma:g} and "
+            f"{key.episodes} episodes: {best.told(wording.retrieval)}"
         )
 
     def _no_members(self, key: GroupKey) -> str:
@@ -330,7 +332,7 @@ class LibraryReader(ABC):
         Raises:
             UnknownName: target or kind is not known.
             InvalidValue: ``canonical`` is below 1.
-            LibraryError: no policy has that gamma.
+            LibraryError: no policy has that gamma, or none that does has an objective of its own.
         """
         check_known("regressor target", target, TARGETS)
         check_known("embedding", kind, BEHAVIOUR_KINDS)
@@ -343,10 +345,18 @@ class LibraryReader(ABC):
             answers = self._ask("ranking_rows", target, wanted, **asked)
             parts = [part for part in answers if part is not None]
             if not parts:
-                gammas = sorted({key.gamma for key in self.keys()})
-                raise LibraryError(f"the library has no policy at gamma {gamma:g}; it has {gammas}")
+                raise LibraryError(self._nothing_to_learn_from(gamma))
             known[question] = RankingRows.merge(parts)
         return known[question]
+
+    def _nothing_to_learn_from(self, gamma: float) -> str:
+        gammas = sorted({key.gamma for key in self.keys()})
+        if gamma not in gammas:
+            return f"the library has no policy at gamma {gamma:g}; it has {gammas}"
+        return (
+            f"no policy of the library at gamma {gamma:g} is one that a regressor can learn from, with an objective of "
+            "its own and a known return; use --ranker offline-return (ranker='offline-return')"
+        )
 
     @cached_property
     def _known_ranking_rows(self) -> dict[tuple[Any, ...], RankingRows]:

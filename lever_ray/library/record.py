@@ -67,8 +67,8 @@ class PolicyRecord:
 
     Raises:
         InvalidValue: an array has the wrong shape or dtype or non-finite entries, recorded successors contradict the
-            visits or the layout, gamma lies outside [0, 1], a count is negative, or there is neither an objective nor a
-            description; the message names the record.
+            visits or the layout, gamma lies outside [0, 1], a count is negative, the environment has no name, or there
+            is neither an objective nor a description; the message names the record.
     """
 
     environment: str
@@ -107,9 +107,12 @@ class PolicyRecord:
 
     def _who(self) -> str:
         purpose = self.objective.name if self.objective else repr(self.description[:40])
-        return f"policy {self.label!r} for {purpose} in environment {self.environment!r}"
+        label = f" {self.label!r}" if self.label else ""
+        return f"policy{label} for {purpose} in environment {self.environment!r}"
 
     def _check_plain(self) -> None:
+        if not self.environment.strip():
+            raise InvalidValue(f"{self._who()}: its environment has no name; give one, e.g. 'maze'")
         if not 0.0 <= self.gamma <= 1.0:
             raise InvalidValue(f"{self._who()}: gamma is {self.gamma}; it must lie in [0, 1]")
         if self.objective is None and not self.description.strip():
@@ -125,7 +128,8 @@ class PolicyRecord:
         given = np.asarray(getattr(self, name))
         if given.shape != (self.layout.states, ACTIONS):
             raise InvalidValue(
-                f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS})"
+                f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS}), "
+                f"for {self.layout.size} x {self.layout.size} cells: give the layout that it was trained on"
             )
         if given.dtype.kind not in "iufb":
             raise InvalidValue(f"{self._who()}: {name} has dtype {given.dtype}; give numbers")

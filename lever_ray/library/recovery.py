@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
-from lever_ray.library.files import decode, labels_of, write_atomically
+from lever_ray.library.files import belongs_to, decode, labels_of, write_atomically
 from lever_ray.library.ipc import check_messages
 from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import MANIFEST, DataFile, Manifest, OtherVersion, Shard, read_manifest
@@ -36,12 +36,17 @@ class _Found(NamedTuple):
     sound: bool
 
 
-def restore_manifest(path: str | Path) -> Manifest:
+def restore_manifest(path: str | Path, *, tell: Callable[[Mapping[str, int]], None] | None = None) -> Manifest:
     """Write a new manifest from the data files, where it is lost, damaged, or older than the last change.
 
     Every file says which library and shard it belongs to, and its name says whether it is sound; of a damaged one the
     sound rows are kept. Vectors are left to ``embed``. Policies whose deletion was interrupted may come back. The old
     manifest is kept beside the new one. The generation is the time, in seconds: one that no reader has seen.
+
+    Args:
+        path: of the library's folder.
+        tell: is told which other libraries have how many files there, where any has: the library with the most
+            files is restored, the others are left as they are.
 
     Raises:
         LibraryError: the manifest is sound, of another schema version, or there is no data file to restore from.
@@ -54,15 +59,19 @@ def restore_manifest(path: str | Path) -> Manifest:
         found = [each for file in sorted(folder.glob("*.arrow"), key=_age) if (each := _describe(file)) is not None]
         if not found:
             raise LibraryError(f"{folder} holds no sound data file of a policy library; nothing can be restored")
-        library = Counter(each.library for each in found).most_common(1)[0][0]
+        (library, _), *others = Counter(each.library for each in found).most_common()
         begun = Change(folder, Manifest(library, generation=max(int(time.time()), lock.generation)), lock)
         try:
             manifest = _assembled(begun, [each for each in found if each.library == library])
             if (folder / MANIFEST).exists():
                 write_atomically(folder / f"{MANIFEST}.damaged", (folder / MANIFEST).read_bytes())
-            return begun.commit(manifest)
+            restored = begun.commit(manifest)
         finally:
             begun.withdraw()
+    if others and tell is not None:
+        files = list(folder.glob("*.arrow"))
+        tell({name: sum(belongs_to(file, name) for file in files) for name, _ in others})
+    return restored
 
 
 def _refuse_sound(folder: Path, lock: WriteLock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ THRESHOLD = 0.8
 Descriptions of two different terms have at most 0.12; those of a term and of a coarser objective with it 0.40 to 0.79;
 those of two coarser objectives up to 0.89; other wordings of one term 0.07 to 0.97.
 """
+LEAST_THRESHOLD = 0.15
+"""No lower one is ever advised: it would admit descriptions of other terms."""
 _DECIMALS = 6
 """Similarities are rounded to so many, so that equal texts have 1."""
 
@@ -83,11 +86,25 @@ class Closest(NamedTuple):
     description: str
 
     def told(self, retrieval: Retrieval) -> str:
-        """In words, for an error."""
+        """In words, for an error: how near it comes, and what would help."""
         return (
             f"closest is {self.description!r} with similarity {self.similarity:.3f}, below the threshold "
-            f"{retrieval.threshold:g}"
+            f"{retrieval.threshold:g}; {self._remedy(retrieval)}"
         )
+
+    def _remedy(self, retrieval: Retrieval) -> str:
+        enough = admitting(self.similarity)
+        lower = "" if enough is None else f"lower the threshold (--threshold {enough:g} admits the closest)"
+        if retrieval.rule == "description":
+            return f"{lower}, or retrieve by objective" if lower else "retrieve by objective"
+        named = "import them with an objective (a column objective, --objective NAME, or --understand)"
+        return f"{named}, or {lower}" if lower else named
+
+
+def admitting(similarity: float) -> float | None:
+    """A round threshold that admits a similarity; None where it would admit other terms' descriptions as well."""
+    enough = math.floor(similarity * 20 + 1e-9) / 20
+    return enough if enough >= LEAST_THRESHOLD else None
 
 
 def similarities(vectors: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -56,9 +56,11 @@ def group_keys(
 
     Raises:
         UncoveredObjective: no exact cover exists, or ``groups`` is none.
-        InvalidValue: the library holds several discounts or budgets, and none was chosen.
+        InvalidValue: the library holds several discounts or budgets, and none was chosen; or gamma lies outside [0, 1].
         LibraryError: the environment has no such policies.
     """
+    if gamma is not None and not 0.0 <= gamma <= 1.0:
+        raise InvalidValue(f"gamma is {gamma:g}; it must lie in [0, 1]")
     held = library.keys(environment)
     if not held:
         raise LibraryError(f"environment {environment!r} has no policies; train some with `lever-ray build`")

@@ -60,6 +60,19 @@ class CompositionResult:
     retrieval: str = "objective"
     support_source: str = "visits"
 
+    @property
+    def coverage_known(self) -> bool:
+        """Whether coverage says anything: with unknown support every action counts as taken."""
+        return self.support_source != "unknown"
+
+    @property
+    def coverage_told(self) -> str:
+        """Coverage in words."""
+        if not self.coverage_known:
+            return "unknown"
+        shares = self.coverage
+        return f"library {shares.library:.1%}, on the route {shares.on_policy:.1%}, value {shares.value:.1%}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; arrays and the list of candidates are left out."""
         plain = (
@@ -72,6 +85,7 @@ class CompositionResult:
             "support",
             "support_source",
             "retrieval",
+            "coverage_known",
             "regime",
             "tier",
         )

@@ -169,7 +169,7 @@ class TestLibrary:
         assert mine.policy_ids == its.policy_ids
         assert mine.retrieval == f"description>={threshold:g}"
         with pytest.raises(
-            LibraryError, match=r"no policy like 'Water the flowers.'.*closest is .*lower the threshold"
+            LibraryError, match=r"no policy like 'Water the flowers.'.*closest is .*retrieve by objective"
         ):
             key = GroupKey("grid8-2", "path", 0.0, 10_000)
             library.groups([key], [Wording("Water the flowers.", Retrieval("description", 0.9))])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lever_ray.cli import main
+from lever_ray.errors import LibraryError
 from lever_ray.gridworld.layout import Layout
 from lever_ray.library.store import PolicyLibrary
 
@@ -75,7 +76,7 @@ def test_tables_of_other_code_are_imported_inspected_composed_and_exported(
 
 def test_the_readme_commands_run_as_written(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     q = np.random.default_rng(0).normal(size=(2, 64, 4))
-    np.savez("tables.npz", q=q, objective=np.array(["gold", "path"]), text=np.array(["fetch the treasure", "run"]))
+    np.savez("tables.npz", q=q, text=np.array(["fetch the treasure", "walk to the way out"]))
     text = (Path(__file__).parents[2] / "README.md").read_text()
     section = text.partition("## Tables of other code")[2].partition("\n## ")[0]
     commands = [line.strip() for line in section.splitlines() if line.startswith("    lever-ray ")]
@@ -251,3 +252,114 @@ def test_settings_may_stand_after_options(home: Path, capsys: pytest.CaptureFixt
     given = ["compose", "grab the gold", "--environment", "grid8-1", "--gamma", "0", "--json", "library=grid8"]
     assert main(given) == 0
     assert json.loads(capsys.readouterr().out)["objective"] == "gold"
+
+
+COMPOSE = ["compose", "--objective", "path-gold", "--environment", "maze", "library=theirs"]
+
+
+def test_descriptions_alone_are_understood_and_stored_on_demand(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    q = np.random.default_rng(0).normal(size=(3, 64, 4))
+    texts = ["fetch the treasure", "walk to the way out", "water the flowers"]
+    np.savez("words.npz", q=q, qtable=q, desc=np.array(texts))
+    words = ["import", "words.npz", *IMPORT[2:], "library=theirs"]
+    assert main(words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "'fetch the treasure' (1) -> gold",
+        "'water the flowers' (1) -> not understood",
+        "compose --threshold 0.2 admits them, --understand stores",
+        "in the order right, down, left, up; --actions",
+        "another q: 'q' is taken, --column q=qtable takes this one",
+    ):
+        assert part in told
+    said = refused([*COMPOSE, "--ranker", "offline-return"], capsys)
+    assert "(a column objective, --objective NAME, or --understand), or lower the threshold (--threshold 0.2" in said
+    assert "use --ranker offline-return" in refused([*COMPOSE, "--threshold", "0.2"], capsys)
+    assert main([*words, "--understand"]) == 0
+    assert "1 policies are not understood" in " ".join(capsys.readouterr().out.split())
+    assert main([*COMPOSE, "--ranker", "offline-return"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "coverage unknown" in told
+    held = {str(record.objective) for record in PolicyLibrary.open("libraries/theirs").select()}
+    assert held == {"None", "gold", "path"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--environment", ""], "its environment has no name"),
+        (["--gamma", "2"], "policy for 'fetch the treasure' in"),
+        (["--layout", "walls.json"], "unknown keys 'walls'; rename or drop them. Known: size, start"),
+    ],
+)
+def test_content_that_is_refused_is_told_alone(
+    home: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("walls.json").write_text(json.dumps(LAYOUT.to_dict() | {"walls": [[0, 1]]}))
+    before = state(Path())
+    assert main([*IMPORT, *arguments, "--to", "new"]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert (out, state(Path()), Path("new").exists()) == ("", before, False)
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (LibraryError, 2)])
+def test_an_import_that_ends_early_leaves_no_empty_library(
+    home: Path,
+    error: type[BaseException],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(PolicyLibrary, "add", stop)
+    assert main([*IMPORT, "--to", "new"]) == code
+    assert not Path("new").exists()
+    assert (code == 130) == ("interrupted; nothing was added" in capsys.readouterr().err)
+    monkeypatch.setattr("lever_ray.app.library_commands.export", stop)
+    assert main(["export", "x.npz", str(GRID8)]) == code
+    assert (code == 130) == ("interrupted; nothing was written" in capsys.readouterr().err)
+
+
+def test_files_that_cannot_be_written_are_refused_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compose = ["compose", "--objective", "path", "--environment", "grid8-1", "--gamma", "0"]
+    assert "there is no folder" in refused([*compose, "--picture", "nowhere/x.png"], capsys)
+    assert "must end in .png" in refused([*compose, "--picture", "x.svg"], capsys)
+    assert "there is no folder" in refused(["export", "nowhere/x.npz"], capsys)
+    monkeypatch.setattr("lever_ray.config._takes_files", lambda _: False)
+    assert "takes no files" in refused([*compose, "--picture", "x.png"], capsys)
+    assert "takes no files" in refused(["export", "x.npz"], capsys)
+    assert "set LEVER_RAY_HOME" in refused(["build", "cluster=serial"], capsys)
+
+
+def test_compose_names_what_stands_where_a_query_should(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--environment", "grid8-1"]
+    assert "library=NAME" in refused(["compose", str(GRID8), *where], capsys)
+    assert "library=NAME" in refused(["compose", "grab gold", str(GRID8), *where], capsys)
+    for gamma in ("2", "nan"):
+        assert "must lie in [0, 1]" in refused(["compose", "grab gold", *where, "--gamma", gamma], capsys)
+
+
+def test_a_path_with_an_equals_sign_is_a_path(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(GRID8, "a=b")
+    assert main(["inspect", "a=b"]) == 0
+    assert main(["library", "verify", "a=b"]) == 0
+    assert main(["import", "theirs.npz", "a=b", *IMPORT[2:]]) == 0
+    assert "are new in a=b" in capsys.readouterr().out
+
+
+def test_restore_names_another_library_in_the_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*IMPORT, "--to", "other"]) == 0
+    name = PolicyLibrary.open("other").manifest.library
+    files = list(Path("other").glob("*.arrow"))
+    for file in files:
+        shutil.copy(file, GRID8)
+    (GRID8 / "manifest.json").unlink()
+    assert main(["library", "restore", str(GRID8)]) == 0
+    told = capsys.readouterr().out
+    assert f"{len(files)} files of another library, {name}" in " ".join(told.split())
+    assert len(PolicyLibrary.open(GRID8)) == 108

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lever_ray.errors import LeverError
+import lever_ray as lever
+from lever_ray.errors import InvalidValue, LeverError
 from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import train
 from lever_ray.library.ports.fields import FIELDS
@@ -231,3 +232,13 @@ def test_visits_of_any_whole_dtype(tables: np.ndarray) -> None:
         message = refused({"q": tables, "desc": TEXTS, "counts": visits})
         assert said in message
         assert message.startswith("policy 1 of")
+
+
+def test_layouts_may_be_plain_data() -> None:
+    q = np.zeros((16, 4))
+    given = {"q": q, "desc": ["fetch the treasure"]}
+    for layouts in (ROOM.to_dict(), {"room": ROOM.to_dict()}, {"room": ROOM}):
+        (record,) = lever.read_policies(given, environment="room", layouts=layouts, gamma=0.5)
+        assert record.layout == ROOM
+    with pytest.raises(InvalidValue, match="layouts: layout is 3; it must be a mapping"):
+        lever.read_policies(given, environment="room", layouts=3, gamma=0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lever_ray.config import unwritable
 from lever_ray.errors import InvalidValue, LibraryError
 from lever_ray.gridworld.objective import TERMS, Objective, objective_of
 from lever_ray.gridworld.terrain import ACTIONS
@@ -63,14 +65,17 @@ def export(
     Raises:
         UnknownName: no environment has that name.
         InvalidValue: the target's ending is another one.
-        LibraryError: the target exists, nothing matches, or the file cannot be written.
+        LibraryError: the target exists, its folder is not there or takes no files, nothing matches, or the file cannot
+            be written.
     """
     path = Path(target)
     writers: dict[str, Callable[[Path, Iterator[list[PolicyRecord]]], int]] = {".npz": _npz, ".parquet": _parquet}
     if path.suffix not in writers:
         raise InvalidValue(f"target {path} ends in {path.suffix!r}; it must end in .npz or .parquet")
     if path.exists() and not overwrite:
-        raise LibraryError(f"{path} exists; choose another name, or add --overwrite")
+        raise LibraryError(f"{path} exists; choose another name, or say overwrite=True")
+    if why := unwritable(path):
+        raise LibraryError(why)
     parts = _parts(library, environment, None if objective is None else objective_of(objective).id, gamma)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -81,7 +86,8 @@ def export(
     except OSError as error:
         raise LibraryError(f"{path} cannot be written ({error.strerror}); make room or choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return count
 
 

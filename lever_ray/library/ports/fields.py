@@ -88,6 +88,12 @@ def match_columns(names: Iterable[str], chosen: Mapping[str, str]) -> dict[str, 
     return found
 
 
+def same_field(name: str) -> str:
+    """The field that a column's name fits; empty where it fits none."""
+    plain = _plain(name)
+    return next((each.name for each in FIELDS if plain in map(_plain, (each.name, *each.synonyms))), "")
+
+
 def _plain(name: str) -> str:
     """A name without what does not matter."""
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")

@@ -59,7 +59,7 @@ def _record(understood: Understanding, row: int, order: list[int]) -> PolicyReco
             **{name: values[name] for name in PLAIN},
         )
     except (LeverError, ValueError, OverflowError) as error:
-        hint = "; if its actions stand in another order, say so with --actions" if "contradict" in str(error) else ""
+        hint = " If its actions stand in another order, say so with --actions" if "contradict" in str(error) else ""
         raise InvalidValue(f"policy {row} of {understood.source}: {error}{hint}") from error
 
 
@@ -73,7 +73,8 @@ def _objective(name: str, weights: np.ndarray | None) -> Objective | None:
         return Objective.of(given, weights={term: float(weights[TERMS.index(term)]) for term in given.terms})
     except (LeverError, ValueError) as error:
         raise InvalidValue(
-            f"objective {name!r}: {error}. If these are words, take them as description: --column description=COLUMN"
+            f"objective {name!r}: {str(error).rstrip('.')}. "
+            "If these are words, take them as description: --column description=COLUMN"
         ) from error
 
 

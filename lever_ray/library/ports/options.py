@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lever_ray.errors import InvalidValue, LeverError, LibraryError, check_known
+from lever_ray.errors import InvalidLayout, InvalidValue, LeverError, LibraryError, check_known
 from lever_ray.gridworld.layout import Layout
 
 ACTION_NAMES: tuple[str, ...] = ("right", "down", "left", "up")
 """Our actions 0 to 3."""
 _COMPASS = {"east": "right", "south": "down", "west": "left", "north": "up"}
+
+_KEYS: tuple[str, ...] = tuple(part.name for part in fields(Layout))
 
 Layouts = Layout | Mapping[str, Layout]
 """One layout for all policies, or layouts by environment."""
@@ -25,9 +27,12 @@ class ImportOptions:
 
     Attributes:
         environment, description, objective, label, algorithm, gamma, episodes: of all policies.
-        layouts: of their environments.
+        layouts: of their environments; plain data is read as :func:`layouts_of` does.
         actions: names of the file's actions, in its order.
         columns: column by field, where names alone do not tell.
+
+    Raises:
+        InvalidValue: ``layouts`` is neither a layout nor a mapping of environment names to layouts.
     """
 
     environment: str | None = None
@@ -40,6 +45,10 @@ class ImportOptions:
     layouts: Layouts | None = None
     actions: Sequence[str] = ACTION_NAMES
     columns: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.layouts is not None:
+            object.__setattr__(self, "layouts", layouts_of(self.layouts, what="layouts"))
 
     @property
     def permutation(self) -> list[int]:
@@ -85,9 +94,19 @@ def layouts_of(data: Any, *, what: str) -> Layouts:
         if isinstance(given, Mapping) and "size" not in given and given:
             return {str(name): _layout(each) for name, each in given.items()}
         return _layout(given)
+    except InvalidLayout as error:
+        raise InvalidValue(f"{what}: {error}") from error
     except (LeverError, ValueError, TypeError, RecursionError) as error:
         raise InvalidValue(f"{what}: {error}; give a layout, or a mapping of environment names to layouts") from error
 
 
 def _layout(data: Any) -> Layout:
-    return data if isinstance(data, Layout) else Layout.from_dict(data)
+    if isinstance(data, Layout):
+        return data
+    layout = Layout.from_dict(data)
+    unknown = [str(key) for key in data if key not in _KEYS]
+    if unknown:
+        raise InvalidLayout(
+            f"layout has unknown keys {', '.join(map(repr, unknown))}; rename or drop them. Known: {', '.join(_KEYS)}"
+        )
+    return layout

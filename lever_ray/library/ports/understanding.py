@@ -13,7 +13,7 @@ import numpy as np
 
 from lever_ray.errors import InvalidValue
 from lever_ray.gridworld.layout import Layout
-from lever_ray.library.ports.fields import FIELDS, match_columns
+from lever_ray.library.ports.fields import FIELDS, match_columns, same_field
 from lever_ray.library.ports.options import ACTION_NAMES, ImportOptions, Layouts, layouts_of
 from lever_ray.library.ports.plain import all_layouts, plain, remembered
 from lever_ray.library.ports.source import Source, open_source
@@ -143,6 +143,10 @@ class _Reading:
         meant = next((field for field, column in self.columns.items() if column == name), None)
         if meant == "id":
             return "ids are computed from what policies hold"
+        rival = same_field(name)
+        if meant is None and rival in self.columns:
+            taken = self.columns[rival]
+            return f"another {rival}: {taken!r} is taken, --column {rival}={name} takes this one"
         if meant is None or "q" not in self.columns:
             return "not understood; --column FIELD=" + name + " says what it is"
         return f"--{meant} goes before it" if self._is_given(meant) else f"as {meant} it is not needed"
@@ -172,8 +176,9 @@ class _Reading:
         self._read_layouts(self._given_layouts)
         self._read_recorded()
         self._check_purpose()
-        if tuple(self.options.actions) != ACTION_NAMES:
-            self.notes.append(f"actions are in the order {', '.join(self.options.actions)}, and put into ours")
+        ours = tuple(self.options.actions) == ACTION_NAMES
+        told = "; --actions NAMES if the file has another" if ours else ", and put into ours"
+        self.notes.append(f"actions are taken to be in the order {', '.join(self.options.actions)}{told}")
 
     def _read_q(self) -> None:
         """Before all else; other columns are asked only where the shape of q does not tell how many policies it has."""
