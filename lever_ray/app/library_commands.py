@@ -129,7 +129,7 @@ def export_policies(arguments: argparse.Namespace) -> int:
     target: Path = arguments.target
     filters = {name: getattr(arguments, name) for name in ("environment", "objective", "gamma")}
     count = export(library, target, overwrite=arguments.overwrite, **filters)
-    _say(make_console(), f"{count} policies, {target.stat().st_size / 1e6:.1f} MB, {target}")
+    _say(make_console(), f"{count} policies, {tables.in_bytes(target.stat().st_size)}, {target}")
     return OK
 
 
@@ -209,7 +209,8 @@ def restore(arguments: argparse.Namespace) -> int:
     """Write a new manifest from the data files."""
     path = place_of(arguments.overrides)
     manifest = recovery.restore_manifest(path)
-    _say(make_console(), f"{path}: {manifest.rows} policies in {len(manifest.shards)} shards; now verify, then embed")
+    shards = tables.counted_as(len(manifest.shards), "shard")
+    _say(make_console(), f"{path}: {manifest.rows} policies in {shards}; now verify, then embed")
     return OK
 
 
@@ -217,7 +218,7 @@ def compact(arguments: argparse.Namespace) -> int:
     """Merge small shards."""
     path = place_of(arguments.overrides)
     before, after = maintenance.compact(path)
-    _say(make_console(), f"{path}: {before} shards before, {after} now")
+    _say(make_console(), f"{path}: {tables.counted_as(before, 'shard')} before, {after} now")
     return OK
 
 
