@@ -51,8 +51,9 @@ def _wide_summary(summary: Sequence[Row]) -> Table:
 def _controls(summary: Sequence[Row]) -> Table:
     """What compositions are held against, a line per gamma, mode and setup."""
     table = plain_table(f"{_title(summary)}: what compositions are held against")
-    add_words(table, "gamma", "mode", "objective")
-    add_numbers(table, *_CONTROLS)
+    add_words(table, "gamma", "mode", whole=True)
+    add_words(table, "objective")
+    add_numbers(table, *(name.replace(" ", "\n") for name in _CONTROLS))
     shown = set()
     for lines in _by_strategy(summary):
         first = next(iter(lines.values()))
@@ -65,7 +66,7 @@ def _controls(summary: Sequence[Row]) -> Table:
 
 def _composed(summary: Sequence[Row]) -> Table:
     """What was composed, a line per strategy and ranker."""
-    table = plain_table(f"{_title(summary)}: compositions", _CAPTION.replace("\n", " "))
+    table = plain_table(f"{_title(summary)}: compositions", _CAPTION.replace("\n", " ").replace(" (better ranker)", ""))
     add_words(table, "strategy, ranker")
     add_numbers(table, "composed", "random\nQ", "speed-up", "evaluated")
     previous = None
