@@ -66,15 +66,15 @@ def plain_table(title: str = "", caption: str = "") -> Table:
 
 
 def add_numbers(table: Table, *names: str, style: str = "") -> None:
-    """Columns that are never cut."""
+    """Columns that keep their width for as long as others can give way."""
     for name in names:
-        table.add_column(name, justify="right", no_wrap=True, overflow="fold", style=style)
+        table.add_column(name, justify="right", no_wrap=True, style=style)
 
 
 def add_words(table: Table, *names: str, whole: bool = False) -> None:
     """Columns of text: whole, or broken over lines where the width is short."""
     for name in names:
-        table.add_column(name, no_wrap=whole, overflow="fold")
+        table.add_column(name, no_wrap=whole, overflow="ellipsis" if whole else "fold")
 
 
 @contextmanager

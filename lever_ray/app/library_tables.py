@@ -72,7 +72,7 @@ def library_table(library: PolicyLibrary, *, rows: int = SHOWN) -> Table:
     table = _table(
         "Policy library",
         *("environment", "cells", "gamma", "episodes", "objectives", "policies", "coverage"),
-        right=("cells", "gamma", "episodes", "policies", "coverage"),
+        right=("cells", "policies", "coverage"),
     )
     held: dict[str, dict[GroupKey, int]] = {}
     for key, count in library.census().items():
@@ -128,7 +128,7 @@ def _range_of(sizes: Sequence[int]) -> str:
     if not sizes:
         return ""
     least, most = in_bytes(sizes[0]), in_bytes(sizes[-1])
-    return f", {least}" if least == most else f", {least} to {most}"
+    return f" of {least}" if least == most else f" of {least} to {most}"
 
 
 def _embed_hint(missing: bool, ours: bool) -> str:
