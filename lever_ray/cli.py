@@ -60,10 +60,13 @@ def demo(overrides: Sequence[str]) -> int:
 
 def _study(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> int:
     from lever_ray.app import commands, session, settings, tuning_commands
-    from lever_ray.console import front_table, importance_table, summary_table
+    from lever_ray.app.study_tables import front_table, summary_table
+    from lever_ray.console import importance_table
 
-    failed = False
-    with session.session(settings.load_settings(overrides)) as parts:
+    failed, given = False, settings.load_settings(overrides)
+    if tuning:
+        tuning_commands.check_study(given)
+    with session.session(given) as parts:
         commands.build(parts)
         if experiment:
             report = commands.experiment(parts)
@@ -96,9 +99,11 @@ def report(overrides: Sequence[str]) -> int:
 def study(arguments: argparse.Namespace) -> int:
     """Run a study that trains what it needs: rankers, search or shaping; docs/findings.md says what they found."""
     from lever_ray.app import commands, session, settings
+    from lever_ray.console import make_console
 
-    with session.session(settings.load_settings([]), tracked=False) as parts:
-        folder = commands.study(parts, arguments.name, arguments.overrides)
+    chosen = commands.settings_of_study(arguments.name, arguments.overrides)
+    with session.session(settings.load_settings([]), tracked=False, console=make_console(stderr=True)) as parts:
+        folder = commands.study(parts, arguments.name, chosen)
     sys.stdout.write((folder / "report.md").read_text(encoding="utf-8"))
     sys.stderr.write(f"Rows and report: {folder}\n")
     return OK
@@ -113,7 +118,10 @@ def recommend(arguments: argparse.Namespace) -> int:
     given = settings.load_settings(arguments.overrides)
     seconds = None if arguments.milliseconds is None else arguments.milliseconds / 1e3
     share = arguments.share if limited else given.tuning.share
-    _, file = tuning_commands.recommend_strategy(given, Wish(seconds, arguments.candidates, share), name=arguments.name)
+    wish = Wish(seconds, arguments.candidates, share)
+    _, file, replaced = tuning_commands.recommend_strategy(given, wish, name=arguments.name)
+    if replaced:
+        sys.stderr.write(f"Replaced {file.stem}, which was {replaced}\n")
     sys.stdout.write(file.read_text(encoding="utf-8"))
     sys.stderr.write(f"Written to {file}; use it with strategy={file.stem}\n")
     return OK

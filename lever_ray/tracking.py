@@ -264,6 +264,8 @@ INTERVALS: tuple[str, ...] = (
     "speedup/seconds",
 )
 """Metrics whose 95% bootstrap interval is logged; the Parquet summary has all."""
+_PARENT_SECTION = "all-setups"
+"""First in the alphabet: the UI opens on the first section, and shows parents alone until they are unfolded."""
 _PARENT_CURVES = {"quality": "quality/normalised", "speedup": "speedup/seconds", "regret": "regret"}
 
 
@@ -288,7 +290,7 @@ def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, t
         cells = by_line[tuple(line[name] for name in CELL_COLUMNS)]
         labels = {name: str(line[name]) for name in (*CELL_COLUMNS, *CARRIED_COLUMNS)}
         run.child(
-            f"{line['setup']}/{line['mode']}/{line['operator']}/{line['strategy']}/{line['ranker']}/g{line['gamma']:g}",
+            f"{line['strategy']}/{line['ranker']}/g{line['gamma']:g}/{line['operator']}/{line['mode']}/{line['setup']}",
             tags={**tags, **labels},
             parameters=labels | {"layouts": line["layouts"]},
             metrics=[*_per_layout(cells), *_summarised(line)],
@@ -311,7 +313,7 @@ def _parent_curves(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
     sums: dict[tuple[str, int], list[float]] = {}
     for row in rows:
         for short, metric in _PARENT_CURVES.items():
-            name = f"{short}/{row['operator']}/{row['strategy']}/{row['ranker']}"
+            name = f"{_PARENT_SECTION}/{short}/{row['strategy']}-{row['ranker']}-{row['operator']}"
             sums.setdefault((name, row["layout_seed"]), []).append(row[metric])
     return [(name, sum(values) / len(values), step) for (name, step), values in sums.items()]
 

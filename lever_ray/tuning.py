@@ -72,6 +72,25 @@ def open_study(settings: TuningSettings, journal: Path, *, problem: Problem) -> 
     return study
 
 
+def check_question(settings: TuningSettings, journal: Path, *, problem: Problem) -> None:
+    """Refuse a study that was begun with another question; the library's content, where trained later, is left out.
+
+    Args:
+        settings: name the study.
+        journal: its file; this process must be its only driver.
+        problem: what choices are tried on; its library is not compared.
+
+    Raises:
+        SettingsError: see :func:`open_study`.
+    """
+    storage = _database(settings.storage) if settings.storage else _journal(journal, settings.study)
+    if settings.study in optuna.get_all_study_names(storage):
+        optuna.logging.set_verbosity(logging.ERROR)
+        study = optuna.load_study(study_name=settings.study, storage=storage)
+        if known := study.user_attrs.get(_QUESTION):
+            _check_same_question(study, _question(settings, problem) | {"library": known.get("library")})
+
+
 def _database(url: str) -> BaseStorage:
     try:
         return RDBStorage(url)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path
-from lever_ray.console import progress
+from lever_ray.console import progress, telling_kept, working
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import ExperimentRows, plan_digest, read_rows, run_experiment, write_rows
@@ -34,11 +34,18 @@ _EMBEDDED_HERE = 50_000
 def build(parts: Session) -> BuildReport:
     """Train what the library of the settings lacks."""
     settings, path = parts.settings.library, library_path(parts.settings.library)
-    with parts.console.status("Compiling kernels (first time only)"):
+    with working(parts.console, "Loading kernels (compiled the first time)"):
         warm_up()
     path.parent.mkdir(parents=True, exist_ok=True)
     with progress(parts.console, f"Training library {settings.name}", settings.layouts) as advance:
-        report = build_library(path, settings, executor=parts.executor, describe=describe, watch=advance)
+        report = build_library(
+            path,
+            settings,
+            executor=parts.executor,
+            describe=describe,
+            watch=advance,
+            kept_before=telling_kept(parts.console, advance, settings.layouts),
+        )
     rate = report.environment_steps / report.training_seconds / 1e6 if report.training_seconds else 0.0
     parts.console.print(
         f"Library {path}: {report.policies} new policies from {report.trained} training runs, "
@@ -82,13 +89,18 @@ def experiment(parts: Session) -> ExperimentReport:
     names = environments_of(library, settings)
     digest = plan_digest(plan, names, library_digest(settings))
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
-    with tracked_run(
-        parts, settings.experiment.name, tags_of(settings) | {"config": digest}, ("experiment", "library")
-    ) as run:
+    title = f"{settings.experiment.name} {digest[:6]}"
+    with tracked_run(parts, title, tags_of(settings) | {"config": digest}, ("experiment", "library")) as run:
         with progress(parts.console, f"Experiment {settings.experiment.name}", len(names)) as advance:
-            resume = settings.experiment.resume
             rows = run_experiment(
-                plan, library, names, executor=parts.executor, folder=folder, resume=resume, watch=advance
+                plan,
+                library,
+                names,
+                executor=parts.executor,
+                folder=folder,
+                resume=settings.experiment.resume,
+                watch=advance,
+                kept_before=telling_kept(parts.console, advance, len(names)),
             )
         _tell_what_was_odd(parts, rows)
         summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
@@ -97,7 +109,7 @@ def experiment(parts: Session) -> ExperimentReport:
             write_rows(folder / "summary.parquet", summary)
             if run is not None:
                 run.write(metrics=[("failed_environments", len(rows.failures), 0)])
-                with parts.console.status("Logging to MLflow"):
+                with working(parts.console, "Logging to MLflow"):
                     _log_experiment(run, report, tags_of(settings) | {"config": digest})
     return report
 
@@ -124,29 +136,57 @@ def report(settings: Settings) -> Path:
     return folder / "report.md"
 
 
-def study(parts: Session, name: str, overrides: Sequence[str]) -> Path:
-    """Run a study that trains what it needs; the folder with ``rows.parquet`` and ``report.md``.
+def settings_of_study(name: str, overrides: Sequence[str]) -> Any:
+    """The settings of a study by name.
 
     Raises:
         UnknownName: there is no such study or setting.
         InvalidValue: a setting has the wrong type or lies outside its domain.
     """
-    from lever_ray.experiment.studies import run_study, study_report, study_settings
+    from lever_ray.experiment.studies import study_settings
 
-    settings = study_settings(name, read_pairs(overrides))
+    return study_settings(name, read_pairs(overrides))
+
+
+def study(parts: Session, name: str, settings: Any) -> Path:
+    """Run a study that trains what it needs; the folder with ``rows.parquet`` and ``report.md``.
+
+    Args:
+        parts: of the command.
+        name: of the study.
+        settings: see :func:`settings_of_study`.
+    """
+    from lever_ray.experiment.studies import run_study, study_report
+
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
     folder = home() / "studies" / f"{name}-{digest}"
-    with parts.console.status(f"Running study {name}"):
+    with working(parts.console, f"Running study {name}"):
         rows = run_study(name, settings, executor=parts.executor)
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.parquet", rows)
-    (folder / "report.md").write_text(f"{settings}\n\n{study_report(name, rows)}", encoding="utf-8")
+    (folder / "report.md").write_text(
+        f"{_settings_list(name, settings)}\n\n{study_report(name, rows)}", encoding="utf-8"
+    )
     return folder
 
 
+def _settings_list(name: str, settings: Any) -> str:
+    """A study's settings as a Markdown list."""
+    lines = (f"- {key}: {_in_words(value)}" for key, value in asdict(settings).items())
+    return "\n".join([f"# Study {name}", "", *lines])
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(
+            f"({_in_words(each)})" if isinstance(each, list | tuple) else _in_words(each) for each in value
+        )
+    return str(value)
+
+
 def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
-    if rows.resumed:
-        parts.console.print(f"{rows.resumed} environments were finished by an earlier, interrupted run and were kept")
     for failure in rows.failures:
         parts.console.print(f"[red]failed[/red] {failure.environment}: {failure.error}", soft_wrap=True)
 

@@ -165,7 +165,7 @@ def export_policies(arguments: argparse.Namespace) -> int:
         count = export(library, target, overwrite=arguments.overwrite, **filters)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("nothing was written") from error
-    _say(make_console(), f"{count} policies, {target.stat().st_size / 1e6:.1f} MB, {target}")
+    _say(make_console(), f"{count} policies, {tables.in_bytes(target.stat().st_size)}, {target}")
     return OK
 
 
@@ -245,7 +245,8 @@ def restore(arguments: argparse.Namespace) -> int:
     """Write a new manifest from the data files."""
     path, console = place_of(arguments.overrides), make_console()
     manifest = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
-    _say(console, f"{path}: {manifest.rows} policies in {len(manifest.shards)} shards; now verify, then embed")
+    shards = tables.counted_as(len(manifest.shards), "shard")
+    _say(console, f"{path}: {manifest.rows} policies in {shards}; now verify, then embed")
     return OK
 
 
@@ -262,7 +263,7 @@ def compact(arguments: argparse.Namespace) -> int:
     """Merge small shards."""
     path = place_of(arguments.overrides)
     before, after = maintenance.compact(path)
-    _say(make_console(), f"{path}: {before} shards before, {after} now")
+    _say(make_console(), f"{path}: {tables.counted_as(before, 'shard')} before, {after} now")
     return OK
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from lever_ray.composition.coverage import library_coverage
+from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
 from lever_ray.embedding.offline import support_bits
+from lever_ray.experiment.statistics import significant
 from lever_ray.library.checking import Damage
 from lever_ray.library.manifest import EMBEDDING_MODEL
 from lever_ray.library.ports.understanding import Understanding
@@ -22,11 +23,29 @@ SHOWN = 20
 """Rows of a table beyond which it says how many more there are."""
 
 
-def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(title: str, *columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    table = plain_table(title)
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left")
+        if name in right:
+            add_numbers(table, name)
+        else:
+            add_words(table, name, whole=name in whole)
     return table
+
+
+def in_bytes(count: float) -> str:
+    """A size, e.g. ``12 kB`` or ``3.4 MB``."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{significant(count / size)} {unit}"
+    return counted_as(int(count), "byte")
+
+
+def counted_as(count: int, what: str) -> str:
+    """A number of things, e.g. ``1 shard``, ``2 shards`` or ``3 policies``."""
+    if count == 1:
+        return f"1 {what}"
+    return f"{count:,} {what[:-1]}ies" if what.endswith("y") else f"{count:,} {what}s"
 
 
 def _add(table: Table, *cells: str, style: str | None = None) -> None:
@@ -53,7 +72,7 @@ def library_table(library: PolicyLibrary, *, rows: int = SHOWN) -> Table:
     table = _table(
         "Policy library",
         *("environment", "cells", "gamma", "episodes", "objectives", "policies", "coverage"),
-        right=("cells", "gamma", "episodes", "policies", "coverage"),
+        right=("cells", "policies", "coverage"),
     )
     held: dict[str, dict[GroupKey, int]] = {}
     for key, count in library.census().items():
@@ -89,7 +108,7 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 def library_lines(library: PolicyLibrary) -> Iterator[str]:
     """Size, models and shards of a library, a line each."""
     manifest = library.manifest
-    yield f"{len(library)} policies, {library.bytes / 1e6:.1f} MB, {library.path}"
+    yield f"{len(library)} policies, {in_bytes(library.bytes)}, {library.path}"
     sources = ", ".join(f"{count} {source}" for source, count in sorted(library.support_sources().items()))
     yield f"Support from: {sources or 'nothing yet'}"
     text = manifest.text_model
@@ -102,8 +121,14 @@ def library_lines(library: PolicyLibrary) -> Iterator[str]:
         psi < len(library), ours
     )
     sizes = sorted(shard.bytes for shard in manifest.shards)
-    about = f", {sizes[0] / 1e6:.1f} to {sizes[-1] / 1e6:.1f} MB" if sizes else ""
-    yield f"Shards: {len(sizes)}{about}; generation {manifest.generation}"
+    yield f"Shards: {len(sizes)}{_range_of(sizes)}; generation {manifest.generation}"
+
+
+def _range_of(sizes: Sequence[int]) -> str:
+    if not sizes:
+        return ""
+    least, most = in_bytes(sizes[0]), in_bytes(sizes[-1])
+    return f" of {least}" if least == most else f" of {least} to {most}"
 
 
 def _embed_hint(missing: bool, ours: bool) -> str:
@@ -122,21 +147,17 @@ def damage_table(damages: Sequence[Damage]) -> Table:
     return table
 
 
-def matches_table(matches: Sequence[Match], records: Sequence[PolicyRecord]) -> Table:
+def matches_table(matches: Sequence[Match], records: Sequence[PolicyRecord]) -> FirstFit:
     """Policies that a search found."""
+    numbers = ("similarity", "gamma", "return")
     columns = ("id", "similarity", "environment", "objective", "gamma", "description", "return")
-    table = _table("", *columns, right=("similarity", "gamma", "return"))
+    wide = _table("", *columns, right=numbers, whole=("id",))
+    narrow = _table("", "id", *numbers, "environment, objective, description", right=numbers, whole=("id",))
     for match, record in zip(matches, records, strict=True):
         objective = record.objective.id if record.objective else ""
         total = "" if record.total != record.total else f"{record.total:.1f}"
-        _add(
-            table,
-            match.id,
-            f"{match.similarity:.3f}",
-            record.environment,
-            objective,
-            f"{record.gamma:g}",
-            record.description,
-            total,
-        )
-    return table
+        similarity, gamma = f"{match.similarity:.3f}", f"{record.gamma:g}"
+        _add(wide, match.id, similarity, record.environment, objective, gamma, record.description, total)
+        words = ", ".join(filter(None, (record.environment, objective, record.description)))
+        _add(narrow, match.id, similarity, gamma, total, words)
+    return FirstFit(wide, narrow)

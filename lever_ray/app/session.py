@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lever_ray.config import Settings, library_path, make_home
-from lever_ray.console import make_console
+from lever_ray.console import make_console, working
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
@@ -62,14 +62,14 @@ class Session:
 
 
 @contextmanager
-def session(settings: Settings, *, tracked: bool = True) -> Iterator[Session]:
+def session(settings: Settings, *, tracked: bool = True, console: Console | None = None) -> Iterator[Session]:
     """Create the MLflow store and start the executor side by side; ends a cluster that it started."""
-    console = make_console()
+    console = console or make_console()
     make_home()
     wants_tracker = tracked and settings.tracking.enabled
     joined = False
     try:
-        with console.status("Opening the MLflow store and starting Ray"), ThreadPoolExecutor(1) as aside:
+        with working(console, _opening(settings, wants_tracker)), ThreadPoolExecutor(1) as aside:
             opening = aside.submit(_open_tracker, settings) if wants_tracker else None
             executor, joined = _start_executor(settings)
             tracker = None if opening is None else opening.result()
@@ -79,6 +79,13 @@ def session(settings: Settings, *, tracked: bool = True) -> Iterator[Session]:
             from lever_ray.ray_execution import disconnect
 
             disconnect()
+
+
+def _opening(settings: Settings, wants_tracker: bool) -> str:
+    parts = ["opening the MLflow store"] if wants_tracker else []
+    parts += [] if settings.cluster.executor == "serial" else ["starting Ray"]
+    text = " and ".join(parts or ["starting"])
+    return text[0].upper() + text[1:]
 
 
 def _open_tracker(settings: Settings) -> Tracker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 from lever_ray.app.commands import environments_of, library_digest, tags_of, tracked_run
 from lever_ray.app.session import Session
 from lever_ray.config import Settings, home
-from lever_ray.console import progress
+from lever_ray.console import progress, working
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.pareto import hypervolume
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.recommendation import PREFIX, Wish, recommend, strategy_file, write_strategy
+from lever_ray.experiment.recommendation import PREFIX, Wish, origin, recommend, strategy_file, write_strategy
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.experiment.study_file import only_driver
 from lever_ray.experiment.study_settings import search_space
 from lever_ray.experiment.trial import Averages, Bench, Problem, check_retrievable, split_environments
 from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
 from lever_ray.learning.sarsa import training_budget
-from lever_ray.tuning import importances, open_study, told_trials, tune
+from lever_ray.library.build import environment_names
+from lever_ray.tuning import check_question, importances, open_study, told_trials, tune
 
 if TYPE_CHECKING:
     from lever_ray.tracking import TrackedRun
@@ -33,6 +35,9 @@ FEW = 8
 """Held-out environments below which intervals say little."""
 MEASURED_ON = "measured_on"
 """Column of ``front.parquet`` that says where its figures were measured."""
+
+TRIALS = "trials"
+"""Column of ``front.parquet`` that says after how many trials."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,12 @@ def study_folder(settings: Settings) -> Path:
     return home() / "tuning" / settings.tuning.study
 
 
+def study_journal(settings: Settings) -> Path:
+    """Where a study's trials are kept, unless the settings name a database."""
+    folder = study_folder(settings)
+    return folder.with_name(f"{folder.name}.journal")
+
+
 def strategy_folder() -> Path:
     """Where recommended strategies are written; on Hydra's search path."""
     return home() / "strategy"
@@ -83,6 +94,21 @@ def tuning_problem(settings: Settings, environments: Sequence[str], *, library: 
     return Problem(setup, episodes, tuning, held_out, library, settings.tuning.repeats)
 
 
+def check_study(settings: Settings) -> None:
+    """Refuse early what tuning would refuse after a library was trained: all but the library's content is compared.
+
+    Raises:
+        InvalidValue: too few environments.
+        SettingsError: the study was begun with another question, or another process drives it.
+    """
+    journal = study_journal(settings)
+    if not settings.tuning.storage and not journal.exists():
+        return
+    problem = tuning_problem(settings, environment_names(settings.library))
+    with only_driver(journal):
+        check_question(settings.tuning, journal, problem=problem)
+
+
 def tune_budget(parts: Session) -> TuningReport:
     """Run or go on with the tuning study of the settings, measure its front on held-out environments, and log both.
 
@@ -90,13 +116,15 @@ def tune_budget(parts: Session) -> TuningReport:
         InvalidValue: too few environments, or no trial keeps the limits (after everything was kept and logged).
         SettingsError: see :func:`lever_ray.tuning.open_study`; also where another process drives the study.
     """
-    settings, library = parts.settings, parts.open_library()
-    names = environments_of(library, settings)
-    problem = tuning_problem(settings, names, library=library_digest(settings))
-    space = search_space(settings.tuning, settings.library.gammas)
-    check_retrievable(library, problem, space.gammas, space.strictest)
-    bench, folder = Bench(library, problem, parts.executor), study_folder(settings)
-    journal = folder.with_name(f"{folder.name}.journal")
+    settings = parts.settings
+    with working(parts.console, "Opening the library and preparing the study"):
+        library = parts.open_library()
+        names = environments_of(library, settings)
+        problem = tuning_problem(settings, names, library=library_digest(settings))
+        space = search_space(settings.tuning, settings.library.gammas)
+        check_retrievable(library, problem, space.gammas, space.strictest)
+        bench, folder = Bench(library, problem, parts.executor), study_folder(settings)
+    journal = study_journal(settings)
     tags = tags_of(settings) | {
         "study": settings.tuning.study,
         "setup": problem.setup.objective,
@@ -111,15 +139,16 @@ def tune_budget(parts: Session) -> TuningReport:
     with only_driver(journal):
         study = open_study(settings.tuning, journal, problem=problem)
         before = told_trials(study, space, settings.tuning)
-        if before:
-            parts.console.print(f"Study {settings.tuning.study} goes on after {len(before)} finished trials")
+        _tell_before(parts, len(before))
         name = f"tune {settings.tuning.study}"
         if parts.tracker is not None:
             parts.tracker.end_killed(name)
-        with tracked_run(parts, name, tags, ("tuning", "library")) as run:
+        nothing_new = len(before) >= settings.tuning.trials and _measured_after(folder) == len(before)
+        logged = nullcontext() if nothing_new else tracked_run(parts, name, tags, ("tuning", "library"))
+        with logged as run:
             grown = _Growth(settings, run, parts.tracker, before)
-            missing = max(0, settings.tuning.trials - len(before))
-            with progress(parts.console, f"Tuning {settings.tuning.study}", missing) as advance:
+            total = max(len(before), settings.tuning.trials)
+            with progress(parts.console, f"Tuning {settings.tuning.study}", total, done=len(before)) as advance:
 
                 def watch(trial: TunedTrial) -> Mapping[str, str]:
                     advance(trial.choice.label)
@@ -132,22 +161,42 @@ def tune_budget(parts: Session) -> TuningReport:
             if run is not None:
                 run.table("trials", rows)
             check_feasible(trials, settings.tuning.limits)
-            with parts.console.status("Measuring the front on held-out environments"):
-                front = _measured_front(front_of(trials), bench, problem, settings)
+            with working(parts.console, "Measuring the front on held-out environments"):
+                front = _measured_front(trials, bench, problem, settings)
             report = _keep(rows, front, importances(study), settings, folder)
             if run is not None:
                 _log(run, report, settings)
     return report
 
 
-def _measured_front(front: Sequence[TunedTrial], bench: Bench, problem: Problem, settings: Settings) -> list[Row]:
+def _tell_before(parts: Session, done: int) -> None:
+    tuning = parts.settings.tuning
+    if done >= tuning.trials:
+        parts.console.print(
+            f"Study {tuning.study} has {done} trials of {tuning.trials} already: nothing is left to tune, its front is "
+            "measured again; raise tuning.trials for more",
+            soft_wrap=True,
+        )
+    elif done:
+        parts.console.print(f"Study {tuning.study} goes on after {done} finished trials")
+
+
+def _measured_after(folder: Path) -> int:
+    """Trials after which the front in a study's folder was measured; 0 where there is none."""
+    file = folder / "front.parquet"
+    rows = read_rows(file) if file.exists() else []
+    return int(rows[0].get(TRIALS, 0)) if rows else 0
+
+
+def _measured_front(trials: Sequence[TunedTrial], bench: Bench, problem: Problem, settings: Settings) -> list[Row]:
+    front = front_of(trials)
     held_out = bench([trial.choice for trial in front], problem.held_out)
     rows = held_out_rows(front, held_out, cost=settings.tuning.cost, bootstrap=settings.tuning.bootstrap)
     told = (
         f"study {settings.tuning.study!r} on library {settings.library.name!r} ({problem.library[:12]}), "
         f"{problem.setup.mode}/{problem.setup.objective}, budget {settings.library.budget}"
     )
-    return [row | {MEASURED_ON: told, "minimised": settings.tuning.cost} for row in rows]
+    return [row | {MEASURED_ON: told, "minimised": settings.tuning.cost, TRIALS: len(trials)} for row in rows]
 
 
 def _keep(
@@ -171,8 +220,10 @@ def _recommended(front: Sequence[Row], wish: Wish, name: str) -> tuple[Row, Path
     return row, write_strategy(strategy_folder(), name, text)
 
 
-def recommend_strategy(settings: Settings, wish: Wish, *, name: str = "") -> tuple[Row, Path]:
-    """Write ``tuned-<name>.yaml``, the strategy on a finished study's front that a wish asks for; row and file.
+def recommend_strategy(settings: Settings, wish: Wish, *, name: str = "") -> tuple[Row, Path, str]:
+    """Write ``tuned-<name>.yaml``, the strategy on a finished study's front that a wish asks for.
+
+    Returns row, file, and where a strategy of that name came from that was replaced, if there was one.
 
     Args:
         settings: name the study.
@@ -190,7 +241,8 @@ def recommend_strategy(settings: Settings, wish: Wish, *, name: str = "") -> tup
             "tuning.study first"
         )
     given = name.removeprefix(PREFIX) or settings.tuning.study
-    return _recommended(read_rows(file), wish, given)
+    before = origin(strategy_folder() / f"{PREFIX}{given}.yaml")
+    return *_recommended(read_rows(file), wish, given), before
 
 
 class _Growth:

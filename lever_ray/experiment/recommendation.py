@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from lever_ray.config import StrategySettings
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue
 from lever_ray.experiment.search_space import BUDGETED
+from lever_ray.experiment.statistics import significant
 
 PREFIX = "tuned-"
 """What names of recommended strategies begin with."""
@@ -75,7 +77,8 @@ def recommend(rows: Sequence[Mapping[str, Any]], wish: Wish) -> Mapping[str, Any
             closest = min(cheap, key=lambda row: row[name])
             raise InvalidValue(
                 f"nothing on the front keeps {wish.words}; closest is trial {closest['number']} ({closest['label']}) "
-                f"with {closest['seconds'] * 1e3:.3g} ms and {closest['candidates']:.4g} candidates per query"
+                f"with {significant(closest['seconds'] * 1e3)} ms and {significant(closest['candidates'], 4)} "
+                "candidates per query"
             )
         cheap = kept
     if wish.share is None:
@@ -144,9 +147,18 @@ def _promise(row: Mapping[str, Any], part: str) -> str:
     low, high = row.get(f"{part}quality/ci_low", math.nan), row.get(f"{part}quality/ci_high", math.nan)
     bounds = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
     return (
-        f"normalised quality {row[f'{part}quality']:.3f}{bounds}, {row[f'{part}candidates']:.4g} candidates, "
-        f"{row[f'{part}seconds'] * 1e3:.3g} ms per query, coverage {row[f'{part}coverage']:.1%}"
+        f"normalised quality {row[f'{part}quality']:.3f}{bounds}, "
+        f"{significant(row[f'{part}candidates'], 4)} candidates, "
+        f"{significant(row[f'{part}seconds'] * 1e3)} ms per query, coverage {row[f'{part}coverage']:.1%}"
     )
+
+
+def origin(file: Path) -> str:
+    """Trial, study and library that a strategy's file was written from, as the file says; empty where it does not."""
+    if not file.exists():
+        return ""
+    found = re.search(r"^# asked for: .*?; (trial \d+ of .*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else "unknown origin"
 
 
 def write_strategy(folder: Path, name: str, text: str) -> Path:

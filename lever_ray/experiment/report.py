@@ -10,7 +10,16 @@ import numpy as np
 
 from lever_ray.config import ContrastSettings
 from lever_ray.errors import UnknownName
-from lever_ray.experiment.statistics import Interval, Row, holm, interval, layout_means, resamples, sign_flip
+from lever_ray.experiment.statistics import (
+    Interval,
+    Row,
+    holm,
+    interval,
+    layout_means,
+    resamples,
+    sign_flip,
+    significant,
+)
 
 WAY = ("gamma", "operator", "strategy", "ranker")
 
@@ -160,7 +169,7 @@ def _cell(line: Sequence[Row], metric: str, layouts: Sequence[int], draws: np.nd
 def _shown(estimate: Interval) -> str:
     if math.isnan(estimate.value):
         return "-"
-    value, low, high = (f"{round(number, 9) + 0.0:.3g}" for number in (estimate.value, estimate.low, estimate.high))
+    value, low, high = (significant(round(each, 9) + 0.0) for each in (estimate.value, estimate.low, estimate.high))
     return value if low == high else f"{value} [{low}, {high}]"
 
 

@@ -58,6 +58,7 @@ def run_experiment(
     folder: Path,
     resume: bool = True,
     watch: Callable[[str], None] | None = None,
+    kept_before: Callable[[int], None] | None = None,
 ) -> ExperimentRows:
     """Run every cell of every environment.
 
@@ -70,6 +71,7 @@ def run_experiment(
             environments, from which a run that was interrupted goes on.
         resume: False starts anew.
         watch: called with the name of every environment as it finishes.
+        kept_before: called first with how many environments an interrupted run finished, where it finished some.
     """
     finished = folder / "finished"
     if not resume:
@@ -78,6 +80,8 @@ def run_experiment(
     files = {name: finished / f"{name}.parquet" for name in environments}
     kept = {name: read_rows(file) for name, file in files.items() if file.exists()}
     missing = [name for name in environments if name not in kept]
+    if kept and kept_before is not None:
+        kept_before(len(kept))
     rows, failures = [row for part in kept.values() for row in part], []
     _open_for_ranking(library, plan)
     for outcome in executor.map(run_environment, missing, shared=(library, plan)):

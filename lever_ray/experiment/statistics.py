@@ -67,6 +67,14 @@ RATIOS: dict[str, tuple[str, str]] = {
 """Ratios of sums over layouts: numerator and denominator."""
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits and never an exponent, e.g. ``1,170`` or ``0.0123``."""
+    rounded = float(f"{value:.{digits}g}")
+    if abs(rounded) >= 10**digits:
+        return f"{rounded:,.0f}"
+    return f"{rounded:.{digits}g}" if abs(rounded) >= 1e-4 else f"{rounded:.9f}".rstrip("0").rstrip(".")
+
+
 @dataclass(frozen=True)
 class Interval:
     """An estimate with its 95% bootstrap interval."""

@@ -12,7 +12,7 @@ import numpy as np
 from lever_ray.config import LimitSettings
 from lever_ray.errors import InvalidValue
 from lever_ray.experiment.pareto import Point, dominance_ranks, violations
-from lever_ray.experiment.statistics import Interval
+from lever_ray.experiment.statistics import Interval, significant
 from lever_ray.experiment.trial import Averages, Choice, Measured
 
 Row = dict[str, Any]
@@ -78,8 +78,8 @@ def check_feasible(trials: Sequence[TunedTrial], limits: LimitSettings) -> None:
     )
     raise InvalidValue(
         f"no trial keeps the limits: {told}. Closest is trial {closest.number} ({closest.choice.label}) with quality "
-        f"{reached.quality:.3f}, {reached.seconds * 1e3:.3g} ms per query and coverage {reached.coverage:.1%}; relax "
-        "the limit, widen tuning.space, or raise tuning.trials"
+        f"{reached.quality:.3f}, {significant(reached.seconds * 1e3)} ms per query and coverage "
+        f"{reached.coverage:.1%}; relax the limit, widen tuning.space, or raise tuning.trials"
     )
 
 

@@ -108,10 +108,19 @@ def build_library(
     executor: Executor,
     describe: Callable[[str], str],
     watch: Callable[[str], None] | None = None,
+    kept_before: Callable[[int], None] | None = None,
 ) -> BuildReport:
     """Train what a library lacks of its settings; environments are added as they are finished.
 
     Environments that the library already holds completely are not trained again.
+
+    Args:
+        path: of the library.
+        settings: of it.
+        executor: where environments are trained.
+        describe: gives an objective's description in words.
+        watch: called with the name of every environment as it is added.
+        kept_before: called first with how many environments the library holds completely, where it lacks others.
 
     Raises:
         UnknownName, InvalidValue: see :func:`check_settings`.
@@ -122,6 +131,8 @@ def build_library(
     library = PolicyLibrary.open(path) if (path / MANIFEST).exists() else PolicyLibrary.create(path)
     seeds = list(range(settings.first_layout, settings.first_layout + settings.layouts))
     missing = [seed for seed in seeds if not _complete(library, settings, seed)]
+    if kept_before is not None and 0 < len(missing) < len(seeds):
+        kept_before(len(seeds) - len(missing))
     policies = 0
     runs: dict[tuple[str, str, float, int], tuple[int, float]] = {}
     for records in _trained(missing, settings, executor, describe):

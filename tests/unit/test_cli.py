@@ -139,3 +139,26 @@ def test_settings_may_stand_anywhere(home: Path, capsys: pytest.CaptureFixture[s
         with pytest.raises(SystemExit):
             main([*QUERY, "strategy=exhaustive", *odd])
         assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_an_unknown_study_is_refused_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "nosuch"]) == 2
+    told = capsys.readouterr()
+    assert "unknown study 'nosuch'" in told.err
+    assert "Starting" not in told.out + told.err
+
+
+def test_a_study_prints_its_settings_as_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lever_ray.app import session
+    from lever_ray.executor import SerialExecutor
+
+    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
+    monkeypatch.setattr(session, "_start_executor", lambda _: (SerialExecutor(), False))
+    assert main(["study", "shaping", "layouts=2", "gammas=[0]", "setups=[[trivial,path-gold]]"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("# Study shaping\n\n- ")
+    assert "- layouts: 2\n" in told.out
+    assert "- setups: (trivial, path-gold)\n" in told.out
+    assert "Running study shaping ..." in told.err

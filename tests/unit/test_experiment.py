@@ -196,8 +196,11 @@ def test_a_failed_environment_is_data_and_the_next_run_goes_on_from_the_others(
     ]
     assert pq.read_table(tmp_path / "failures.parquet")["environment"].to_pylist() == ["grid8-1"]
     assert {row["environment"] for row in broken.rows} == {"grid8-0", "grid8-2"}
-    mended = run_experiment(plan, library, names, executor=SerialExecutor(), folder=tmp_path)
-    assert (mended.resumed, mended.failures) == (2, [])
+    counted: list[int] = []
+    mended = run_experiment(
+        plan, library, names, executor=SerialExecutor(), folder=tmp_path, kept_before=counted.append
+    )
+    assert (mended.resumed, mended.failures, counted) == (2, [], [2])
     assert not (tmp_path / "failures.parquet").exists()
     assert [row["environment"] for row in mended.rows] == [name for name in names for _ in plan.gammas]
     again = run_experiment(plan, library, names, executor=SerialExecutor(), folder=tmp_path)

@@ -61,7 +61,7 @@ def test_metrics_are_histories_over_layouts_with_means_and_intervals(
 ) -> None:
     tracker, runs = logged
     child = next(
-        run for run in runs if run.info.run_name == "path-gold-hazard-lever/double/sum/targeted/offline-return/g0"
+        run for run in runs if run.info.run_name == "targeted/offline-return/g0/sum/double/path-gold-hazard-lever"
     )
     client = MlflowClient(tracker.uri)
     history = client.get_metric_history(child.info.run_id, "return/composed")
@@ -79,7 +79,9 @@ def test_metrics_are_histories_over_layouts_with_means_and_intervals(
 def test_the_parent_shows_curves_table_and_figure_of_its_own(logged: tuple[Tracker, list[Run]]) -> None:
     tracker, runs = logged
     parent = _parent(runs)
-    assert "quality/sum/targeted/regressor" in parent.data.metrics
+    assert "all-setups/quality/targeted-regressor-sum" in parent.data.metrics
+    first = {min(run.data.metrics) for run in runs if run is not parent}
+    assert min(parent.data.metrics) < min(first)
     artifacts = [item.path for item in MlflowClient(tracker.uri).list_artifacts(parent.info.run_id)]
     assert {"figures", "summary.json"} <= set(artifacts)
 

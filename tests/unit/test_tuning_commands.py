@@ -100,7 +100,13 @@ def test_recommend_keeps_the_wish_and_names_what_to_do_next(home: Path, capsys: 
     told = capsys.readouterr()
     assert "# asked for: at most 1 candidates" in told.out
     assert "use it with strategy=tuned-fast" in told.err
+    assert "Replaced" not in told.err
     assert load_settings(["strategy=tuned-fast"]).strategy.operator
+    assert main(["tune", *quiet, "tuning.study=other"]) == 0
+    assert main(["recommend", *quiet, "tuning.study=other", "--candidates", "1", "--name", "fast"]) == 0
+    told = capsys.readouterr()
+    assert "Replaced tuned-fast, which was trial" in told.err
+    assert "of study 's' on library 'small'" in told.err
     query = ["compose", "--objective", "path-gold-hazard-lever", "--environment", "grid8-1", "--json"]
     assert main([*query, *quiet, "strategy=tuned-fast"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -138,6 +144,29 @@ def test_a_study_is_not_begun_twice_with_another_question(home: Path, capsys: py
     quiet = [*SMALL, "tracking=none"]
     assert main(["tune", *quiet]) == 0
     assert main(["tune", *quiet, "tuning.trials=8"]) == 0
-    assert "goes on after 6 finished trials" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "goes on after 6 finished trials" in told
+    assert "Tuning s: 8/8" in told
     assert main(["tune", *quiet, "tuning.space.k=[2,4]"]) == 2
     assert "changed: space.k" in capsys.readouterr().err
+    assert main(["tune", *quiet, "library.layouts=4"]) == 2
+    told = capsys.readouterr()
+    assert "changed: environments" in told.err
+    assert told.out == ""  # nothing was opened, trained or started
+
+
+def test_a_study_that_is_done_says_so_and_adds_no_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mlflow import MlflowClient
+
+    assert main(["tune", *SMALL]) == 0
+    told = capsys.readouterr().out
+    for begun in ("Opening the MLflow store ...", "preparing the study ...", "Measuring the front on held-out"):
+        assert begun in told
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    experiment = client.get_experiment_by_name("lever-ray").experiment_id
+    runs = len(client.search_runs([experiment]))
+    assert main(["tune", *SMALL]) == 0
+    told = capsys.readouterr().out
+    assert "has 6 trials of 6 already: nothing is left to tune" in told
+    assert "Pareto front" in told
+    assert len(client.search_runs([experiment])) == runs

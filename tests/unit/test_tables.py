@@ -1,0 +1,154 @@
+"""Tables and progress as a terminal of 80 columns and a pipe show them."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console, RenderableType
+
+from lever_ray.app.library_tables import counted_as, in_bytes, matches_table
+from lever_ray.app.study_tables import front_table, summary_table
+from lever_ray.console import findings_table, importance_table, progress, telling_kept, working
+from lever_ray.experiment.statistics import significant
+from lever_ray.library.reader import Match
+from lever_ray.library.store import PolicyLibrary
+
+WIDTHS = (80, 100, 120, 160, 240)
+
+
+def shown(table: RenderableType, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    return text
+
+
+def summary() -> list[dict[str, Any]]:
+    return [
+        {
+            "gamma": gamma,
+            "mode": "double",
+            "setup": "path-gold-hazard-lever",
+            "operator": operator,
+            "strategy": strategy,
+            "ranker": ranker,
+            "layouts": 20,
+            "return/composed": -111.1,
+            "return/random_q": -222.2,
+            "return/scratch": -333.3,
+            "return/scratch_best_gamma": -444.4,
+            "return/best_single_oracle": -555.5,
+            "return/optimum": 666.6,
+            "speedup/seconds": 1234.5,
+            "candidates/evaluated": 98765,
+        }
+        for gamma in (0.0, 0.95)
+        for operator in ("sum", "normalized-sum")
+        for strategy in ("targeted", "budgeted-1000")
+        for ranker in ("regressor", "recorded-return", "offline-return")
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_summary_shows_every_number(width: int) -> None:
+    text = shown(summary_table(summary()), width)
+    for number in ("-111.1", "-222.2", "-333.3", "-444.4", "-555.5", "666.6", "1,200x", "98765"):
+        assert number in text
+    assert "path-gold-hazard-lever" in text
+
+
+def front() -> list[dict[str, Any]]:
+    return [
+        {
+            "number": number,
+            "label": f"budgeted-{number}00x4 normalized-sum regressor(own, 16 states) unmasked g0.99",
+            "tier": "I1",
+            "minimised": "candidates",
+            "environments": 14,
+            "candidates": 12345.6,
+            "quality": 0.812,
+            "held_out/environments": 6,
+            "held_out/seconds": 1.1712,
+            "held_out/quality": 0.798,
+            "held_out/quality/ci_low": -0.701,
+            "held_out/quality/ci_high": 0.899,
+            "held_out/gain": float("nan") if number == 7 else 0.0123,
+            "verdict": "cheapest" if number == 7 else "confirmed",
+        }
+        for number in (7, 123)
+    ]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_front_shows_every_number_and_marks_what_is_recommended(width: int) -> None:
+    text = shown(front_table(front(), recommended=123), width)
+    for part in (
+        "12,350",
+        "1,170",
+        "0.812",
+        "0.798",
+        "-0.701 to 0.899",
+        "+0.012",
+        "confirmed",
+        "* 123",
+        "* recommended",
+    ):
+        assert part in text
+    assert "e+0" not in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_search_never_cuts_ids_and_numbers(small_library: Any, width: int) -> None:
+    library = PolicyLibrary.open(small_library)
+    records = list(library.select(environment="grid8-1"))[:3]
+    text = shown(matches_table([Match(record.id, 0.987) for record in records], records), width)
+    assert all(record.id in text for record in records)
+    assert text.count("0.987") == 3
+
+
+def test_other_tables_fit_as_well() -> None:
+    finding = type("Finding", (), {"part": "mlflow", "sound": True, "text": "store sqlite:////" + "a" * 200})
+    assert shown(findings_table([finding]), 80).replace("\n", "").replace(" ", "").count("a") >= 200
+    assert "42%" in shown(importance_table({"quality": {"strategy": 0.42}, "cost": {"strategy": 0.1}}), 80)
+
+
+def test_a_pipe_is_told_what_begins_and_what_was_kept() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    with working(console, "Logging to MLflow"):
+        pass
+    with progress(console, "Experiment quick", 20) as advance:
+        telling_kept(console, advance, 20)(8)
+        for place in range(12):
+            advance(f"grid8-{place}")
+    with progress(console, "Tuning s", 7, done=6) as advance:
+        advance("last")
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[:2] == ["Logging to MLflow ...", "8 of 20 environments kept from an earlier run"]
+    assert "Experiment quick: 20/20 (grid8-11)" in lines
+    assert lines[-1] == "Tuning s: 7/7 (last)"
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(1171.2, 3, "1,170"), (12.345, 3, "12.3"), (999.9, 3, "1,000"), (0.0123, 3, "0.0123"), (2e-6, 3, "0.000002")],
+)
+def test_numbers_have_no_exponent(value: float, digits: int, text: str) -> None:
+    assert significant(value, digits) == text
+
+
+def test_sizes_and_plurals() -> None:
+    assert [in_bytes(size) for size in (1, 12, 3_400, 5.61e6, 2e9)] == [
+        "1 byte",
+        "12 bytes",
+        "3.4 kB",
+        "5.61 MB",
+        "2 GB",
+    ]
+    assert [counted_as(count, "shard") for count in (0, 1, 2)] == ["0 shards", "1 shard", "2 shards"]
+    assert counted_as(3, "policy") == "3 policies"
+    assert significant(float(np.inf)) == "inf"
