@@ -18,7 +18,7 @@ from lever_ray.library.store import PolicyLibrary
 from tests.library_files import LETTERS, make_library, on_disk, opened, record
 from tests.library_workers import compact, fill, policy, read, start, told_by, write
 
-SECONDS = float(os.environ.get("LEVER_RAY_FAULT_SECONDS", "4"))
+SECONDS = float(os.environ.get("LEVER_RAY_FAULT_SECONDS", "30"))
 KILLS = int(os.environ.get("LEVER_RAY_FAULT_KILLS", "50"))
 
 
