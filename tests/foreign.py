@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lever_ray.errors import LeverError
 from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import train
 from lever_ray.library.ports.importing import records
@@ -31,3 +33,15 @@ def tables() -> np.ndarray:
 
 def read(source: Any, options: ImportOptions = OPTIONS) -> list[PolicyRecord]:
     return records(understand(source, options))
+
+
+def refused(source: Any, options: ImportOptions = OPTIONS) -> str:
+    with pytest.raises(LeverError) as caught:
+        read(source, options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path

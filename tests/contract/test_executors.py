@@ -13,7 +13,10 @@ import pytest
 from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.search import Strategy
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
+from lever_ray.embedding.offline import make_pool
+from lever_ray.embedding.outcome import behaviour_features
 from lever_ray.embedding.regressor import TARGETS
+from lever_ray.embedding.successor import make_embedder
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import Executor, SerialExecutor, in_order
 from lever_ray.experiment.plan import make_plan
@@ -173,6 +176,25 @@ class TestLibrary:
         ):
             key = GroupKey("grid8-2", "path", 0.0, 10_000)
             library.groups([key], [Wording("Water the flowers.", Retrieval("description", 0.9))])
+
+    @pytest.mark.parametrize("kind", ["outcome", "psi"])
+    def test_members_are_scored_by_a_regressor_where_they_are(
+        self, library: LibraryReader, small_library: Path, kind: str
+    ) -> None:
+        reference, keys = PolicyLibrary.open(small_library), library.keys("grid8-0")[:2]
+        regressor = fit(
+            reference, "grid8-0", Objective.of("path-gold-hazard"), keys[0], RegressorSettings("ridge", "own", kind)
+        )
+        held = reference.environment("grid8-0")
+        for key, found in zip(keys, library.predictions(keys, regressor), strict=True):
+            (group,) = reference.groups([key])
+            pool = make_pool(group.q, group.support)
+            embedder = make_embedder(held.layout, held.canonical)
+            alone = np.arange(len(group), dtype=np.int32)[:, None]
+            wanted = regressor.predictor.predict(behaviour_features(embedder, pool, alone, kind=kind))
+            assert found == dict(zip(group.ids, wanted.tolist(), strict=True))
+        with pytest.raises(LibraryError, match="no policy for 'gold-hazard'"):
+            library.predictions([GroupKey("grid8-0", "gold-hazard", 0.0, 10_000)], regressor)
 
     def test_unknown_environment_names_the_known_ones(self, library: LibraryReader) -> None:
         with pytest.raises(UnknownName, match=r"'grid8-7'.*Known: grid8-0, grid8-1, grid8-2"):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import lever_ray as lever
-from lever_ray.errors import InvalidValue, LeverError
+from lever_ray.errors import InvalidValue
 from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import train
 from lever_ray.library.ports.fields import FIELDS
@@ -22,25 +22,13 @@ from lever_ray.library.ports.understanding import understand
 from lever_ray.library.record import records_of
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import compose
-from tests.foreign import LAYOUT, OPTIONS, ROOM, TEXTS, read, tables
+from tests.foreign import LAYOUT, OPTIONS, ROOM, TEXTS, npz, read, refused, tables
 
 __all__ = ["tables"]
 
 
 def told(source: Any, options: ImportOptions = OPTIONS) -> dict[str, str]:
     return {each.field: f"{each.column} {each.told}" for each in understand(source, options).taken}
-
-
-def refused(source: Any, options: ImportOptions = OPTIONS) -> str:
-    with pytest.raises(LeverError) as caught:
-        read(source, options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def npz(path: Path, **arrays: Any) -> Path:
-    np.savez(path, **arrays)
-    return path
 
 
 # A library of other code, from end to end.

@@ -25,21 +25,9 @@ from lever_ray.library.ports.options import ImportOptions, read_layouts
 from lever_ray.library.ports.understanding import understand
 from lever_ray.library.record import PolicyRecord, records_of
 from lever_ray.library.store import PolicyLibrary
-from tests.foreign import LAYOUT, OPTIONS, ROOM, TEXTS, read, tables
+from tests.foreign import LAYOUT, OPTIONS, ROOM, TEXTS, npz, read, refused, tables
 
 __all__ = ["tables"]
-
-
-def refused(source: Any, options: ImportOptions = OPTIONS) -> str:
-    with pytest.raises(LeverError) as caught:
-        read(source, options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def npz(path: Path, **arrays: Any) -> Path:
-    np.savez(path, **arrays)
-    return path
 
 
 # What is refused.
