@@ -20,11 +20,11 @@ from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.search import product_blocks
 from lever_ray.embedding.offline import SUM, offline_returns, support_bits
 from lever_ray.embedding.successor import KINDS, Embedder, embed, make_embedder
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library.record import EnvironmentRecord
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
 from tests.twin import twin_choice, twin_of, twin_offline_return, twin_psi
 
 OBJECTIVE = "path-gold-hazard-lever"

@@ -10,11 +10,11 @@ from time import perf_counter
 import numpy as np
 
 from lever_ray.config import home
-from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import TrainingRun, train
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.vocabulary import describe
+from lever_ray.tasks.gridworld.layout import Layout
 
 OBJECTIVES = ("path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard")
 APPEND = 100_000

@@ -7,9 +7,9 @@ from numba import njit
 
 from lever_ray.embedding.offline import greedy
 from lever_ray.embedding.successor import EMBEDDING, GAMMA_PSI
-from lever_ray.gridworld.features import FEATURES, fill_features
-from lever_ray.gridworld.task import TERMINAL
-from lever_ray.gridworld.terrain import ACTIONS, EXIT, GOLD, LEVER
+from lever_ray.tasks.gridworld.compile import TERMINAL
+from lever_ray.tasks.gridworld.features import FEATURES, fill_features
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, LEVER
 
 
 @njit(cache=True, nogil=True)

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import median_seconds
-from lever_ray.composition.bounds import upper_bound
-from lever_ray.composition.memoryless import best_self_avoiding
-from lever_ray.composition.optimum import optimum_on
-from lever_ray.composition.planner import FULL_SUPPORT, beam_search, plan
-from lever_ray.composition.waypoints import Chart, best_order, realise
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.rollout import Rollout, rollout
-from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
+from lever_ray.tasks.gridworld.bounds import upper_bound
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.memoryless import best_self_avoiding
+from lever_ray.tasks.gridworld.optimum import optimum_on
+from lever_ray.tasks.gridworld.planner import FULL_SUPPORT, beam_search, plan
+from lever_ray.tasks.gridworld.waypoints import Chart, best_order, realise
+from lever_ray.tasks.rollout import Rollout, rollout
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "best_known.json"
 WIDTHS = (30, 100, 300)

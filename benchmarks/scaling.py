@@ -24,12 +24,12 @@ from benchmarks.timing import median_seconds
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers import OfflineReturnRanker
-from lever_ray.gridworld.task import make_task
 from lever_ray.library.index import merge_top_k
 from lever_ray.library.shard import LibraryShard, Where
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.ray_execution import ShardedLibrary
+from lever_ray.tasks.gridworld.compile import make_task
 
 TEXT, K, CORES = "grab the gold and keep away from hazards", 10, 2
 ACTORS = (1, 2, 4, 8)

@@ -14,10 +14,10 @@ from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.rankers import OfflineReturnRanker, Scores
 from lever_ray.composition.search import Strategy, search
 from lever_ray.embedding.offline import support_bits
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import TERMS
-from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import TERMS
 
 OBJECTIVE = "-".join(TERMS)
 LAYOUTS = range(4)

@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lever_ray.errors import UnmatchedQuery
-from lever_ray.gridworld.objective import TERMS
 from lever_ray.library.text import TextEncoder
 from lever_ray.query.parse import parse_query
+from lever_ray.tasks.objective import TERMS
 
 QUERIES = Path(__file__).parent / "data" / "queries.json"
 HALVES = ("tuning", "held-out")

@@ -7,9 +7,9 @@ from time import perf_counter
 
 import numpy as np
 
-from lever_ray.gridworld.env import GridWorld
-from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import train
+from lever_ray.tasks.gridworld.env import GridWorld
+from lever_ray.tasks.gridworld.layout import Layout
 
 OBJECTIVE = "path-gold-hazard-lever"
 LAYOUTS = 12

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lever_ray import plot
-    from lever_ray.composition.optimum import Optimum, optimum
     from lever_ray.composition.search import Strategy
     from lever_ray.errors import LeverError, UnmatchedQuery
-    from lever_ray.gridworld.env import GridWorld
-    from lever_ray.gridworld.layout import Layout
-    from lever_ray.gridworld.objective import Objective
-    from lever_ray.gridworld.rollout import Rollout, rollout
     from lever_ray.learning.sarsa import TrainingRun, train
     from lever_ray.library.ports.exporting import export
     from lever_ray.library.ports.importing import read_policies
@@ -27,31 +22,36 @@ if TYPE_CHECKING:
     from lever_ray.query.parse import parse_query
     from lever_ray.query.result import CompositionResult
     from lever_ray.ray_execution import ShardedLibrary
+    from lever_ray.tasks.gridworld.env import GridWorld
+    from lever_ray.tasks.gridworld.layout import Layout
+    from lever_ray.tasks.gridworld.optimum import Optimum, optimum
+    from lever_ray.tasks.objective import Objective
+    from lever_ray.tasks.rollout import Rollout, rollout
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "CompositionResult": "query.result",
-    "GridWorld": "gridworld.env",
-    "Layout": "gridworld.layout",
+    "GridWorld": "tasks.gridworld.env",
+    "Layout": "tasks.gridworld.layout",
     "LeverError": "errors",
-    "Objective": "gridworld.objective",
-    "Optimum": "composition.optimum",
+    "Objective": "tasks.objective",
+    "Optimum": "tasks.gridworld.optimum",
     "PolicyLibrary": "library.store",
     "PolicyRecord": "library.record",
     "RegressorSettings": "query.compose",
     "Retrieval": "library.retrieval",
-    "Rollout": "gridworld.rollout",
+    "Rollout": "tasks.rollout",
     "ShardedLibrary": "ray_execution",
     "Strategy": "composition.search",
     "TrainingRun": "learning.sarsa",
     "UnmatchedQuery": "errors",
     "compose": "query.compose",
     "export": "library.ports.exporting",
-    "optimum": "composition.optimum",
+    "optimum": "tasks.gridworld.optimum",
     "parse_query": "query.parse",
     "read_policies": "library.ports.importing",
-    "rollout": "gridworld.rollout",
+    "rollout": "tasks.rollout",
     "train": "learning.sarsa",
 }
 

@@ -15,8 +15,8 @@ from lever_ray.errors import LeverError
 
 if TYPE_CHECKING:
     from lever_ray.config import StrategySettings
-    from lever_ray.gridworld.layout import Layout
     from lever_ray.query.result import CompositionResult
+    from lever_ray.tasks.gridworld.layout import Layout
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 

@@ -14,11 +14,11 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.render import LEGEND, as_text
-from lever_ray.gridworld.rollout import rollout
 from lever_ray.query.composer import UNION
 from lever_ray.query.result import CompositionResult
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.text import LEGEND, as_text
+from lever_ray.tasks.rollout import rollout
 
 Row = dict[str, Any]
 

@@ -28,9 +28,9 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Cell, Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
+from lever_ray.tasks.gridworld.layout import Cell, Layout
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 
 DPI = 200
 """Dots per inch of every figure: a full-width one is 1,800 pixels wide, twice what a README shows."""

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from lever_ray.errors import LeverError
-from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import train
 from lever_ray.library.ports.importing import records
 from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.understanding import understand
 from lever_ray.library.record import PolicyRecord
+from lever_ray.tasks.gridworld.layout import Layout
 
 LAYOUT = Layout.sample("grid8", seed=3)
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0), name="room")

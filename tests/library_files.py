@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pyarrow as pa
 
-from lever_ray.gridworld.layout import Layout
 from lever_ray.library.files import read_table, write_table
 from lever_ray.library.manifest import DataFile, write_manifest
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.tasks.gridworld.layout import Layout
 from tests.twin import made_up_record
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))

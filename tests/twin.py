@@ -14,9 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from lever_ray.embedding.offline import make_pool, support_bits
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import TERMS, Objective
 from lever_ray.library.record import PolicyRecord
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import TERMS, Objective
 
 RIGHT, DOWN, LEFT, UP = range(4)
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))

@@ -143,7 +143,7 @@ def settings_of_study(name: str, overrides: Sequence[str]) -> Any:
         UnknownName: there is no such study or setting.
         InvalidValue: a setting has the wrong type or lies outside its domain.
     """
-    from lever_ray.experiment.studies import study_settings
+    from lever_ray.studies.studies import study_settings
 
     return study_settings(name, read_pairs(overrides))
 
@@ -156,7 +156,7 @@ def study(parts: Session, name: str, settings: Any) -> Path:
         name: of the study.
         settings: see :func:`settings_of_study`.
     """
-    from lever_ray.experiment.studies import run_study, study_report
+    from lever_ray.studies.studies import run_study, study_report
 
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
     folder = home() / "studies" / f"{name}-{digest}"

@@ -16,7 +16,6 @@ from lever_ray.app import library_tables as tables
 from lever_ray.config import Settings, library_path
 from lever_ray.console import make_console
 from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
-from lever_ray.gridworld.layout import Layout
 from lever_ray.library import maintenance, recovery
 from lever_ray.library.checking import verify as verify_library
 from lever_ray.library.manifest import MANIFEST, DamagedManifest
@@ -26,6 +25,7 @@ from lever_ray.library.ports.importing import records
 from lever_ray.library.ports.options import ImportOptions, read_layouts
 from lever_ray.library.ports.understanding import Understanding, understand
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.tasks.gridworld.layout import Layout
 
 OK, FAILED = 0, 1
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from lever_ray.composition.optimum import is_exact, optimum_on
-from lever_ray.composition.planner import FULL_SUPPORT, plan
-from lever_ray.gridworld.layout import Cell, Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import random_return
-from lever_ray.gridworld.task import TERMINAL, make_task
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.compile import TERMINAL, make_task
+from lever_ray.tasks.gridworld.layout import Cell, Layout
+from lever_ray.tasks.gridworld.optimum import is_exact, optimum_on
+from lever_ray.tasks.gridworld.planner import FULL_SUPPORT, plan
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import random_return
 
 _VALUE_WIDTH = 100
 

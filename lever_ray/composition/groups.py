@@ -12,8 +12,8 @@ import numpy as np
 
 from lever_ray.embedding.offline import Pool, make_pool
 from lever_ray.errors import InvalidValue, UncoveredObjective
-from lever_ray.gridworld.objective import TERMS, Objective, check_weights
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import TERMS, Objective, check_weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import TARGET_TIERS, FittedRegressor
 from lever_ray.embedding.successor import Embedder
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.gridworld.task import Task
+from lever_ray.tasks.gridworld.compile import Task
 
 RANKERS: tuple[str, ...] = ("regressor", "recorded-return", "offline-return")
 """``regressor`` predicts from the embedding; ``recorded-return`` adds up mean recorded rewards along the rollout;
@@ -129,7 +129,7 @@ class RecordedReturnRanker:
 
     Attributes:
         moves: int32[S * A].
-        events: int32[S], see :class:`lever_ray.gridworld.task.Task`.
+        events: int32[S], see :class:`lever_ray.tasks.gridworld.compile.Task`.
         start: state index.
     """
 

@@ -19,8 +19,8 @@ from lever_ray.embedding.offline import (
     Pool,
     greedy,
 )
-from lever_ray.gridworld.task import TERMINAL, Task, nearest_gold, step
-from lever_ray.gridworld.terrain import ACTIONS, EXIT
+from lever_ray.tasks.gridworld.compile import TERMINAL, Task, nearest_gold, step
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT
 
 GPI, SWITCH = 0, 1
 ROUTE_CODES: dict[str, int] = {"gpi": GPI, "switch": SWITCH}
@@ -174,7 +174,7 @@ def route_returns(task, pool, actions, mixtures, code, routes):
     """Returns of mixtures under a route operator, with exact lookahead on recorded transitions.
 
     Args:
-        task: see :class:`lever_ray.gridworld.task.Task`.
+        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
         pool: see :class:`lever_ray.embedding.offline.Pool`.
         actions: int8[P, S], see :func:`member_actions`.
         mixtures: int32[K, m], rows of the pool.

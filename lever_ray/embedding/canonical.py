@@ -9,9 +9,9 @@ import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.task import TERMINAL
-from lever_ray.gridworld.terrain import ACTIONS, GOLD, LEVER
+from lever_ray.tasks.gridworld.compile import TERMINAL
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS, GOLD, LEVER
 
 CANONICAL_STATES = 64
 """How many are stored with an environment, where its recorded transitions lead to as many."""
@@ -99,7 +99,7 @@ def canonical_states(
     Args:
         layout: the grid.
         successors: int32[S, A], recorded cells; -1 where never seen.
-        events: int32[S], see :class:`lever_ray.gridworld.task.Task`.
+        events: int32[S], see :class:`lever_ray.tasks.gridworld.compile.Task`.
         count: how many states, at least 1.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.terrain import ACTIONS
 
 SUM, MAX = 0, 1
 """How a mixture combines its members' action values."""

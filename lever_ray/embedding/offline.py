@@ -17,8 +17,8 @@ from lever_ray.embedding.blocks import in_blocks, kernel_array
 from lever_ray.embedding.classes import CHOICES, EVERY, LEAVE, agreed, choose, make_block, part
 from lever_ray.embedding.classes import MAX as MAX
 from lever_ray.embedding.classes import SUM as SUM
-from lever_ray.gridworld.task import TERMINAL, Task, nearest_gold, step
-from lever_ray.gridworld.terrain import ACTIONS, EXIT
+from lever_ray.tasks.gridworld.compile import TERMINAL, Task, nearest_gold, step
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT
 
 ENDED_AT_EXIT, ENDED_AT_HAZARD, TRUNCATED, LEFT_SUPPORT = 0, 1, 2, 3
 OFFLINE_ENDS: tuple[str, ...] = ("exit", "hazard", "truncated", "off-support")
@@ -184,7 +184,7 @@ def offline_returns(
     """Undiscounted returns of many mixtures from the start, cut at N^2 steps; cycles are closed exactly.
 
     Args:
-        task: see :class:`lever_ray.gridworld.task.Task`.
+        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
         pool: see :class:`Pool`.
         mixtures: int32[K, m], rows of the pool.
         operator: :data:`SUM` or :data:`MAX`.

@@ -15,8 +15,8 @@ from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.embedding.offline import SUM, Pool, greedy
 from lever_ray.embedding.successor import KINDS, Embedder, embed
 from lever_ray.errors import check_known
-from lever_ray.gridworld.task import TERMINAL
-from lever_ray.gridworld.terrain import ACTIONS, EXIT, GOLD, LEVER
+from lever_ray.tasks.gridworld.compile import TERMINAL
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, LEVER
 
 OUTCOME_FEATURES: tuple[str, ...] = ("exit", "hazard", "off_support", "golds_taken", "lever_on")
 """How the rollout ended (0 or 1 each; all 0 where it was cut at N^2 steps), golds taken, and lever on (0 or 1).

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from lever_ray.embedding.offline import ENDED_AT_EXIT, ENDED_AT_HAZARD, LEFT_SUPPORT, TRUNCATED, greedy
-from lever_ray.gridworld.task import TERMINAL
-from lever_ray.gridworld.terrain import ACTIONS, EXIT
+from lever_ray.tasks.gridworld.compile import TERMINAL
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT
 
 
 @njit(cache=True, nogil=True)
@@ -19,7 +19,7 @@ def recorded_returns(moves, events, start, pool, mean_rewards, mixtures, operato
 
     Args:
         moves: int32[S * A].
-        events: int32[S], see :class:`lever_ray.gridworld.task.Task`.
+        events: int32[S], see :class:`lever_ray.tasks.gridworld.compile.Task`.
         start: state index.
         pool: see :class:`lever_ray.embedding.offline.Pool`.
         mean_rewards: float32[P, S, A], in reward units.

@@ -10,7 +10,7 @@ import numpy as np
 
 from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.gridworld.objective import TERMS, Objective
+from lever_ray.tasks.objective import TERMS, Objective
 
 MODELS: tuple[str, ...] = ("ridge", "hist-gradient-boosting")
 """Models of features alone; ``hist-gradient-boosting`` has the published settings."""

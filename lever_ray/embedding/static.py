@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from lever_ray.embedding.classes import DIFFERENT, LEAVE, UNKNOWN, choice_of, look_up
-from lever_ray.gridworld.task import TERMINAL
-from lever_ray.gridworld.terrain import ACTIONS, EXIT
+from lever_ray.tasks.gridworld.compile import TERMINAL
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT
 
 
 @njit(cache=True, nogil=True)
@@ -18,7 +18,7 @@ def add_static_features(task, pool, block, operator, unmasked, gamma, roots, wei
     cells then flows from the last walk to the first; what enters a cycle is spread in closed form.
 
     Args:
-        task: ``(moves int32[S * A], events int32[S])``, see :class:`lever_ray.gridworld.task.Task`.
+        task: ``(moves int32[S * A], events int32[S])``, see :class:`lever_ray.tasks.gridworld.compile.Task`.
         pool: see :class:`lever_ray.embedding.offline.Pool`.
         block: see :class:`lever_ray.embedding.classes.Block`.
         operator: see :func:`lever_ray.embedding.classes.choice_of`, as for the next.

@@ -31,7 +31,8 @@ from lever_ray.embedding.classes import (
 from lever_ray.embedding.offline import Pool
 from lever_ray.embedding.static import add_static_features
 from lever_ray.errors import check_known
-from lever_ray.gridworld.features import (
+from lever_ray.tasks.gridworld.compile import TERMINAL, make_task
+from lever_ray.tasks.gridworld.features import (
     FEATURES,
     FIRST_GOLD_SLOT,
     GOLD_SLOTS,
@@ -40,9 +41,8 @@ from lever_ray.gridworld.features import (
     fill_features,
     initial_features,
 )
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.task import TERMINAL, make_task
-from lever_ray.gridworld.terrain import ACTIONS, EXIT, GOLD, LEVER
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, LEVER
 
 GAMMA_PSI = 0.99
 EMBEDDING = FEATURES + 3
@@ -58,8 +58,8 @@ class Embedder(NamedTuple):
 
     Attributes:
         moves: int32[S * A].
-        events: int32[S], see :class:`lever_ray.gridworld.task.Task`.
-        tables: see :class:`lever_ray.gridworld.features.FeatureTables`.
+        events: int32[S], see :class:`lever_ray.tasks.gridworld.compile.Task`.
+        tables: see :class:`lever_ray.tasks.gridworld.features.FeatureTables`.
         cells: int32[C], see :class:`lever_ray.embedding.canonical.CanonicalStates`, as for the next two.
         golds: uint64[C].
         levers: uint8[C].

@@ -18,9 +18,6 @@ from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
 from lever_ray.experiment.timing import asked_repeatedly
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import ENDS, Rollout, rollout
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.compose import compose, fit, make_ranker
@@ -28,6 +25,9 @@ from lever_ray.query.composer import Composer
 from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import ENDS, Rollout, rollout
 
 Row = dict[str, Any]
 ROUTES_MEASURED = 1_000

@@ -9,16 +9,16 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import Operator, composition_operator, kernel_form
-from lever_ray.composition.optimum import Optimum, optimum
 from lever_ray.composition.rankers import OfflineReturnRanker, Ranker
 from lever_ray.embedding.offline import offline_returns
 from lever_ray.experiment.plan import ExperimentPlan
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import random_return
-from lever_ray.gridworld.task import Task, make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.query.composer import Composer
+from lever_ray.tasks.gridworld.compile import Task, make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.optimum import Optimum, optimum
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import random_return
 
 
 @dataclass(frozen=True)

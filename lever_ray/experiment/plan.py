@@ -14,10 +14,10 @@ from lever_ray.config import ExperimentSettings, LibrarySettings, StrategySettin
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
 from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
 from lever_ray.errors import InvalidValue, UnknownName, check_known
-from lever_ray.gridworld.objective import TERMS, Objective
 from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
 from lever_ray.query.compose import RegressorSettings
 from lever_ray.query.composer import PLAN_WIDTH
+from lever_ray.tasks.objective import TERMS, Objective
 
 POOLS: dict[str, tuple[str, ...]] = {
     "trivial": TERMS,

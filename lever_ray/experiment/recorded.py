@@ -8,15 +8,15 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from lever_ray.composition.memoryless import best_self_avoiding
-from lever_ray.composition.optimum import optimum_on
-from lever_ray.composition.planner import plan
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
-from lever_ray.gridworld.task import TERMINAL, make_task
-from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.learning.sarsa import train
+from lever_ray.tasks.gridworld.compile import TERMINAL, make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.memoryless import best_self_avoiding
+from lever_ray.tasks.gridworld.optimum import optimum_on
+from lever_ray.tasks.gridworld.planner import plan
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 
 PLAN_WIDTH = 100
 

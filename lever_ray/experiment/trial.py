@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lever_ray.composition.operators import check_composable, composition_operator
-from lever_ray.composition.optimum import optimum
 from lever_ray.composition.rankers import check_ranker
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.regressor import TARGET_TIERS, FittedRegressor
@@ -19,8 +18,6 @@ from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import interquartile_mean
 from lever_ray.experiment.timing import VERY_SLOW, asked_repeatedly
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import random_return, rollout
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
 from lever_ray.library.stored import GroupKey
@@ -29,6 +26,9 @@ from lever_ray.query.composer import PLAN_WIDTH
 from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
+from lever_ray.tasks.gridworld.optimum import optimum
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import random_return, rollout
 
 _FITTED: dict[tuple[Any, ...], FittedRegressor] = {}
 """Regressors that this process fitted, by everything that decides them."""

@@ -11,11 +11,11 @@ import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidValue, look_up
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import greedy_actions, play
-from lever_ray.gridworld.task import TERMINAL, Task, make_task, nearest_gold, restrict_task, step
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.compile import TERMINAL, Task, make_task, nearest_gold, restrict_task, step
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import greedy_actions, play
 
 ALPHA = 0.1
 EPSILON_START = 1.0
@@ -145,7 +145,7 @@ def sarsa_episodes(task, q, visits, reward_sums, rng, episodes, epsilon, decay, 
     """Train for some episodes in place.
 
     Args:
-        task: see :class:`lever_ray.gridworld.task.Task`.
+        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
         q: float64[S * A], updated.
         visits: uint32[S * A], updated.
         reward_sums: float64[S * A], updated.
@@ -205,14 +205,14 @@ def train(
         epsilon_decay: factor on epsilon after every episode; by default that of the budget with as many episodes,
             else the factor that reaches the floor 0.01 with the last episode.
         snapshot_every: episodes between snapshots.
-        shaping: see :func:`lever_ray.gridworld.task.make_task`.
+        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
         support: uint8[S] of recorded actions: train inside their model instead of the environment, in which an action
             outside it leaves the agent where it is. No environment step is made then, and none is counted.
         watch: called with every snapshot as it is taken.
 
     Raises:
         InvalidValue: a number is outside its domain, or ``support`` has another shape than the layout's cells.
-        UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
+        UnknownName, InvalidLayout: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
     """
     _check(episodes=episodes, gamma=gamma, seed=seed, snapshot_every=snapshot_every, epsilon_decay=epsilon_decay)
     warm_up()

@@ -14,13 +14,13 @@ from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features, states_
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor, term_weights
 from lever_ray.embedding.successor import EMBEDDING, make_embedder
-from lever_ray.gridworld.objective import Objective, objective_of
-from lever_ray.gridworld.task import admits, make_task
 from lever_ray.library.files import MissingFile
 from lever_ray.library.manifest import EMBEDDING_MODEL
 from lever_ray.library.policies import Part, ShardPolicies
 from lever_ray.library.ranking import RankingRows
 from lever_ray.library.stored import GroupKey, StoredShard
+from lever_ray.tasks.gridworld.compile import admits, make_task
+from lever_ray.tasks.objective import Objective, objective_of
 
 
 class ShardBehaviour(ShardPolicies):

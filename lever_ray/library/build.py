@@ -10,8 +10,6 @@ from time import perf_counter
 from lever_ray.config import LibrarySettings
 from lever_ray.errors import InvalidValue, LibraryError, check_known
 from lever_ray.executor import Executor
-from lever_ray.gridworld.layout import Layout, layout_family
-from lever_ray.gridworld.objective import Objective
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT, train, training_budget
 from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import MANIFEST
@@ -19,6 +17,8 @@ from lever_ray.library.record import PolicyRecord, records_of
 from lever_ray.library.rows import objective_id
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
+from lever_ray.tasks.gridworld.layout import Layout, layout_family
+from lever_ray.tasks.objective import Objective
 
 
 @dataclass(frozen=True)

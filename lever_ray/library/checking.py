@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from lever_ray.errors import LibraryError
-from lever_ray.gridworld.features import feature_tables, initial_features
 from lever_ray.library.environments import Environments
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import DataFile, Manifest, Shard, read_manifest
 from lever_ray.library.record import EnvironmentRecord
 from lever_ray.library.salvage import salvage
 from lever_ray.library.stored import StoredShard
+from lever_ray.tasks.gridworld.features import feature_tables, initial_features
 
 
 @dataclass(frozen=True)

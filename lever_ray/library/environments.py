@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from lever_ray.embedding.canonical import CanonicalStates
 from lever_ray.errors import LeverError, LibraryError
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import DataFile
 from lever_ray.library.record import EnvironmentRecord
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS
 
 
 class Environments:

@@ -12,8 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LeverError, LibraryError
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.environments import read_environment
 from lever_ray.library.files import decode
 from lever_ray.library.lock import write_lock
@@ -29,6 +27,8 @@ from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import PLAIN
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import Change, remove_files, write_environments, write_shards
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import Objective
 
 _VERSION = 1
 _REMEDY = "restore the file from a copy, and migrate again"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from lever_ray.embedding.regressor import term_weights
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
 
 
 @dataclass(frozen=True, eq=False)

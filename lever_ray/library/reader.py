@@ -16,7 +16,6 @@ from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, states_that_matter
 from lever_ray.embedding.regressor import TARGETS, FittedRegressor
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName, check_known
-from lever_ray.gridworld.objective import Objective, objective_of
 from lever_ray.library.environments import Environments
 from lever_ray.library.files import MissingFile
 from lever_ray.library.index import merge_top_k
@@ -28,6 +27,7 @@ from lever_ray.library.rows import objective_id
 from lever_ray.library.shard import Where
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder
+from lever_ray.tasks.objective import Objective, objective_of
 
 T = TypeVar("T")
 

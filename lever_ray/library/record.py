@@ -14,11 +14,11 @@ import numpy as np
 from lever_ray.embedding.canonical import CanonicalStates, canonical_states
 from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.task import make_task
-from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.learning.sarsa import TrainingRun
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import Objective
 
 
 def _text(value: object) -> str:

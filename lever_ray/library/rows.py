@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lever_ray.gridworld.features import feature_tables, initial_features
-from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.schema import EMBEDDINGS, ENVIRONMENTS, POLICIES, TEXT_DIMENSION, TEXTS, tables_schema
+from lever_ray.tasks.gridworld.features import feature_tables, initial_features
+from lever_ray.tasks.gridworld.terrain import ACTIONS
 
 PLAIN: tuple[str, ...] = (
     "environment",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from lever_ray.embedding.successor import EMBEDDING
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.terrain import ACTIONS
 
 SCHEMA_VERSION = 2
 TEXT_DIMENSION = 256

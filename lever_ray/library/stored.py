@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LeverError, LibraryError
-from lever_ray.gridworld.objective import Objective, objective_of
-from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import SHARD_KINDS, Shard
 from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, PolicyRecord
 from lever_ray.library.rows import PLAIN, checksum_of_row, descriptions_of
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import Objective, objective_of
 
 T = TypeVar("T")
 

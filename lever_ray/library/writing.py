@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
-from lever_ray.gridworld.layout import Layout
 from lever_ray.library.environments import Environments
 from lever_ray.library.files import write_table
 from lever_ray.library.lock import WriteLock, write_lock
@@ -29,6 +28,7 @@ from lever_ray.library.rows import (
 )
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, model_of
+from lever_ray.tasks.gridworld.layout import Layout
 
 
 class Change:

@@ -22,8 +22,6 @@ from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
 from lever_ray.embedding.successor import make_embedder
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import Executor
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.task import make_task
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import EnvironmentRecord
 from lever_ray.library.retrieval import THRESHOLD, Retrieval
@@ -33,6 +31,8 @@ from lever_ray.query.members import group_keys, retrieve
 from lever_ray.query.parse import parse_query
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up, warm_up_routes
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.objective import Objective
 
 
 @dataclass(frozen=True)

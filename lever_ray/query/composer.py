@@ -11,16 +11,16 @@ import numpy as np
 from lever_ray.composition.coverage import Coverage, route_coverage, value_coverage
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import Operator, check_composable, composed_table, is_masked
-from lever_ray.composition.planner import plan
 from lever_ray.composition.rankers import Ranker, Scores, check_ranker
 from lever_ray.composition.routes import route_of
 from lever_ray.composition.search import BATCH, SearchResult, Strategy, search
 from lever_ray.executor import Executor, in_order
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
-from lever_ray.gridworld.task import make_task
 from lever_ray.query.result import CompositionResult
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.planner import plan
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 
 PLAN_WIDTH = 100
 """Beam width of the operator ``plan``, unless told otherwise."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from lever_ray.composition.groups import PolicyGroup, check_cover, cover
 from lever_ray.errors import InvalidValue, LibraryError
-from lever_ray.gridworld.objective import Objective
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import Retrieval, Wording
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.vocabulary import describe
+from lever_ray.tasks.objective import Objective
 
 
 def retrieve(library: LibraryReader, keys: Sequence[GroupKey], retrieval: Retrieval) -> list[PolicyGroup]:

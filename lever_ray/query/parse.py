@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue, UnmatchedQuery
-from lever_ray.gridworld.objective import TERMS
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
 from lever_ray.query.clauses import Span, spans
 from lever_ray.query.vocabulary import DESCRIPTIONS, PHRASES, Phrase
+from lever_ray.tasks.objective import TERMS
 
 DEFAULT_THRESHOLD = 0.6
 """Least score of a term that is named; settled on the tuning half of ``benchmarks/data/queries.json``."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from lever_ray.composition.coverage import Coverage
 from lever_ray.composition.search import SearchResult
-from lever_ray.gridworld.objective import Objective
+from lever_ray.tasks.objective import Objective
 
 
 @dataclass(frozen=True, eq=False)

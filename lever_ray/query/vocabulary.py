@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-from lever_ray.gridworld.objective import Objective
+from lever_ray.tasks.objective import Objective
 
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {

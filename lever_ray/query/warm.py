@@ -9,22 +9,22 @@ import numpy as np
 
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.operators import OPERATORS
-from lever_ray.composition.optimum import optimum
-from lever_ray.composition.planner import plan
 from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RecordedReturnRanker, RegressorRanker
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import EMBEDDING, make_embedder
-from lever_ray.gridworld.features import features
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import random_return
-from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library.index import make_index
 from lever_ray.library.record import EnvironmentRecord
 from lever_ray.query.composer import Composer
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.features import features
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.optimum import optimum
+from lever_ray.tasks.gridworld.planner import plan
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import random_return
 
 _LAYOUT = Layout(size=3, start=(0, 0), exit=(2, 2), golds=((0, 2),), hazards=((2, 0),), lever=(1, 2))
 

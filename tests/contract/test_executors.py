@@ -21,13 +21,13 @@ from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import Executor, SerialExecutor, in_order
 from lever_ray.experiment.plan import make_plan
 from lever_ray.experiment.run import run_experiment
-from lever_ray.gridworld.objective import Objective
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import Retrieval, Wording
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.compose import RegressorSettings, compose, fit, make_ranker
 from lever_ray.query.composer import Composer
+from lever_ray.tasks.objective import Objective
 from tests.conftest import SMALL_LIBRARY
 
 TIMED = ("seconds/", "speedup/")

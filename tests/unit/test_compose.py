@@ -21,13 +21,13 @@ from lever_ray.errors import (
     UnmatchedQuery,
 )
 from lever_ray.executor import SerialExecutor
-from lever_ray.gridworld.layout import Layout, LayoutFamily
-from lever_ray.gridworld.objective import Objective
 from lever_ray.learning.sarsa import train
 from lever_ray.library.manifest import write_manifest
 from lever_ray.library.record import records_of
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import RegressorSettings, fit
+from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily
+from lever_ray.tasks.objective import Objective
 from tests.twin import made_up_record
 
 TINY = LayoutFamily("tiny", 5, 3, 3, 2)

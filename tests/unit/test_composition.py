@@ -13,16 +13,16 @@ from lever_ray.composition import search as search_module
 from lever_ray.composition.coverage import library_coverage, route_coverage
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup, check_cover, cover
 from lever_ray.composition.operators import OPERATORS, composition_operator, is_masked
-from lever_ray.composition.optimum import optimum
-from lever_ray.composition.planner import plan
 from lever_ray.composition.rankers import OfflineReturnRanker, Scores
 from lever_ray.composition.search import Strategy, product_blocks, search
 from lever_ray.embedding.offline import OFFLINE_ENDS, mixture_table, offline_returns, support_bits
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import TERMS, Objective
-from lever_ray.gridworld.rollout import rollout
-from lever_ray.gridworld.task import make_task
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.optimum import optimum
+from lever_ray.tasks.gridworld.planner import plan
+from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.rollout import rollout
 from tests import twin
 from tests.twin import layouts, objectives, pool_of, random_tables
 

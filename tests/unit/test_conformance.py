@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lever_ray.gridworld.env import GridWorld
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.rollout import rollout
+from lever_ray.tasks.gridworld.env import GridWorld
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.rollout import rollout
 from tests.twin import TwinEnvironment, twin_features
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "conformance"

@@ -13,8 +13,8 @@ from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool, support_bits
 from lever_ray.embedding.regressor import MODELS, FittedRegressor, LinearPredictor, fit_regressor
 from lever_ray.embedding.successor import KINDS, embed, make_embedder
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.task import make_task
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
 from tests.twin import DOWN, LEFT, RIGHT, UP, layouts, moved, pool_of, random_tables, twin_choice, twin_psi
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lever_ray.errors import InvalidLayout, InvalidValue, UnknownName
-from lever_ray.gridworld.env import GridWorld, register
-from lever_ray.gridworld.features import features
-from lever_ray.gridworld.layout import FAMILIES, Layout, LayoutFamily, layout_family
-from lever_ray.gridworld.render import as_text
-from lever_ray.gridworld.rollout import random_return, rollout
-from lever_ray.gridworld.task import make_task
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.env import GridWorld, register
+from lever_ray.tasks.gridworld.features import features
+from lever_ray.tasks.gridworld.layout import FAMILIES, Layout, LayoutFamily, layout_family
+from lever_ray.tasks.gridworld.text import as_text
+from lever_ray.tasks.rollout import random_return, rollout
 from tests.twin import DOWN, LEFT, RIGHT, UP, distances_to, layouts, objectives, twin_features, twin_of
 
 GOLDS = ((0, 2), (2, 0))

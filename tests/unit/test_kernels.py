@@ -14,8 +14,8 @@ from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.classes import make_block
 from lever_ray.embedding.offline import MAX, OFFLINE_ENDS, SUM, make_pool, offline_returns, support_bits
 from lever_ray.embedding.successor import EMBEDDING, KINDS, embed, make_embedder
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.task import make_task
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
 from tests import twin
 from tests.twin import DOWN, LEFT, RIGHT, UP, layouts, objectives, pool_of, random_tables
 

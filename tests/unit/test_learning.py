@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.errors import InvalidLayout, InvalidValue, UnknownName
-from lever_ray.gridworld.env import GridWorld
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
 from lever_ray.learning.sarsa import BUDGETS, Snapshot, TrainingRun, default_decay, train, training_budget
+from lever_ray.tasks.gridworld.env import GridWorld
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 from tests.twin import layouts, objectives, twin_sarsa
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))

@@ -11,14 +11,14 @@ import pytest
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns, support_bits
 from lever_ray.embedding.successor import KINDS, embed, make_embedder
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
 from lever_ray.library import writing
 from lever_ray.library.record import PolicyRecord, records_of
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
 from tests.twin import made_up_record
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))

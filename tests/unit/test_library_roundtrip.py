@@ -6,10 +6,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
 from tests.library_files import HALL, LETTERS, ROOM, opened, record
 
 GRID8, GRID16 = (Layout.sample(family, seed=0) for family in ("grid8", "grid16"))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lever_ray.errors import LibraryError
-from lever_ray.gridworld.objective import Objective
 from lever_ray.library import maintenance
 from lever_ray.library.manifest import MANIFEST
 from lever_ray.library.recovery import restore_manifest
+from lever_ray.tasks.objective import Objective
 from tests.library_files import (
     HALL,
     LETTERS,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from lever_ray.embedding.successor import KINDS
-from lever_ray.gridworld.objective import Objective
 from lever_ray.library.behaviour import ShardBehaviour
 from lever_ray.library.ranking import RankingRows
 from lever_ray.library.shard import LibraryShard
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
+from lever_ray.tasks.objective import Objective
 from tests.library_files import LETTERS
 from tests.library_files import record as plain_record
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.gridworld.objective import TERMS, Objective, objective_of
+from lever_ray.tasks.objective import TERMS, Objective, objective_of
 
 
 @given(st.lists(st.sampled_from(TERMS), min_size=1))

@@ -19,10 +19,10 @@ from lever_ray.composition.rankers import OfflineReturnRanker, RecordedReturnRan
 from lever_ray.composition.routes import route_of
 from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
-from lever_ray.gridworld.task import make_task
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 from tests.twin import layouts, objectives, random_tables, twin_choice, twin_of
 
 TABLES = ("sum", "max", "normalized-sum")

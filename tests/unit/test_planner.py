@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lever_ray.composition.bounds import packing, upper_bound
-from lever_ray.composition.memoryless import best_self_avoiding
-from lever_ray.composition.optimum import is_exact, optimum, optimum_on
-from lever_ray.composition.planner import GOLD_IN_HAND, LEVER_IN_HAND, beam_search, plan, plan_anytime
-from lever_ray.composition.waypoints import Chart, best_order, realise
 from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.rollout import rollout
-from lever_ray.gridworld.task import make_task
+from lever_ray.tasks.gridworld.bounds import packing, upper_bound
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.memoryless import best_self_avoiding
+from lever_ray.tasks.gridworld.optimum import is_exact, optimum, optimum_on
+from lever_ray.tasks.gridworld.planner import GOLD_IN_HAND, LEVER_IN_HAND, beam_search, plan, plan_anytime
+from lever_ray.tasks.gridworld.waypoints import Chart, best_order, realise
+from lever_ray.tasks.rollout import rollout
 from tests import twin
 from tests.twin import layouts, objectives, random_tables
 

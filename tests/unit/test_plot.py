@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from lever_ray import plot
-from lever_ray.composition.optimum import optimum
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.experiment import figures
 from lever_ray.experiment.statistics import CARRIED_COLUMNS, METRICS, summarise
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
 from lever_ray.learning.sarsa import train
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.optimum import optimum
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 from tests.twin import DOWN, LEFT, RIGHT, UP, layouts
 
 GOLDS = ((0, 2), (2, 0))

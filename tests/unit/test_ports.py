@@ -13,7 +13,6 @@ import pytest
 
 import lever_ray as lever
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Layout
 from lever_ray.learning.sarsa import train
 from lever_ray.library.ports.fields import FIELDS
 from lever_ray.library.ports.importing import records
@@ -22,6 +21,7 @@ from lever_ray.library.ports.understanding import understand
 from lever_ray.library.record import records_of
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import compose
+from lever_ray.tasks.gridworld.layout import Layout
 from tests.foreign import LAYOUT, OPTIONS, ROOM, TEXTS, npz, read, refused, tables
 
 __all__ = ["tables"]

@@ -18,14 +18,14 @@ from lever_ray.embedding.regressor import fit_regressor, term_weights
 from lever_ray.embedding.successor import embed, make_embedder
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
-from lever_ray.experiment.partial_records import taken_actions, thin_groups
-from lever_ray.experiment.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
-from lever_ray.experiment.ranker_study import RankerStudy, run_ranker_study, summarise_rankers
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
-from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train
+from lever_ray.studies.partial_records import taken_actions, thin_groups
+from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
+from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study, summarise_rankers
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 from tests.twin import layouts, moved, objectives, pool_of, random_tables, twin_choice
 
 TABLES = ("sum", "max", "normalized-sum")

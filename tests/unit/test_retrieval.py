@@ -15,7 +15,6 @@ from lever_ray.cli import main
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.trial import Problem, check_retrievable
-from lever_ray.gridworld.layout import Layout, LayoutFamily
 from lever_ray.library.retrieval import Retrieval, similarities
 from lever_ray.library.rows import encoded
 from lever_ray.library.store import PolicyLibrary
@@ -23,6 +22,7 @@ from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import WordLlamaEncoder
 from lever_ray.query.members import retrieve
 from lever_ray.query.vocabulary import describe
+from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily
 from tests.twin import made_up_record
 
 LAYOUT = Layout.sample(LayoutFamily("tiny", 5, 3, 3, 2), seed=0)

@@ -14,7 +14,7 @@ from lever_ray.composition.rankers import Scores
 from lever_ray.composition.search import STRATEGIES, Strategy, search
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor, in_order
-from lever_ray.experiment.search_study import SearchStudy, run_search_study
+from lever_ray.studies.search_study import SearchStudy, run_search_study
 
 BUDGETED = ("budgeted", "random", "best-first")
 seeds = st.integers(0, 1_000)

@@ -5,8 +5,8 @@ import pytest
 from lever_ray.app.settings import read_pairs
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName
 from lever_ray.executor import SerialExecutor
-from lever_ray.experiment.shaping_study import ShapingStudy
-from lever_ray.experiment.studies import run_study, study_report, study_settings
+from lever_ray.studies.shaping_study import ShapingStudy
+from lever_ray.studies.studies import run_study, study_report, study_settings
 
 
 def test_settings_take_the_types_of_their_defaults():

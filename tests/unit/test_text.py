@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue, UnknownName, UnmatchedQuery
-from lever_ray.gridworld.objective import TERMS, Objective
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
 from lever_ray.query.parse import parse_query
 from lever_ray.query.vocabulary import DESCRIPTIONS, describe
+from lever_ray.tasks.objective import TERMS, Objective
 
 ROOT = Path(__file__).parents[2]
 QUERIES = json.loads((ROOT / "benchmarks" / "data" / "queries.json").read_text(encoding="utf-8"))

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 
 from lever_ray.config import unwritable
 from lever_ray.errors import InvalidValue, LibraryError
-from lever_ray.gridworld.objective import TERMS, Objective, objective_of
-from lever_ray.gridworld.terrain import ACTIONS
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.rows import PLAIN
 from lever_ray.library.stored import GroupKey
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.objective import TERMS, Objective, objective_of
 
 TEXTS: tuple[str, ...] = ("id", "environment", "description", "label", "algorithm", "objective", "support_source")
 _NUMBERS: tuple[str, ...] = tuple(name for name in PLAIN if name not in TEXTS)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from lever_ray.errors import InvalidValue, LeverError, check_known
-from lever_ray.gridworld.objective import TERMS, Objective, objective_of
 from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.tables import whole
 from lever_ray.library.ports.understanding import Held, Understanding, understand
 from lever_ray.library.record import SUPPORT_SOURCES, PolicyRecord
 from lever_ray.library.rows import PLAIN
+from lever_ray.tasks.objective import TERMS, Objective, objective_of
 
 _UINT32 = (1 << 32) - 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lever_ray.errors import InvalidLayout, InvalidValue, LeverError, LibraryError, check_known
-from lever_ray.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.layout import Layout
 
 ACTION_NAMES: tuple[str, ...] = ("right", "down", "left", "up")
 """Our actions 0 to 3."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Layout
 from lever_ray.library.ports.fields import BY_NAME
 from lever_ray.library.ports.options import Layouts, layouts_of
+from lever_ray.tasks.gridworld.layout import Layout
 
 
 def all_layouts(given: Layouts | list[Layouts] | None) -> list[Layout]:

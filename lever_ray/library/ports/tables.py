@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.terrain import ACTIONS
 
 _SHAPES = "[n, S, 4], [S, 4], [n, N, N, 4] or [n, S * 4], with S = N * N cells"
 

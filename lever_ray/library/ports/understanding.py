@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Layout
 from lever_ray.library.ports.fields import FIELDS, match_columns, same_field
 from lever_ray.library.ports.options import ACTION_NAMES, ImportOptions, Layouts, layouts_of
 from lever_ray.library.ports.plain import all_layouts, plain, remembered
 from lever_ray.library.ports.source import Source, open_source
 from lever_ray.library.ports.tables import Rows, read_q, read_tables, successors_of, whole
+from lever_ray.tasks.gridworld.layout import Layout
 
 Held = Callable[[str], Layout | None]
 """Layout of an environment that a library holds already; None where it holds none of that name."""

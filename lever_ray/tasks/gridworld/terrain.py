@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    from lever_ray.gridworld.layout import Layout
+    from lever_ray.tasks.gridworld.layout import Layout
 
 ACTIONS = 4
 MOVES: tuple[tuple[int, int], ...] = ((0, 1), (1, 0), (0, -1), (-1, 0))

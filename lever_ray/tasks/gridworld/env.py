@@ -9,12 +9,12 @@ import gymnasium
 import numpy as np
 
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.features import features
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.render import as_text
-from lever_ray.gridworld.task import TERMINAL, make_task, nearest_gold, step
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.compile import TERMINAL, make_task, nearest_gold, step
+from lever_ray.tasks.gridworld.features import features
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.text import as_text
+from lever_ray.tasks.objective import Objective
 
 ENVIRONMENT_ID = "lever_ray/GridWorld-v0"
 _COLOURS = {".": (255, 255, 255), "S": (190, 210, 240), "E": (60, 160, 90), "$": (240, 190, 40), "#": (70, 70, 70),
@@ -32,7 +32,7 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         render_mode: ``"ansi"`` (text), ``"rgb_array"`` (uint8[16 N, 16 N, 3]) or None.
 
     Raises:
-        UnknownName, InvalidLayout, InvalidValue: see :func:`lever_ray.gridworld.task.make_task`.
+        UnknownName, InvalidLayout, InvalidValue: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012 - Gymnasium's own convention
@@ -70,7 +70,7 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         return np.int64(self._state), self._info()
 
     def step(self, action: np.int64 | int) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
-        """Move; see :mod:`lever_ray.gridworld.task`. Truncates after N^2 steps.
+        """Move; see :mod:`lever_ray.tasks.gridworld.compile`. Truncates after N^2 steps.
 
         Raises:
             InvalidValue: the action is not 0, 1, 2 or 3, or the episode is over.
@@ -88,7 +88,7 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         return np.int64(self._state), float(reward), terminated, truncated, self._info()
 
     def features(self) -> np.ndarray:
-        """float32[70]: phi of the present state; see :mod:`lever_ray.gridworld.features`."""
+        """float32[70]: phi of the present state; see :mod:`lever_ray.tasks.gridworld.features`."""
         return features(self.layout, state=self._state, golds=int(self._golds), lever=bool(self._lever))
 
     def render(self) -> str | np.ndarray | None:
@@ -121,7 +121,7 @@ def register() -> None:
     Gymnasium calls it as a plugin of an installed package, and this module when it is imported; idempotent.
     """
     if ENVIRONMENT_ID not in gymnasium.registry:
-        gymnasium.register(id=ENVIRONMENT_ID, entry_point="lever_ray.gridworld.env:GridWorld")
+        gymnasium.register(id=ENVIRONMENT_ID, entry_point="lever_ray.tasks.gridworld.env:GridWorld")
 
 
 register()

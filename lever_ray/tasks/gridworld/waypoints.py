@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.gridworld.task import TERMINAL, Task
-from lever_ray.gridworld.terrain import ACTIONS, BLOCK, EXIT, GOLD, HAZARD, LEVER
+from lever_ray.tasks.gridworld.compile import TERMINAL, Task
+from lever_ray.tasks.gridworld.terrain import ACTIONS, BLOCK, EXIT, GOLD, HAZARD, LEVER
 
 UNREACHABLE = 1 << 20
 """Steps to what cannot be reached; larger than any horizon."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lever_ray.errors import InvalidLayout, InvalidValue, look_up
-from lever_ray.gridworld.terrain import Terrain, build_terrain
+from lever_ray.tasks.gridworld.terrain import Terrain, build_terrain
 
 Cell = tuple[int, int]
 MAX_GOLDS = 64

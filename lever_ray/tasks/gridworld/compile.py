@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidLayout, InvalidValue
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import TERMS, Objective
-from lever_ray.gridworld.terrain import ACTIONS, EXIT, GOLD, HAZARD, LEVER
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, HAZARD, LEVER
+from lever_ray.tasks.objective import TERMS, Objective
 
 BUMP_REWARD = -0.1
 HAZARD_REWARD = -100.0
@@ -56,7 +56,7 @@ class Task(NamedTuple):
 
     Attributes:
         moves: int32[S * 4], cell that action ``a`` in state ``s`` leads to, at ``4 * s + a``.
-        events: int32[S], what lies on a cell: bits of :mod:`lever_ray.gridworld.terrain`, a gold's index from bit 8 on.
+        events: int32[S], what lies on a cell: bits of :mod:`~lever_ray.tasks.gridworld.terrain`; gold index from bit 8.
         tabulated: float64[4, S * 4], reward without the gold terms; row ``lever_on + 2 * (no golds left)``.
         near: int32[S, G + 1], ``distance << 8 | gold`` by (distance, index), then -1; only -1 where no term needs it.
         rules: the scalars.

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.composition.waypoints import Chart, best_order, realise
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.rollout import play
-from lever_ray.gridworld.task import TERMINAL, Task, nearest_gold, popcount, step
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.compile import TERMINAL, Task, nearest_gold, popcount, step
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.waypoints import Chart, best_order, realise
+from lever_ray.tasks.rollout import play
 
 FULL_SUPPORT = np.uint8(15)
 WIDTHS: tuple[int, ...] = (10, 100, 1_000, 10_000)
@@ -61,7 +61,7 @@ def beam_search(task, support, width, gold_value, lever_value):
     return so far, ``gold_value`` per gold taken and ``lever_value`` for the lever.
 
     Args:
-        task: see :class:`lever_ray.gridworld.task.Task`.
+        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
         support: uint8[S], bit ``a`` allows action ``a``.
         width: states kept per step.
         gold_value: what a gold in hand is worth beyond its reward, in reward units.
@@ -163,13 +163,13 @@ def plan(task: Task, *, width: int, support: np.ndarray | None = None) -> Plan:
     """Best route found on supported transitions within N^2 steps.
 
     The better of two beam searches: over orders of waypoints, see
-    :func:`lever_ray.composition.waypoints.best_order`, and step by step with a quarter of the width, see
+    :func:`lever_ray.tasks.gridworld.waypoints.best_order`, and step by step with a quarter of the width, see
     :func:`beam_search`; the former is the better one wherever the exit can be reached, as a rule.
     A route that comes to a cell without a supported action ends there and keeps its return so far; where the start is
     such a cell, the route is empty and its total 0.
 
     Args:
-        task: see :class:`lever_ray.gridworld.task.Task`.
+        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
         width: beam width, at least 1.
         support: uint8[S], bit ``a`` allows action ``a``; all of them by default.
 

@@ -17,12 +17,12 @@ from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.statistics import Row
-from lever_ray.gridworld.layout import Layout, layout_family
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import random_return
-from lever_ray.gridworld.task import Task, make_task
 from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train, training_budget
 from lever_ray.query.warm import warm_up
+from lever_ray.tasks.gridworld.compile import Task, make_task
+from lever_ray.tasks.gridworld.layout import Layout, layout_family
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import random_return
 
 NO_GAP = 1e-3
 """Where random draws are nearer to the best than this share of (best - J_rand), the gap closed is undefined."""

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.objective import TERMS, Objective
-from lever_ray.gridworld.task import GOLD_REWARD, LEVER_REWARD, STEP_COST, make_task
+from lever_ray.tasks.gridworld.compile import GOLD_REWARD, LEVER_REWARD, STEP_COST, make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.objective import TERMS, Objective
 
 EXACT_PACKING = 32
 """Most points whose largest separated subset is found exactly; for more, a clique cover bounds it."""
@@ -47,10 +47,10 @@ def upper_bound(layout: Layout, *, objective: Objective | str, shaping: float = 
     Args:
         layout: the grid.
         objective: what is rewarded.
-        shaping: see :func:`lever_ray.gridworld.task.make_task`.
+        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
 
     Raises:
-        UnknownName, InvalidLayout, InvalidValue: see :func:`lever_ray.gridworld.task.make_task`.
+        UnknownName, InvalidLayout, InvalidValue: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
     """
     make_task(layout, objective, shaping=shaping)
     wanted = Objective.of(objective)

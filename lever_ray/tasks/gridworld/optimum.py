@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from lever_ray.composition.planner import FULL_SUPPORT, plan, read_support
-from lever_ray.composition.waypoints import waypoint_cells
-from lever_ray.gridworld.layout import Cell, Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import rollout
-from lever_ray.gridworld.task import TERMINAL, Task, make_task, nearest_gold, step
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.compile import TERMINAL, Task, make_task, nearest_gold, step
+from lever_ray.tasks.gridworld.layout import Cell, Layout
+from lever_ray.tasks.gridworld.planner import FULL_SUPPORT, plan, read_support
+from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.waypoints import waypoint_cells
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import rollout
 
 EXACT_LIMIT = 1 << 24
 """Most (full state, time) pairs for which the optimum is computed exactly."""
@@ -103,7 +103,7 @@ def optimum(layout: Layout, *, objective: Objective | str, shaping: float = 1.0)
     """J*: the highest return possible within N^2 steps; exact on grid8, else the best route of a wide beam search.
 
     Raises:
-        UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
+        UnknownName, InvalidLayout: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
     """
     return _optimum(layout, Objective.of(objective), float(shaping))
 
@@ -126,10 +126,10 @@ def optimum_on(layout: Layout, *, objective: Objective | str, support: np.ndarra
         layout: the grid.
         objective: what is rewarded.
         support: uint8[S], bit ``a`` says that action ``a`` was recorded there.
-        shaping: see :func:`lever_ray.gridworld.task.make_task`.
+        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
 
     Raises:
-        UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
+        UnknownName, InvalidLayout: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
         InvalidValue: ``support`` is of another shape.
     """
     task = make_task(layout, objective, shaping=shaping)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.gridworld.layout import Cell, Layout
-from lever_ray.gridworld.task import popcount
+from lever_ray.tasks.gridworld.compile import popcount
+from lever_ray.tasks.gridworld.layout import Cell, Layout
 
 FEATURES = 70
 GOLD_SLOTS = 50

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.composition.planner import check_widths, read_support
-from lever_ray.composition.waypoints import flood, walk, waypoint_cells
-from lever_ray.gridworld.layout import Cell, Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.rollout import play
-from lever_ray.gridworld.task import Task, make_task, nearest_gold, popcount, step
-from lever_ray.gridworld.terrain import ACTIONS, EXIT, GOLD, HAZARD, LEVER
+from lever_ray.tasks.gridworld.compile import Task, make_task, nearest_gold, popcount, step
+from lever_ray.tasks.gridworld.layout import Cell, Layout
+from lever_ray.tasks.gridworld.planner import check_widths, read_support
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, HAZARD, LEVER
+from lever_ray.tasks.gridworld.waypoints import flood, walk, waypoint_cells
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.rollout import play
 
 WIDTH = 100
 BRANCHING = 6
@@ -213,10 +213,10 @@ def best_self_avoiding(
         objective: what is rewarded.
         support: uint8[S], bit ``a`` allows action ``a``; all of them by default.
         width: states kept per decision, at least 1.
-        shaping: see :func:`lever_ray.gridworld.task.make_task`.
+        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
 
     Raises:
-        UnknownName, InvalidLayout: see :func:`lever_ray.gridworld.task.make_task`.
+        UnknownName, InvalidLayout: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
         InvalidValue: ``width`` is below 1, or ``support`` is of another shape.
     """
     check_widths((width,))

@@ -8,17 +8,17 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, kernel_form
-from lever_ray.composition.optimum import optimum, optimum_on
 from lever_ray.composition.search import product_blocks
 from lever_ray.embedding.offline import offline_returns, support_bits
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
-from lever_ray.gridworld.layout import Layout
-from lever_ray.gridworld.rollout import random_return
-from lever_ray.gridworld.task import Task, make_task
 from lever_ray.learning.sarsa import TrainingRun, train, training_budget
 from lever_ray.query.warm import warm_up
+from lever_ray.tasks.gridworld.compile import Task, make_task
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.optimum import optimum, optimum_on
+from lever_ray.tasks.rollout import random_return
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidValue
-from lever_ray.gridworld.layout import Cell, Layout
-from lever_ray.gridworld.objective import Objective
-from lever_ray.gridworld.task import TERMINAL, make_task, nearest_gold, step
-from lever_ray.gridworld.terrain import ACTIONS, EXIT, HAZARD
+from lever_ray.tasks.gridworld.compile import TERMINAL, make_task, nearest_gold, step
+from lever_ray.tasks.gridworld.layout import Cell, Layout
+from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, HAZARD
+from lever_ray.tasks.objective import Objective
 
 ENDS: tuple[str, ...] = ("exit", "hazard", "truncated")
 """How an episode can end in the environment."""
@@ -63,7 +63,7 @@ def play(task, actions, tabular, states, rewards):
     """Play one episode into the given arrays.
 
     Args:
-        task: see :class:`lever_ray.gridworld.task.Task`.
+        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
         actions: int8[S] by cell where ``tabular``, else int8[T] by time.
         tabular: how ``actions`` is read.
         states: int32[horizon + 1], filled with the cells visited.
@@ -129,7 +129,7 @@ def rollout(
         q: float[S, A]; the greedy policy is followed, ties to the lowest action.
         actions: int[T], a route instead of a Q-table; it is cut at N^2 steps and counts as truncated where it ends
             short of a terminal cell.
-        shaping: see :func:`lever_ray.gridworld.task.make_task`.
+        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
 
     Raises:
         InvalidValue: neither or both of ``q`` and ``actions`` are given, a shape differs from the layout's, ``q``

@@ -17,7 +17,6 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, kernel_form
-from lever_ray.composition.optimum import optimum
 from lever_ray.composition.rankers import OfflineReturnRanker, RecordedReturnRanker, Scores
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns, support_bits
@@ -27,15 +26,16 @@ from lever_ray.embedding.regressor import TERM_MODELS, FittedRegressor, fit_regr
 from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.executor import Executor, in_order
-from lever_ray.experiment.partial_records import DROPS, taken_actions, thin_groups
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
 from lever_ray.experiment.statistics import Row, interval, layout_means, resamples
-from lever_ray.gridworld.layout import Layout, layout_family
-from lever_ray.gridworld.objective import TERMS, Objective
-from lever_ray.gridworld.rollout import random_return
-from lever_ray.gridworld.task import make_task
 from lever_ray.learning.sarsa import train, training_budget
+from lever_ray.studies.partial_records import DROPS, taken_actions, thin_groups
+from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
+from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.gridworld.layout import Layout, layout_family
+from lever_ray.tasks.gridworld.optimum import optimum
+from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.rollout import random_return
 
 METRICS: tuple[str, ...] = ("regret", "regret_where_returns_differ", "tau", "undefined", "returns_tie", "left_support")
 

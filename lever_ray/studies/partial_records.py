@@ -10,7 +10,7 @@ import numpy as np
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.gridworld.terrain import ACTIONS
+from lever_ray.tasks.gridworld.terrain import ACTIONS
 
 DROPS: tuple[str, ...] = ("shared", "independent")
 """Pairs are dropped for all policies of an environment at once, or for each policy by itself."""

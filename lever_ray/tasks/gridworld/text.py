@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lever_ray.gridworld.layout import Cell, Layout
+from lever_ray.tasks.gridworld.layout import Cell, Layout
 
 SYMBOLS = {
     "start": "S",

@@ -8,12 +8,12 @@ from typing import Any
 
 from lever_ray.errors import InvalidValue, UnknownName, look_up
 from lever_ray.executor import Executor
-from lever_ray.experiment.ranker_cases import CASE_COLUMNS
-from lever_ray.experiment.ranker_study import RankerStudy, run_ranker_study
 from lever_ray.experiment.report import TableSpec, markdown_table
-from lever_ray.experiment.search_study import SearchStudy, run_search_study
-from lever_ray.experiment.shaping_study import ShapingStudy, run_shaping_study
 from lever_ray.experiment.statistics import Row
+from lever_ray.studies.ranker_cases import CASE_COLUMNS
+from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study
+from lever_ray.studies.search_study import SearchStudy, run_search_study
+from lever_ray.studies.shaping_study import ShapingStudy, run_shaping_study
 
 
 @dataclass(frozen=True)

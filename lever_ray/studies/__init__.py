@@ -1,0 +1,1 @@
+"""The studies of docs/findings.md; rows and tables come out."""
