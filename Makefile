@@ -32,7 +32,8 @@ $(OK): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("lever-ray needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@echo 'Compiling the kernels for this machine (once, about a minute)'
+	@find lever_ray -name '*.nb[ic]' -delete
+	@echo 'Compiling the kernels for this machine (once, half a minute)'
 	$(BIN)/python -c 'from lever_ray.query.warm import compile_all; compile_all()'
 	touch $@
 

@@ -18,13 +18,13 @@ from benchmarks.plain_rollout import plain_psi
 from benchmarks.timing import median_seconds
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.search import product_blocks
-from lever_ray.embedding.offline import SUM, offline_returns, support_bits
+from lever_ray.embedding.offline import SUM, offline_returns
 from lever_ray.embedding.successor import KINDS, Embedder, embed, make_embedder
 from lever_ray.learning.sarsa import train
 from lever_ray.library.record import EnvironmentRecord
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.support import support_bits, taken_actions
 from tests.twin import twin_choice, twin_of, twin_offline_return, twin_psi
 
 OBJECTIVE = "path-gold-hazard-lever"
@@ -85,7 +85,7 @@ _seconds = partial(median_seconds, repeats=REPEATS, clock=thread_time)
 
 
 def _offline_return_speed(layout: Layout, space: CandidateSpace) -> float:
-    task, mixtures = make_task(layout, OBJECTIVE), _mixtures(space)
+    task, mixtures = layout.compile(OBJECTIVE), _mixtures(space)
     returns = partial(offline_returns, task, space.pool, mixtures, SUM, True, True, threads=1)
     return len(mixtures) / _seconds(returns, repeats=10 * REPEATS)
 
@@ -106,7 +106,7 @@ def _million_seconds(family: str) -> float:
     space = _space(layout, OBJECTIVE.split("-"), members=32)
     chosen = np.sort(np.random.default_rng(0).choice(32**4, size=MILLION, replace=False))
     mixtures = space.mixtures(np.stack(np.unravel_index(chosen, space.sizes), axis=1))
-    task = make_task(layout, OBJECTIVE)
+    task = layout.compile(OBJECTIVE)
     return _seconds(lambda: offline_returns(task, space.pool, mixtures, SUM, True, True, threads=1), repeats=3)
 
 
@@ -127,5 +127,5 @@ def _twin_psi_speed(layout: Layout, space: CandidateSpace, *, kind: str) -> floa
 
 def _twin_policy(space: CandidateSpace, mixture: np.ndarray) -> Callable[[int], tuple[int, bool]]:
     """The twin's choice; it reads recorded actions from visit counts, the pool from bits of them."""
-    visits = (space.pool.support[mixture][:, :, None] >> np.arange(4, dtype=np.uint8)) & 1
+    visits = taken_actions(space.pool.support[mixture], 4)
     return partial(twin_choice, space.pool.q[mixture], visits, operator="sum", masked=True)

@@ -13,8 +13,7 @@ from lever_ray.config import home
 from lever_ray.learning.sarsa import TrainingRun, train
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.store import PolicyLibrary
-from lever_ray.query.vocabulary import describe
-from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks import registry
 
 OBJECTIVES = ("path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard")
 APPEND = 100_000
@@ -58,11 +57,12 @@ def _records(family: str, numbers: range, environments: int, policies: int) -> I
         run = _trained(family, place, OBJECTIVES[number % len(OBJECTIVES)])
         snapshot = run.snapshots[-1]
         noise = rng.normal(0, 0.01, snapshot.q.shape).astype(np.float32)
+        told = run.task.describe().describe(run.objective)
         yield PolicyRecord(
             environment=f"{family}-{place}",
-            layout=run.layout,
+            task=run.task,
             objective=run.objective,
-            description=f"{describe(run.objective)} Variant {number}, seed {number * 7919 % 10007}.",
+            description=f"{told} Variant {number}, seed {number * 7919 % 10007}.",
             q=snapshot.q * (1 + noise),
             successors=snapshot.successors,
             label="best",
@@ -77,5 +77,5 @@ def _records(family: str, numbers: range, environments: int, policies: int) -> I
 
 @cache
 def _trained(family: str, place: int, objective: str) -> TrainingRun:
-    layout = Layout.sample(family, seed=place)
-    return train(layout, objective=objective, episodes=EPISODES, gamma=0.0, seed=place)
+    task = registry.source(family).sample(place)
+    return train(task, objective=objective, episodes=EPISODES, gamma=0.0, seed=place)

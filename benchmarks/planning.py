@@ -21,13 +21,13 @@ import numpy as np
 from benchmarks.timing import median_seconds
 from lever_ray.learning.sarsa import train
 from lever_ray.tasks.gridworld.bounds import upper_bound
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.gridworld.memoryless import best_self_avoiding
-from lever_ray.tasks.gridworld.optimum import optimum_on
-from lever_ray.tasks.gridworld.planner import FULL_SUPPORT, beam_search, plan
+from lever_ray.tasks.gridworld.planner import beam_search, plan
 from lever_ray.tasks.gridworld.waypoints import Chart, best_order, realise
+from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import Rollout, rollout
+from lever_ray.tasks.support import full_support
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "best_known.json"
 WIDTHS = (30, 100, 300)
@@ -56,7 +56,7 @@ def _plan_figures(
 ) -> dict[str, float]:
     shares, times = [], []
     for entry in entries:
-        task = make_task(layouts[entry["layout"]], entry["objective"])
+        task = layouts[entry["layout"]].compile(entry["objective"])
         shares.append(plan(task, width=width).total / entry["best_known"])
         times.append(1e3 * median_seconds(lambda task=task: plan(task, width=width), REPEATS))  # type: ignore[misc]
     return {
@@ -83,8 +83,8 @@ def _optimum_figures(layouts: Mapping[str, Layout], entries: list[dict[str, Any]
     for entry in entries:
         layout, objective = layouts[entry["layout"]], entry["objective"]
         if layout.size == 8:
-            full = np.full(layout.states, FULL_SUPPORT)
-            call = lambda layout=layout, objective=objective, full=full: optimum_on(  # noqa: E731
+            full = full_support(layout.states, 4)
+            call = lambda layout=layout, objective=objective, full=full: optimum(  # noqa: E731
                 layout, objective=objective, support=full
             )
             times.append(1e3 * median_seconds(call, REPEATS))
@@ -122,13 +122,13 @@ def _best_known(name: str, layout: Layout, objective: str, configuration: Mappin
 
 def _methods(layout: Layout, objective: str, configuration: Mapping[str, Any]) -> Iterator[tuple[str, Rollout]]:
     """Every method's name and route; dynamic programming first and alone where it is exact."""
-    full, task = np.full(layout.states, FULL_SUPPORT), make_task(layout, objective)
+    full, task = full_support(layout.states, 4), layout.compile(objective)
 
     def played(actions: np.ndarray) -> Rollout:
         return rollout(layout, objective=objective, actions=actions)
 
     if configuration["dynamic_programming"]:
-        best = optimum_on(layout, objective=objective, support=full)
+        best = optimum(layout, objective=objective, support=full)
         yield ("dynamic programming" if best.exact else "plan"), played(best.actions)
         if best.exact:
             return

@@ -29,7 +29,7 @@ from lever_ray.library.shard import LibraryShard, Where
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.ray_execution import ShardedLibrary
-from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.tasks.objective import Objective
 
 TEXT, K, CORES = "grab the gold and keep away from hazards", 10, 2
 ACTORS = (1, 2, 4, 8)
@@ -121,7 +121,7 @@ def _evaluate(library: PolicyLibrary) -> float:
     """Seconds per candidate: offline returns of sums of four members."""
     name = library.environments[0]
     space = CandidateSpace.of(library.groups(_keys(library, name)))
-    ranker = OfflineReturnRanker(make_task(library.environment(name).layout, OBJECTIVE))
+    ranker = OfflineReturnRanker(library.environment(name).task.compile(Objective.of(OBJECTIVE)))
     drawn = np.random.default_rng(0).integers(0, np.array(space.sizes), (20_000, len(space.sizes)))
     return median_seconds(lambda: ranker.score(space, drawn, operator=OPERATORS["sum"], masked=True), 5) / len(drawn)
 

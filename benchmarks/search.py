@@ -13,13 +13,11 @@ from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.rankers import OfflineReturnRanker, Scores
 from lever_ray.composition.search import Strategy, search
-from lever_ray.embedding.offline import support_bits
 from lever_ray.learning.sarsa import train
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.objective import TERMS
+from lever_ray.tasks.support import support_bits
 
-OBJECTIVE = "-".join(TERMS)
+OBJECTIVE = "-".join(Layout.terms)
 LAYOUTS = range(4)
 SEEDS, SNAPSHOTS = 4, 8
 MEMBERS = SEEDS * SNAPSHOTS
@@ -48,20 +46,20 @@ def figures() -> dict[str, float]:
 
 
 def _space(layout: Layout) -> CandidateSpace:
-    return CandidateSpace.of([_group(layout, term) for term in TERMS])
+    return CandidateSpace.of([_group(layout, term) for term in Layout.terms])
 
 
 def _group(layout: Layout, term: str) -> PolicyGroup:
     runs = [train(layout, objective=term, gamma=GAMMA, seed=seed) for seed in range(SEEDS)]
     snapshots = [snapshot for run in runs for snapshot in run.snapshots[-SNAPSHOTS:]]
-    support = support_bits(np.stack([snapshot.visits for snapshot in snapshots]))
+    support = support_bits(np.stack([snapshot.visits for snapshot in snapshots]) > 0)
     q = np.stack([snapshot.q for snapshot in snapshots])
     ids = tuple(f"{term}-{place:02d}" for place in range(MEMBERS))
     return PolicyGroup(term, ids, q, support, np.zeros(MEMBERS))
 
 
 def _search(layout: Layout, space: CandidateSpace, strategy: Strategy) -> None:
-    ranker, operator = OfflineReturnRanker(make_task(layout, OBJECTIVE)), composition_operator("sum")
+    ranker, operator = OfflineReturnRanker(layout.compile(OBJECTIVE)), composition_operator("sum")
 
     def evaluate(blocks: Iterable[np.ndarray]) -> Iterable[Scores]:
         return (ranker.score(space, block, operator=operator, masked=True) for block in blocks)

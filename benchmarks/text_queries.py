@@ -26,7 +26,6 @@ from rich.table import Table
 from lever_ray.errors import UnmatchedQuery
 from lever_ray.library.text import TextEncoder
 from lever_ray.query.parse import parse_query
-from lever_ray.tasks.objective import TERMS
 
 QUERIES = Path(__file__).parent / "data" / "queries.json"
 HALVES = ("tuning", "held-out")
@@ -102,7 +101,7 @@ def read_by_exact_words(text: str) -> str | None:
 def read_by_keywords(text: str) -> str | None:
     """The baseline: every term one of whose keywords occurs, negated or not."""
     words = {word.strip(".,;:!?") for word in text.lower().split()}
-    return "-".join(term for term in TERMS if words & KEYWORDS[term]) or None
+    return "-".join(term for term, keywords in KEYWORDS.items() if words & keywords) or None
 
 
 def _objective_or_none(text: str, *, encoder: TextEncoder | None = None) -> str | None:

@@ -25,15 +25,15 @@ from lever_ray.experiment.pareto import Evaluate, Point, hypervolume
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.recommendation import Wish, recommend
 from lever_ray.experiment.study_settings import search_space
-from lever_ray.experiment.trial import Bench, Choice, Measured, Problem, split_environments
+from lever_ray.experiment.trial import Bench, Choice, Measured, TuningProblem, split_environments
 from lever_ray.experiment.tuned import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import build_library, environment_names
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import RegressorSettings
-from lever_ray.query.vocabulary import describe
 from lever_ray.query.warm import warm_up
+from lever_ray.tasks.registry import source
 from lever_ray.tuning import open_study, tune
 
 OBJECTIVES = ["path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard"]
@@ -73,7 +73,7 @@ def figures() -> dict[str, float]:
         joined = connect("local", num_cpus=2, include_dashboard=False)
         try:
             ray = RayExecutor()
-            build_library(place / "library", LIBRARY, executor=ray, describe=describe)
+            build_library(place / "library", LIBRARY, executor=ray)
             library = PolicyLibrary.open(place / "library")
             sharded = ShardedLibrary.open(place / "library", actors=2)
             result, tuned = _whole_study(sharded, ray, place)
@@ -86,13 +86,13 @@ def figures() -> dict[str, float]:
         return result | _samplers(truth, place) | _halving(truth, place) | _overhead(place)
 
 
-def _problem(*, repeats: int = 1) -> Problem:
+def _problem(*, repeats: int = 1) -> TuningProblem:
     tuning, held_out = split_environments(environment_names(LIBRARY), STUDY.held_out)
-    setup = Setup.of(STUDY.setup.mode, STUDY.setup.objective)
-    return Problem(setup, training_budget(LIBRARY.budget).episodes, tuning, held_out, "bench", repeats)
+    setup = Setup.of(STUDY.setup.mode, STUDY.setup.objective, source(LIBRARY.family))
+    return TuningProblem(setup, training_budget(LIBRARY.budget).episodes, tuning, held_out, "bench", repeats)
 
 
-def _run(settings: TuningSettings, evaluate: Evaluate, journal: Path, problem: Problem) -> list[TunedTrial]:
+def _run(settings: TuningSettings, evaluate: Evaluate, journal: Path, problem: TuningProblem) -> list[TunedTrial]:
     study = open_study(settings, journal, problem=problem)
     return tune(study, settings, space=search_space(settings, LIBRARY.gammas), problem=problem, evaluate=evaluate)
 

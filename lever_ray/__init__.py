@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lever_ray.composition.search import Strategy
     from lever_ray.errors import LeverError, UnmatchedQuery
     from lever_ray.learning.sarsa import TrainingRun, train
+    from lever_ray.library.memory import MemoryLibrary
     from lever_ray.library.ports.exporting import export
     from lever_ray.library.ports.importing import read_policies
     from lever_ray.library.record import PolicyRecord
@@ -22,21 +23,25 @@ if TYPE_CHECKING:
     from lever_ray.query.parse import parse_query
     from lever_ray.query.result import CompositionResult
     from lever_ray.ray_execution import ShardedLibrary
+    from lever_ray.tasks.finite.task import FiniteTask
     from lever_ray.tasks.gridworld.env import GridWorld
     from lever_ray.tasks.gridworld.layout import Layout
-    from lever_ray.tasks.gridworld.optimum import Optimum, optimum
     from lever_ray.tasks.objective import Objective
+    from lever_ray.tasks.optimum import optimum
+    from lever_ray.tasks.protocol import Optimum
     from lever_ray.tasks.rollout import Rollout, rollout
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "CompositionResult": "query.result",
+    "FiniteTask": "tasks.finite.task",
     "GridWorld": "tasks.gridworld.env",
     "Layout": "tasks.gridworld.layout",
     "LeverError": "errors",
+    "MemoryLibrary": "library.memory",
     "Objective": "tasks.objective",
-    "Optimum": "tasks.gridworld.optimum",
+    "Optimum": "tasks.protocol",
     "PolicyLibrary": "library.store",
     "PolicyRecord": "library.record",
     "RegressorSettings": "query.compose",
@@ -48,7 +53,7 @@ _HOMES = {
     "UnmatchedQuery": "errors",
     "compose": "query.compose",
     "export": "library.ports.exporting",
-    "optimum": "tasks.gridworld.optimum",
+    "optimum": "tasks.optimum",
     "parse_query": "query.parse",
     "read_policies": "library.ports.importing",
     "rollout": "tasks.rollout",
@@ -57,9 +62,11 @@ _HOMES = {
 
 __all__ = [
     "CompositionResult",
+    "FiniteTask",
     "GridWorld",
     "Layout",
     "LeverError",
+    "MemoryLibrary",
     "Objective",
     "Optimum",
     "PolicyLibrary",

@@ -16,7 +16,7 @@ from lever_ray.errors import LeverError
 if TYPE_CHECKING:
     from lever_ray.config import StrategySettings
     from lever_ray.query.result import CompositionResult
-    from lever_ray.tasks.gridworld.layout import Layout
+    from lever_ray.tasks.protocol import Environment
 
 OK, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,7 +38,7 @@ def build(overrides: Sequence[str]) -> int:
     """Train a policy library."""
     from lever_ray.app import commands, session, settings
 
-    with session.session(settings.load_settings(overrides), tracked=False) as parts:
+    with session.session(settings.load_settings(overrides, about=()), tracked=False) as parts:
         commands.build(parts)
     return OK
 
@@ -63,7 +63,10 @@ def _study(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> int:
     from lever_ray.app.study_tables import front_table, summary_table
     from lever_ray.console import importance_table
 
-    failed, given = False, settings.load_settings(overrides)
+    about = [group for group, asked in ((settings.EXPERIMENT, experiment), (settings.TUNING, tuning)) if asked]
+    failed, given = False, settings.load_settings(overrides, about=about)
+    if experiment:
+        commands.check_source(given, settings.experiment_plan(given).operators)
     if tuning:
         tuning_commands.check_study(given)
     with session.session(given) as parts:
@@ -90,7 +93,7 @@ def report(overrides: Sequence[str]) -> int:
     """Show a finished experiment as Markdown tables with intervals, and keep them beside its rows."""
     from lever_ray.app import commands, settings
 
-    file = commands.report(settings.load_settings(overrides))
+    file = commands.report(settings.load_settings(overrides, about=(settings.EXPERIMENT,)))
     sys.stdout.write(file.read_text(encoding="utf-8"))
     sys.stderr.write(f"Written to {file}\n")
     return OK
@@ -102,7 +105,8 @@ def study(arguments: argparse.Namespace) -> int:
     from lever_ray.console import make_console
 
     chosen = commands.settings_of_study(arguments.name, arguments.overrides)
-    with session.session(settings.load_settings([]), tracked=False, console=make_console(stderr=True)) as parts:
+    given = settings.load_settings(about=())
+    with session.session(given, tracked=False, console=make_console(stderr=True)) as parts:
         folder = commands.study(parts, arguments.name, chosen)
     sys.stdout.write((folder / "report.md").read_text(encoding="utf-8"))
     sys.stderr.write(f"Rows and report: {folder}\n")
@@ -115,7 +119,7 @@ def recommend(arguments: argparse.Namespace) -> int:
     from lever_ray.experiment.recommendation import Wish
 
     limited = (arguments.milliseconds, arguments.candidates, arguments.share) != (None, None, None)
-    given = settings.load_settings(arguments.overrides)
+    given = settings.load_settings(arguments.overrides, about=(settings.TUNING,))
     seconds = None if arguments.milliseconds is None else arguments.milliseconds / 1e3
     share = arguments.share if limited else given.tuning.share
     wish = Wish(seconds, arguments.candidates, share)
@@ -133,7 +137,7 @@ def doctor(overrides: Sequence[str]) -> int:
     from lever_ray.app.settings import load_settings
     from lever_ray.console import findings_table, make_console
 
-    findings = examine(load_settings(overrides))
+    findings = examine(load_settings(overrides, about=()))
     make_console().print(findings_table(findings))
     return OK if all(finding.sound for finding in findings) else FAILED
 
@@ -152,7 +156,7 @@ def compose(arguments: argparse.Namespace) -> int:
         _check_picture(arguments.picture)
     if query is not None and "=" in query and " " not in query:  # an override where the query was left out
         query, overrides = None, [query, *overrides]
-    settings = load_settings(overrides)
+    settings = load_settings(overrides, about=())
     library = PolicyLibrary.open(library_path(settings.library))
     result = compose(
         library,
@@ -163,13 +167,13 @@ def compose(arguments: argparse.Namespace) -> int:
         episodes=arguments.episodes,
         **_way_of(arguments, settings.strategy),
     )
-    layout = library.environment(arguments.environment).layout
+    task = library.environment(arguments.environment).task
     if arguments.picture is not None:
-        _save_picture(layout, result, arguments.picture)
+        _save_picture(task, result, arguments.picture)
     if arguments.json:
         sys.stdout.write(json.dumps(result.to_dict()) + "\n")
     else:
-        make_console().print(result_table(layout, result))
+        make_console().print(result_table(task, result))
     return OK
 
 
@@ -196,12 +200,12 @@ def _check_picture(picture: Path) -> None:
         raise SettingsError(why)
 
 
-def _save_picture(layout: Layout, result: CompositionResult, picture: Path) -> None:
+def _save_picture(task: Environment, result: CompositionResult, picture: Path) -> None:
     from lever_ray import plot
     from lever_ray.errors import SettingsError
 
     try:
-        plot.save(plot.path(layout, result), picture)
+        plot.save(plot.path(task, result), picture)
     except OSError as error:
         raise SettingsError(f"{picture} cannot be written ({error.strerror}); choose another place") from error
 
@@ -240,7 +244,7 @@ def ui(arguments: argparse.Namespace) -> int:
     from lever_ray.app.settings import load_settings
     from lever_ray.tracking import Tracker, ui_command
 
-    tracker = Tracker(load_settings(arguments.overrides).tracking)
+    tracker = Tracker(load_settings(arguments.overrides, about=()).tracking)
     command = ui_command(tracker, port=arguments.port)
     sys.stdout.write(f"Open {tracker.link(arguments.port)}\n")
     sys.stdout.flush()
@@ -254,7 +258,7 @@ def runtime_env(arguments: argparse.Namespace) -> int:
     from lever_ray.config import home
     from lever_ray.tracking import job_variables
 
-    settings = load_settings(arguments.overrides)
+    settings = load_settings(arguments.overrides, about=())
     sys.stdout.write(json.dumps({"env_vars": job_variables(settings.tracking, home())}) + "\n")
     return OK
 
@@ -296,7 +300,7 @@ def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) ->
 
 
 def _parser() -> argparse.ArgumentParser:
-    example = "example: lever-ray compose 'grab the gold, keep away from hazards' --environment grid8-3 --gamma 0"
+    example = "example: lever-ray compose 'what is wanted, in words' --environment NAME --gamma 0"
     parser = argparse.ArgumentParser(
         prog="lever-ray", description="Reuse trained policies for new objectives.", epilog=example
     )
@@ -304,7 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     overrides = {
         "nargs": "*",
         "metavar": "key=value",
-        "help": "settings, e.g. library=grid16 library.layouts=5; see conf/",
+        "help": "settings, e.g. library.layouts=5 strategy=hybrid; see conf/",
     }
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -312,7 +316,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=lambda given, command=command: command(given.overrides))
     sub = commands.add_parser("study", help=study.__doc__, description=study.__doc__)
     sub.add_argument("name", help="rankers, search or shaping")
-    sub.add_argument("overrides", nargs="*", metavar="key=value", help="its settings, e.g. layouts=20 family=grid16")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="its settings, e.g. layouts=20 gammas=[0]")
     sub.set_defaults(run=study)
     sub = commands.add_parser("ui", help=ui.__doc__, description=ui.__doc__)
     sub.add_argument("--port", type=int, default=5000)
@@ -339,8 +343,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_compose_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("query", nargs="?", help="what is wanted, in words")
-    add("--environment", required=True, help="name of the environment in the library, e.g. grid8-3")
-    add("--objective", help="the composite objective instead of words, e.g. path-gold-hazard")
+    add("--environment", required=True, help="name of the environment in the library")
+    add("--objective", help="the composite objective instead of words: its terms, joined with hyphens")
     add("--groups", nargs="+", help="sub-objectives to take policies from; default: the smallest exact cover")
     add("--strategy", help="targeted, hybrid (default), hybrid-5, budgeted-100, exhaustive, ...")
     add("--k", type=int, help="members per group for hybrid (default 3)")

@@ -17,7 +17,7 @@ class LibrarySettings:
 
     Attributes:
         name: folder under ``LEVER_RAY_HOME/libraries``.
-        family: layout family.
+        family: source that environments are sampled from, see :func:`lever_ray.tasks.registry.source`.
         layouts: how many environments; their layout seeds are ``first_layout``, ``first_layout + 1``, ...
         first_layout: first layout seed.
         training_seeds: policies trained per environment, objective and gamma; three snapshots of each are kept.
@@ -27,10 +27,12 @@ class LibrarySettings:
         actors: Ray actors that hold the library's shards.
         shared: whether the actors outlive the driver and serve others, too; ``lever-ray library release`` ends them.
         index: what searches all policies by text: ``flat``, ``flat-int8`` (both exact), ``ivf`` or ``hnsw`` (faiss).
+        environments: names of environments that the library holds: these are asked instead of sampled ones, and nothing
+            is trained.
     """
 
-    name: str = "grid8"
-    family: str = "grid8"
+    name: str = ""
+    family: str = ""
     layouts: int = 20
     first_layout: int = 0
     training_seeds: int = 3
@@ -40,14 +42,20 @@ class LibrarySettings:
     actors: int = 2
     shared: bool = False
     index: str = "flat-int8"
+    environments: list[str] = field(default_factory=list)
 
 
 @dataclass
 class SetupSettings:
-    """One composition problem: a composite objective and the pool that its groups are taken from."""
+    """One composition problem.
 
-    mode: str = "trivial"
-    objective: str = "path-gold"
+    Attributes:
+        mode: pool that its groups are taken from, one of the source's.
+        objective: composite objective.
+    """
+
+    mode: str = ""
+    objective: str = ""
 
 
 @dataclass
@@ -223,7 +231,7 @@ class TuningSettings:
     sampler: str = "tpe"
     seed: int = 0
     storage: str = ""
-    setup: SetupSettings = field(default_factory=lambda: SetupSettings("trivial", "path-gold-hazard-lever"))
+    setup: SetupSettings = field(default_factory=SetupSettings)
     space: SpaceSettings = field(default_factory=SpaceSettings)
     cost: str = "candidates"
     limits: LimitSettings = field(default_factory=LimitSettings)

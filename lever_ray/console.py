@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from lever_ray.query.composer import UNION
 from lever_ray.query.result import CompositionResult
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.text import LEGEND, as_text
-from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.protocol import Environment
+from lever_ray.tasks.rollout import Rollout, rollout
 
 Row = dict[str, Any]
 
@@ -145,21 +145,21 @@ SOURCE_WORDS: Mapping[str, str] = {
 """What tells which actions policies took in training."""
 
 
-def result_table(layout: Layout, result: CompositionResult) -> Group:
+def result_table(task: Environment, result: CompositionResult) -> Group:
     """A composed policy: what it is made of, what is predicted, and its route."""
     table = Table(show_header=False, box=None)
     add_words(table, "", whole=True)
     add_words(table, "")
     members = _members(result)
     stages = ", ".join(f"{stage} {seconds * 1e3:.2f}" for stage, seconds in result.timings.items())
-    route = rollout(layout, objective=result.objective, q=result.q, actions=result.actions)
+    route = rollout(task, objective=result.objective, q=result.q, actions=result.actions)
     for name, value in (
         ("objective", result.objective.id),
         ("members", members),
         (
             "predicted return",
             f"{result.predicted_return:.2f} by {result.ranker}; measured afterwards {route.total:.2f} "
-            f"in {route.steps} steps, end: {route.end}",
+            f"{_ended(task, route)}",
         ),
         (
             "search",
@@ -173,8 +173,24 @@ def result_table(layout: Layout, result: CompositionResult) -> Group:
         *(("warning", escape(warning)) for warning in result.warnings),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
-    taken = [cell for cell in layout.golds if cell in route.path]
-    return Group(table, "", as_text(layout, path=route.path, taken=taken), LEGEND)
+    return Group(table, "", Text(task.text(route.path) or _steps_told(task, route)))
+
+
+def _ended(task: Environment, route: Rollout) -> str:
+    """How the episode ends, or the shares of all ends where episodes begin in several observations."""
+    starts = len(task.dynamics.starts)
+    if starts == 1:
+        return f"in {route.steps} steps, end: {route.end}"
+    shares = ", ".join(f"{end} {share:.0%}" for end, share in route.ends.items() if share)
+    return f"over {starts} starts, ends: {shares}"
+
+
+def _steps_told(task: Environment, route: Rollout, *, most: int = 20) -> str:
+    """The route as labels with the actions between them, cut short where it is long."""
+    shown = zip(route.actions[:most].tolist(), route.path[1:], strict=False)
+    told = [str(route.path[0]), *(f"{task.action_label(action)} -> {label}" for action, label in shown)]
+    left = [f"... {route.steps - most} more steps"] if route.steps > most else []
+    return ", ".join([*told, *left])
 
 
 def _members(result: CompositionResult) -> str:

@@ -67,8 +67,8 @@ def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
-class InvalidLayout(InvalidValue):
-    """A layout breaks a rule of the grid: overlapping or out-of-range cells, or nothing to reach."""
+class InvalidTask(InvalidValue):
+    """A task breaks a rule of its family: things that overlap, moves out of range, rewards that are no numbers."""
 
 
 class UnmatchedQuery(LeverError):

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home
 from lever_ray.errors import SettingsError
-from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, METRICS, RATIOS
+from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, RATIOS, ends_of, metrics_of
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 COMMIT_VARIABLE = "LEVER_RAY_COMMIT"
@@ -248,13 +248,12 @@ PER_LAYOUT: tuple[str, ...] = (
     "coverage/on_policy",
     "coverage/value",
     *(f"gap/{term}" for term in ("coverage", "memory", "operator", "selection")),
-    *(f"ends/{end}" for end in ("exit", "hazard", "truncated")),
     "candidates/evaluated",
     *(f"seconds/{stage}" for stage in ("retrieve", "rank", "compose", "scratch")),
     "speedup/seconds",
     "environment_steps/saved",
 )
-"""Metrics with a value per layout (step = layout seed); of the others the mean is logged."""
+"""Metrics with a value per layout, beside how episodes end; of the others the mean is logged."""
 INTERVALS: tuple[str, ...] = (
     *(f"return/{name}" for name in ("composed", "scratch", "best_single", "random_q")),
     "quality/normalised",
@@ -279,10 +278,12 @@ def _rounded(value: Any) -> Any:
 
 
 def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, tags: Mapping[str, str]) -> None:
-    """Log a child run per line of the summary: metrics per layout (step = layout seed), then means and intervals.
+    """Log a child run per line of the summary: metrics per layout, then means and intervals.
 
-    The parent gets the strategies' mean quality and speed-up per layout, so that its own charts say something.
+    The step of a layout is its seed; without one its place among the names of all environments. The parent gets the
+    strategies' mean quality and speed-up per layout, so that its own charts say something.
     """
+    steps = _steps(rows)
     by_line: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         by_line.setdefault(tuple(row[name] for name in CELL_COLUMNS), []).append(row)
@@ -293,28 +294,35 @@ def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, t
             f"{line['strategy']}/{line['ranker']}/g{line['gamma']:g}/{line['operator']}/{line['mode']}/{line['setup']}",
             tags={**tags, **labels},
             parameters=labels | {"layouts": line["layouts"]},
-            metrics=[*_per_layout(cells), *_summarised(line)],
+            metrics=[*_per_layout(cells, steps), *_summarised(line)],
         )
-    run.write(metrics=_parent_curves(rows))
+    run.write(metrics=_parent_curves(rows, steps))
 
 
-def _per_layout(cells: Sequence[Row]) -> list[tuple[str, float, int]]:
-    values = [(name, cell[name], cell["layout_seed"]) for cell in cells for name in PER_LAYOUT]
+def _steps(rows: Sequence[Row]) -> dict[str, int]:
+    """The step of every environment."""
+    seeds = {row["environment"]: row["layout_seed"] for row in rows}
+    return {name: place if seeds[name] is None else seeds[name] for place, name in enumerate(sorted(seeds))}
+
+
+def _per_layout(cells: Sequence[Row], steps: Mapping[str, int]) -> list[tuple[str, float, int]]:
+    names = (*PER_LAYOUT, *ends_of(cells))
+    values = [(name, cell[name], steps[cell["environment"]]) for cell in cells for name in names]
     return [value for value in values if not math.isnan(value[1])]
 
 
 def _summarised(line: Row) -> list[tuple[str, float, int]]:
-    means = [(f"{name}/mean", line[name], 0) for name in (*METRICS, *RATIOS)]
+    means = [(f"{name}/mean", line[name], 0) for name in (*metrics_of([line]), *RATIOS)]
     bounds = [(f"{name}/{bound}", line[f"{name}/{bound}"], 0) for name in INTERVALS for bound in ("ci_low", "ci_high")]
     return means + bounds
 
 
-def _parent_curves(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
+def _parent_curves(rows: Sequence[Row], steps: Mapping[str, int]) -> list[tuple[str, float, int]]:
     sums: dict[tuple[str, int], list[float]] = {}
     for row in rows:
         for short, metric in _PARENT_CURVES.items():
             name = f"{_PARENT_SECTION}/{short}/{row['strategy']}-{row['ranker']}-{row['operator']}"
-            sums.setdefault((name, row["layout_seed"]), []).append(row[metric])
+            sums.setdefault((name, steps[row["environment"]]), []).append(row[metric])
     return [(name, sum(values) / len(values), step) for (name, step), values in sums.items()]
 
 

@@ -23,7 +23,7 @@ from lever_ray.errors import SettingsError
 from lever_ray.experiment.pareto import Evaluate, Point, run_batch, violations
 from lever_ray.experiment.search_space import Given, SearchSpace
 from lever_ray.experiment.study_file import mend_journal
-from lever_ray.experiment.trial import Averages, Choice, Measured, Problem
+from lever_ray.experiment.trial import Averages, Choice, Measured, TuningProblem
 from lever_ray.experiment.tuned import COMPLETE, PRUNED, TunedTrial
 
 T = TypeVar("T", str, float)
@@ -46,7 +46,7 @@ Watch = Callable[[TunedTrial], Mapping[str, str]]
 """Called with each trial before it is told; what it returns is kept with the trial, e.g. a link to its run."""
 
 
-def open_study(settings: TuningSettings, journal: Path, *, problem: Problem) -> optuna.Study:
+def open_study(settings: TuningSettings, journal: Path, *, problem: TuningProblem) -> optuna.Study:
     """Create or resume a study; trials that a killed driver left running are failed and queued again.
 
     Args:
@@ -72,7 +72,7 @@ def open_study(settings: TuningSettings, journal: Path, *, problem: Problem) -> 
     return study
 
 
-def check_question(settings: TuningSettings, journal: Path, *, problem: Problem) -> None:
+def check_question(settings: TuningSettings, journal: Path, *, problem: TuningProblem) -> None:
     """Refuse a study that was begun with another question; the library's content, where trained later, is left out.
 
     Args:
@@ -116,7 +116,7 @@ def _journal(file: Path, study: str) -> BaseStorage:
     return storage
 
 
-def _question(settings: TuningSettings, problem: Problem) -> dict[str, Any]:
+def _question(settings: TuningSettings, problem: TuningProblem) -> dict[str, Any]:
     """Everything that trials of one study must have in common, as JSON keeps it."""
     everything = asdict(settings)
     question = {f"space.{name}": value for name, value in everything["space"].items()}
@@ -174,7 +174,7 @@ def tune(
     settings: TuningSettings,
     *,
     space: SearchSpace,
-    problem: Problem,
+    problem: TuningProblem,
     evaluate: Evaluate,
     watch: Watch | None = None,
 ) -> list[TunedTrial]:
@@ -239,7 +239,7 @@ def _measure(
     choices: Sequence[Choice],
     told: Sequence[TunedTrial],
     settings: TuningSettings,
-    problem: Problem,
+    problem: TuningProblem,
     evaluate: Evaluate,
 ) -> list[list[Measured]]:
     """Results of a batch; a choice that was tried before keeps the results that it had."""

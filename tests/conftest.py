@@ -7,14 +7,18 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lever_ray.config import LibrarySettings
+from lever_ray.config import LibrarySettings, SetupSettings
+from lever_ray.errors import UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.library.build import build_library
-from lever_ray.query.vocabulary import describe
+from lever_ray.library.store import PolicyLibrary
+from lever_ray.tasks import registry
+from lever_ray.tasks.protocol import Source
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,8 +54,47 @@ SMALL_LIBRARY = LibrarySettings(
 def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a library of 3 grid8 environments; read only."""
     path = tmp_path_factory.mktemp("libraries") / "small"
-    build_library(path, SMALL_LIBRARY, executor=SerialExecutor(), describe=describe)
+    build_library(path, SMALL_LIBRARY, executor=SerialExecutor())
     return path
+
+
+@pytest.fixture(scope="session")
+def maze_library(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``grid8-1``, and policies in an environment of a name without a number, which was not sampled; read only."""
+    held = PolicyLibrary.open(small_library)
+    mazes = [
+        replace(each, environment="maze", task=replace(each.task, seed=None))  # type: ignore[type-var]
+        for each in held.select(environment="grid8-0")
+    ]
+    library = PolicyLibrary.create(tmp_path_factory.mktemp("libraries") / "mazes")
+    library.add([*mazes, *held.select(environment="grid8-1")])
+    return library.path
+
+
+def _source(name: str) -> Source | None:
+    try:
+        return registry.source(name)
+    except UnknownName:
+        return None
+
+
+SEA = _source("deep-sea")
+needs_sea = pytest.mark.skipif(SEA is None, reason="there is no source deep-sea")
+
+
+def sea_settings() -> LibrarySettings:
+    """A library of three deep seas that lacks nothing which its first mode asks for."""
+    assert SEA is not None
+    objectives = list(dict.fromkeys(name for pool in SEA.pools.values() for name in pool))
+    return LibrarySettings(
+        name="sea", family=SEA.name, layouts=3, training_seeds=1, gammas=[0.99], budget="X1", objectives=objectives
+    )
+
+
+def sea_setup() -> SetupSettings:
+    """All terms at once, in the first mode."""
+    assert SEA is not None
+    return SetupSettings(next(iter(SEA.pools)), "-".join(SEA.terms))
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,19 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from lever_ray.embedding.offline import make_pool, support_bits
+from lever_ray.embedding.offline import make_pool
 from lever_ray.library.record import PolicyRecord
 from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.gridworld.terrain import TERMS
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.support import support_bits
 
 RIGHT, DOWN, LEFT, UP = range(4)
 MOVES = ((0, 1), (1, 0), (0, -1), (-1, 0))
 STEP_COST = {"path": 0.1, "gold": 0.01, "hazard": 0.1, "lever": 0.1}
 GAMMA_PSI = 0.99
+OFFLINE_ENDS = ("exit", "hazard", "truncated", "off-support")
+"""Of offline rollouts on the grid, by code."""
 
 settings.register_profile("lever-ray", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=2_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,14 +15,15 @@ from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path
 from lever_ray.console import progress, telling_kept, working
 from lever_ray.errors import SettingsError
+from lever_ray.experiment.plan import check_all_answer
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import ExperimentRows, plan_digest, read_rows, run_experiment, write_rows
 from lever_ray.experiment.statistics import Row, summarise
 from lever_ray.library.build import BuildReport, build_library, environment_names
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
-from lever_ray.query.vocabulary import describe
 from lever_ray.query.warm import warm_up
+from lever_ray.tasks import registry
 
 if TYPE_CHECKING:
     from lever_ray.tracking import TrackedRun
@@ -31,18 +32,31 @@ _EMBEDDED_HERE = 50_000
 """Policies up to which one process computes Psi faster than actors start."""
 
 
-def build(parts: Session) -> BuildReport:
-    """Train what the library of the settings lacks."""
-    settings, path = parts.settings.library, library_path(parts.settings.library)
+def build(parts: Session) -> None:
+    """Train what the library of the settings lacks; nothing where they name environments that it holds.
+
+    Raises:
+        UnknownName: it holds none of such a name.
+    """
+    path = library_path(parts.settings.library)
+    if parts.settings.library.environments:
+        environments_of(PolicyLibrary.open(path), parts.settings)
+    else:
+        train(parts, path)
+    embed(parts, path)
+
+
+def train(parts: Session, path: Path) -> BuildReport:
+    """Train what a library lacks of the environments that the settings sample."""
+    settings = parts.settings.library
     with working(parts.console, "Loading kernels (compiled the first time)"):
-        warm_up()
+        warm_up(registry.source(settings.family).family)
     path.parent.mkdir(parents=True, exist_ok=True)
     with progress(parts.console, f"Training library {settings.name}", settings.layouts) as advance:
         report = build_library(
             path,
             settings,
             executor=parts.executor,
-            describe=describe,
             watch=advance,
             kept_before=telling_kept(parts.console, advance, settings.layouts),
         )
@@ -53,7 +67,6 @@ def build(parts: Session) -> BuildReport:
         if report.trained
         else f"Library {path} is complete; nothing to train"
     )
-    embed(parts, path)
     return report
 
 
@@ -212,9 +225,25 @@ def tags_of(settings: Settings) -> dict[str, str]:
     }
 
 
+def check_source(settings: Settings, operators: Iterable[str]) -> None:
+    """Refuse operators that the environments of the settings cannot answer, before any of them is trained on.
+
+    Raises:
+        InvalidValue: see :func:`~lever_ray.experiment.plan.check_all_answer`.
+    """
+    if not settings.library.environments:
+        source = registry.source(settings.library.family)
+        check_all_answer(operators, source.sample(settings.library.first_layout))
+
+
+def names_asked(settings: Settings) -> list[str]:
+    """Names of the environments that the settings ask for."""
+    return list(settings.library.environments) or environment_names(settings.library)
+
+
 def environments_of(library: LibraryReader, settings: Settings) -> list[str]:
     """Names of the environments that the settings ask for; UnknownName where the library lacks one."""
-    names = environment_names(settings.library)
+    names = names_asked(settings)
     for name in names:
         library.environment(name)
     return names

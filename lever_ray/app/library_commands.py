@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,7 +26,7 @@ from lever_ray.library.ports.importing import records
 from lever_ray.library.ports.options import ImportOptions, read_layouts
 from lever_ray.library.ports.understanding import Understanding, understand
 from lever_ray.library.store import PolicyLibrary
-from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.protocol import Environment
 
 OK, FAILED = 0, 1
 
@@ -54,7 +55,7 @@ def _settings_of(given: Sequence[str]) -> Settings:
     from lever_ray.app.settings import load_settings
 
     paths = _paths(given)
-    return load_settings([each for each in given if each not in paths])
+    return load_settings([each for each in given if each not in paths], about=())
 
 
 # In and out.
@@ -134,24 +135,26 @@ def _options(arguments: argparse.Namespace) -> ImportOptions:
     wrong = [each for each in arguments.column if "=" not in each]
     if wrong:
         raise InvalidValue(f"--column {wrong[0]!r} has no '='; write --column FIELD=NAME, e.g. --column q=my_tables")
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in _FOR_ALL}
+    if arguments.actions is not None:
+        given["actions"] = tuple(arguments.actions.split(","))
     return ImportOptions(
         layouts=None if arguments.layout is None else read_layouts(arguments.layout),
-        actions=tuple(arguments.actions.split(",")),
         columns=dict(each.split("=", 1) for each in arguments.column),
-        **{name: getattr(arguments, name) for name in _FOR_ALL},
+        **given,
     )
 
 
 _FOR_ALL: tuple[str, ...] = ("environment", "objective", "description", "label", "algorithm", "gamma", "episodes")
 
 
-def _held(library: PolicyLibrary | None) -> Callable[[str], Layout | None]:
-    """Gives the layouts that a library has."""
+def _held(library: PolicyLibrary | None) -> Callable[[str], Environment | None]:
+    """Gives the environments that a library has."""
 
-    def layout(name: str) -> Layout | None:
-        return library.environment(name).layout if library is not None and name in library.environments else None
+    def task(name: str) -> Environment | None:
+        return library.environment(name).task if library is not None and name in library.environments else None
 
-    return layout
+    return task
 
 
 def export_policies(arguments: argparse.Namespace) -> int:
@@ -187,8 +190,11 @@ def inspect(arguments: argparse.Namespace) -> int:
 def verify(arguments: argparse.Namespace) -> int:
     """Read every file and row; exit code 1 where something is broken."""
     path, console = place_of(arguments.overrides), make_console()
+    unknown: list[str] = []
     with counted(console, "Shards checked") as watch:
-        damages = verify_library(path, watch)
+        damages = verify_library(path, watch, tell=unknown.append)
+    for line in unknown:
+        _say(console, line)
     if not damages:
         _say(console, f"{path} is sound: {PolicyLibrary.open(path).manifest.rows} policies, every file and row")
         return OK
@@ -316,6 +322,8 @@ def embed(arguments: argparse.Namespace) -> int:
     with session(settings, tracked=False) as parts:
         done = commands.embed(parts, path)
     _say(parts.console, f"{path}: Psi of {done} policies computed" if done else f"{path} lacks no vectors")
+    if left := PolicyLibrary.open(path).without_features():
+        _say(parts.console, f"{left} policies are of environments without the features that Psi is made of")
     return OK
 
 

@@ -11,8 +11,8 @@ from typing import Any
 _IMPORT = """example:
   lever-ray import tables.npz --to runs/libraries/theirs --layout maze.json --environment maze --gamma 0.9
   docs/import-export.md lists the names and shapes of columns that are understood"""
-_LIBRARY = """example: lever-ray library verify library=grid8
-         lever-ray library search "fetch the treasure" runs/libraries/theirs -k 5"""
+_LIBRARY = """example: lever-ray library verify library=NAME
+         lever-ray library search "what is wanted" runs/libraries/theirs -k 5"""
 _PLACE = {"metavar": "PATH|library=NAME", "help": "folder of the library, or its name as in conf/library"}
 
 
@@ -68,7 +68,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     add("--layout", type=Path, metavar="FILE.json", help="the layout, or a mapping of environment names to layouts")
     for name, about in (
         ("environment", "name of the environment"),
-        ("objective", "what they were trained for, e.g. path-gold"),
+        ("objective", "what they were trained for: its terms, joined with hyphens"),
         ("description", "what they do, in words"),
         ("label", "a word of your own"),
         ("algorithm", "what trained them"),
@@ -78,9 +78,8 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     add("--episodes", type=int, metavar="NUMBER", help="training budget of all policies")
     add(
         "--actions",
-        default="right,down,left,up",
         metavar="NAMES",
-        help="order of the file's actions (default %(default)s)",
+        help="order of the file's actions (default: that of the environment)",
     )
     add(
         "--column",
@@ -106,7 +105,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--environment", metavar="NAME", help="only policies of this environment")
-    parser.add_argument("--objective", metavar="NAME", help="only policies trained for it, e.g. path-gold")
+    parser.add_argument("--objective", metavar="NAME", help="only policies trained for it")
     parser.add_argument("--gamma", type=float, metavar="NUMBER", help="only policies with this discount")
 
 

@@ -9,15 +9,16 @@ from rich.table import Table
 
 from lever_ray.composition.coverage import library_coverage
 from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
-from lever_ray.embedding.offline import support_bits
 from lever_ray.experiment.statistics import significant
 from lever_ray.library.checking import Damage
 from lever_ray.library.manifest import EMBEDDING_MODEL
 from lever_ray.library.ports.understanding import Understanding
 from lever_ray.library.reader import Match
 from lever_ray.library.record import PolicyRecord
+from lever_ray.library.sealed import ForeignFamily
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
+from lever_ray.tasks.support import support_bits
 
 SHOWN = 20
 """Rows of a table beyond which it says how many more there are."""
@@ -71,8 +72,8 @@ def library_table(library: PolicyLibrary, *, rows: int = SHOWN) -> Table:
     """What a library holds per environment: groups, members and coverage."""
     table = _table(
         "Policy library",
-        *("environment", "cells", "gamma", "episodes", "objectives", "policies", "coverage"),
-        right=("cells", "policies", "coverage"),
+        *("environment", "states", "gamma", "episodes", "objectives", "policies", "coverage"),
+        right=("states", "policies", "coverage"),
     )
     held: dict[str, dict[GroupKey, int]] = {}
     for key, count in library.census().items():
@@ -86,19 +87,28 @@ def library_table(library: PolicyLibrary, *, rows: int = SHOWN) -> Table:
 
 
 def _environment_cells(library: PolicyLibrary, name: str, groups: dict[GroupKey, int]) -> list[str]:
-    record = library.environment(name)
-    coverage = library_coverage(record.layout, support_bits(record.successors >= 0))
-    known = bool((record.successors >= 0).any())
+    states, coverage = _size_and_coverage(library, name)
     objectives = sorted({key.objective for key in groups}, key=lambda each: (each.count("-"), each))
     return [
         name,
-        str(record.layout.states),
+        states,
         ", ".join(f"{gamma:g}" for gamma in sorted({key.gamma for key in groups})),
         ", ".join(map(str, sorted({key.episodes for key in groups}))),
         _listed([each or "(described in words)" for each in objectives]),
         str(sum(groups.values())),
-        f"{coverage:.1%}" if known else "unknown",
+        coverage,
     ]
+
+
+def _size_and_coverage(library: PolicyLibrary, name: str) -> tuple[str, str]:
+    """How many observations an environment has, and how much of it was recorded."""
+    try:
+        record = library.environment(name)
+    except ForeignFamily as error:
+        return "unknown", f"family {error.family} is not installed"
+    taken = record.successors >= 0
+    coverage = f"{library_coverage(record.task, support_bits(taken)):.1%}" if taken.any() else "unknown"
+    return str(record.task.observations), coverage
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

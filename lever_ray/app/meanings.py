@@ -6,39 +6,55 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from textwrap import shorten
+from typing import NamedTuple
 
 from lever_ray.errors import InvalidValue, UnmatchedQuery
 from lever_ray.library.ports.understanding import Taken, Understanding
 from lever_ray.library.retrieval import THRESHOLD, admitting, similarities
 from lever_ray.library.text import WordLlamaEncoder
 from lever_ray.query.parse import parse_query
-from lever_ray.query.vocabulary import describe
+from lever_ray.tasks import registry
+from lever_ray.tasks.protocol import Words
 
 SHOWN = 12
 """Descriptions of which a table says what they mean; so many are read where nothing is stored."""
 
 
+class Told(NamedTuple):
+    """What policies are described with, and in whose words.
+
+    Attributes:
+        text: the description.
+        words: of the environment; environments of one family share them.
+    """
+
+    text: str
+    words: Words
+
+
 def with_meanings(understood: Understanding, *, store: bool) -> Understanding:
     """Say what descriptions without an objective mean; with ``store`` the policies get these objectives."""
-    counts = Counter(understood.values["description"][row] for row in _undeclared(understood))
+    counts = Counter(_told(understood, row) for row in _undeclared(understood))
     if not counts:
         return understood
-    meant = {text: meaning(text) for text, _ in counts.most_common(None if store else SHOWN)}
-    told = [f"{shorten(text, 60)!r} ({counts[text]}) -> {name or 'not understood'}" for text, name in meant.items()]
+    meant = {each: meaning(*each) for each, _ in counts.most_common(None if store else SHOWN)}
+    told = [
+        f"{shorten(each.text, 60)!r} ({counts[each]}) -> {name or 'not understood'}" for each, name in meant.items()
+    ]
     told = told[:SHOWN] + ([f"and {len(counts) - SHOWN} more descriptions"] if len(counts) > SHOWN else [])
     if not store:
         return replace(understood, notes=(*understood.notes, *told, _advice(meant)))
     taken = tuple(Taken("objective", "", "understood", line) for line in told)
-    left = sum(counts[text] for text, name in meant.items() if not name)
+    left = sum(counts[each] for each, name in meant.items() if not name)
     note = (f"{left} policies are not understood, and have their description alone; --objective NAME",) if left else ()
     stored = _stored(understood, meant)
     return replace(stored, taken=(*understood.taken, *taken), notes=(*understood.notes, *note))
 
 
-def meaning(text: str) -> str:
-    """The objective that a description asks for; empty where it names none."""
+def meaning(text: str, words: Words) -> str:
+    """The objective that a description asks for, in an environment's words; empty where it names none."""
     try:
-        return parse_query(text).objective
+        return parse_query(text, words=words).objective
     except (UnmatchedQuery, InvalidValue):
         return ""
 
@@ -51,18 +67,25 @@ def _undeclared(understood: Understanding) -> Iterator[int]:
             yield row
 
 
-def _stored(understood: Understanding, meant: Mapping[str, str]) -> Understanding:
+def _told(understood: Understanding, row: int) -> Told:
+    """A policy's description; where its environment is not known yet, in the usual words."""
+    tasks = understood.values.get("layout")
+    words = registry.usual_source().words if not tasks or tasks[row] is None else tasks[row].describe()
+    return Told(understood.values["description"][row], words)
+
+
+def _stored(understood: Understanding, meant: Mapping[Told, str]) -> Understanding:
     values = {**understood.values, **{name: list(understood.values[name]) for name in ("objective", "weights")}}
     for row in _undeclared(understood):
-        values["objective"][row] = meant[values["description"][row]]
+        values["objective"][row] = meant[_told(understood, row)]
         values["weights"][row] = None
     return replace(understood, values=values)
 
 
-def _advice(meant: Mapping[str, str]) -> str:
+def _advice(meant: Mapping[Told, str]) -> str:
     """How queries find such policies."""
     told = "no objective is stored: these policies are found by their descriptions alone"
-    near = [_similarity(text, name) for text, name in meant.items() if name]
+    near = [_similarity(each, name) for each, name in meant.items() if name]
     if not near:
         return f"{told}; --objective NAME says what they were trained for"
     enough = admitting(min(near))
@@ -72,7 +95,7 @@ def _advice(meant: Mapping[str, str]) -> str:
     return f"{told}, and the threshold {THRESHOLD:g} admits too few; {admits}--understand stores what they mean"
 
 
-def _similarity(text: str, objective: str) -> float:
+def _similarity(told: Told, objective: str) -> float:
     """Of a description to what queries look for."""
-    vectors = WordLlamaEncoder().encode([text, describe(objective)])
+    vectors = WordLlamaEncoder().encode([told.text, told.words.describe(objective)])
     return float(similarities(vectors[:1], vectors[1])[0])

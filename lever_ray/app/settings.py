@@ -20,8 +20,12 @@ from lever_ray.experiment.study_settings import check_tuning
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import check_settings
 from lever_ray.library.manifest import MANIFEST
+from lever_ray.tasks import registry
+from lever_ray.tasks.objective import Objective
 
 EXECUTORS: tuple[str, ...] = ("ray", "serial")
+EXPERIMENT, TUNING = "experiment", "tuning"
+"""Groups with composition problems, which must be of the source that the library is of."""
 OWN_GROUP = "strategy"
 """The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
 
@@ -41,8 +45,12 @@ def _search_path(own: Path) -> list[str]:
     return [f"hydra.searchpath=['{quoted}']"]
 
 
-def load_settings(overrides: Sequence[str] = ()) -> Settings:
+def load_settings(overrides: Sequence[str] = (), *, about: Sequence[str] = (EXPERIMENT, TUNING)) -> Settings:
     """Compose ``conf/`` with command-line overrides into typed, checked settings; nothing is written.
+
+    Args:
+        overrides: ``group=option`` and ``group.key=value``.
+        about: groups whose composition problems are asked; those of others are not held against the library's source.
 
     Raises:
         UnknownName: a group, option, key or name does not exist; the message has the nearest match.
@@ -67,7 +75,7 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
                 f"seeds={settings.seeds} is short for library.layouts={settings.seeds}; give one of the two"
             )
         settings.library.layouts = settings.seeds
-    check(settings)
+    check(settings, about=about)
     return settings
 
 
@@ -118,8 +126,12 @@ def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
     return f"configuration{place}: {lines[0] if lines else type(error).__name__}{given}"
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, *, about: Sequence[str] = (EXPERIMENT, TUNING)) -> None:
     """Refuse settings that some part would refuse later, before anything is started or written.
+
+    Args:
+        settings: everything.
+        about: see :func:`load_settings`.
 
     Raises:
         UnknownName, InvalidValue, UncoveredObjective, SettingsError: naming the value and the remedy.
@@ -129,19 +141,29 @@ def check(settings: Settings) -> None:
     check_known("executor", settings.cluster.executor, EXECUTORS)
     check_settings(settings.library)
     check_tuning(settings.tuning, settings.library.gammas)
-    _check_tuning_problem(settings)
+    if TUNING in about:
+        _check_tuning_problem(settings)
     for key, name in (("experiment.name", settings.experiment.name), ("tuning.study", settings.tuning.study)):
         if not name or Path(name).name != name:
             raise InvalidValue(f"{key} is {name!r}; use a plain name, it becomes part of a path")
     if settings.cluster.window < 1:
         raise InvalidValue(f"cluster.window is {settings.cluster.window}; at least 1 task per core is needed")
-    experiment_plan(settings)
+    if EXPERIMENT in about:
+        experiment_plan(settings)
     home()
 
 
+def tuning_setup(settings: Settings) -> Setup:
+    """The composition problem that the settings tune on; see :meth:`Setup.of` for the errors."""
+    setup = settings.tuning.setup
+    return Setup.of(setup.mode, setup.objective, registry.source(settings.library.family))
+
+
 def _check_tuning_problem(settings: Settings) -> None:
-    tuning, library = settings.tuning, settings.library
-    missing = set(Setup.of(tuning.setup.mode, tuning.setup.objective).groups) - set(library.objectives)
+    library = settings.library
+    terms = registry.source(library.family).terms
+    held = {Objective.of(objective).resolved(terms).name for objective in library.objectives}
+    missing = set(tuning_setup(settings).groups) - held
     if missing:
         raise InvalidValue(f"tuning.setup needs policies for {sorted(missing)}; add them to library.objectives")
 

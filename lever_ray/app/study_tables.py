@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
+from lever_ray.experiment.plan import modes_of
 from lever_ray.experiment.statistics import significant
 from lever_ray.query.composer import UNION
 
@@ -120,12 +121,13 @@ _CAPTION = (
 def _by_strategy(summary: Sequence[Row]) -> list[dict[str, Row]]:
     grouped: dict[tuple[Any, ...], dict[str, Row]] = {}
     order = {name: place for place, name in enumerate(("targeted", "hybrid", "budgeted", "exhaustive"))}
-    modes = {"trivial": 0, "double": 1, "triple": 2}
+    known = modes_of(str(summary[0].get("family"))) if summary else ()
+    modes = {name: place for place, name in enumerate(known)}
     operators = list(OPERATORS)
     for line in summary:
         key = (
             line["gamma"],
-            modes.get(line["mode"], 9),
+            modes.get(line["mode"], len(modes)),
             len(line["setup"]),
             operators.index(line["operator"]),
             order.get(line["strategy"].split("-")[0], 9),

@@ -8,21 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lever_ray.app.commands import environments_of, library_digest, tags_of, tracked_run
+from lever_ray.app.commands import check_source, environments_of, library_digest, names_asked, tags_of, tracked_run
 from lever_ray.app.session import Session
+from lever_ray.app.settings import tuning_setup
 from lever_ray.config import Settings, home
 from lever_ray.console import progress, working
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.pareto import hypervolume
-from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.recommendation import PREFIX, Wish, origin, recommend, strategy_file, write_strategy
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.experiment.study_file import only_driver
 from lever_ray.experiment.study_settings import search_space
-from lever_ray.experiment.trial import Averages, Bench, Problem, check_retrievable, split_environments
+from lever_ray.experiment.trial import (
+    Averages,
+    Bench,
+    TuningProblem,
+    check_operators,
+    check_retrievable,
+    split_environments,
+)
 from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
 from lever_ray.learning.sarsa import training_budget
-from lever_ray.library.build import environment_names
 from lever_ray.tuning import check_question, importances, open_study, told_trials, tune
 
 if TYPE_CHECKING:
@@ -82,29 +88,30 @@ def strategy_folder() -> Path:
     return home() / "strategy"
 
 
-def tuning_problem(settings: Settings, environments: Sequence[str], *, library: str = "") -> Problem:
+def tuning_problem(settings: Settings, environments: Sequence[str], *, library: str = "") -> TuningProblem:
     """What the settings tune on.
 
     Raises:
         InvalidValue: there are too few environments to split.
     """
     tuning, held_out = split_environments(environments, settings.tuning.held_out)
-    setup = Setup.of(settings.tuning.setup.mode, settings.tuning.setup.objective)
+    setup = tuning_setup(settings)
     episodes = training_budget(settings.library.budget).episodes
-    return Problem(setup, episodes, tuning, held_out, library, settings.tuning.repeats)
+    return TuningProblem(setup, episodes, tuning, held_out, library, settings.tuning.repeats)
 
 
 def check_study(settings: Settings) -> None:
     """Refuse early what tuning would refuse after a library was trained: all but the library's content is compared.
 
     Raises:
-        InvalidValue: too few environments.
+        InvalidValue: too few environments, or an operator that they cannot answer.
         SettingsError: the study was begun with another question, or another process drives it.
     """
+    check_source(settings, settings.tuning.space.operators)
     journal = study_journal(settings)
     if not settings.tuning.storage and not journal.exists():
         return
-    problem = tuning_problem(settings, environment_names(settings.library))
+    problem = tuning_problem(settings, names_asked(settings))
     with only_driver(journal):
         check_question(settings.tuning, journal, problem=problem)
 
@@ -122,6 +129,7 @@ def tune_budget(parts: Session) -> TuningReport:
         names = environments_of(library, settings)
         problem = tuning_problem(settings, names, library=library_digest(settings))
         space = search_space(settings.tuning, settings.library.gammas)
+        check_operators(library, problem, space.settings.operators)
         check_retrievable(library, problem, space.gammas, space.strictest)
         bench, folder = Bench(library, problem, parts.executor), study_folder(settings)
     journal = study_journal(settings)
@@ -188,7 +196,9 @@ def _measured_after(folder: Path) -> int:
     return int(rows[0].get(TRIALS, 0)) if rows else 0
 
 
-def _measured_front(trials: Sequence[TunedTrial], bench: Bench, problem: Problem, settings: Settings) -> list[Row]:
+def _measured_front(
+    trials: Sequence[TunedTrial], bench: Bench, problem: TuningProblem, settings: Settings
+) -> list[Row]:
     front = front_of(trials)
     held_out = bench([trial.choice for trial in front], problem.held_out)
     rows = held_out_rows(front, held_out, cost=settings.tuning.cost, bootstrap=settings.tuning.bootstrap)

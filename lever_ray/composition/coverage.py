@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,13 +11,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from lever_ray.tasks.gridworld.compile import TERMINAL, make_task
-from lever_ray.tasks.gridworld.layout import Cell, Layout
-from lever_ray.tasks.gridworld.optimum import is_exact, optimum_on
-from lever_ray.tasks.gridworld.planner import FULL_SUPPORT, plan
-from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.kernel import TERMINAL
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.rollout import random_return
+from lever_ray.tasks.support import full_support, taken_actions
 
 _VALUE_WIDTH = 100
 
@@ -30,98 +30,101 @@ class Coverage:
         on_policy: share of the composed route's steps that some member took in training.
         value: how much of the value that the environment offers over chance can be had on the transitions that the
             groups recorded, (J*_D - J_rand) / (J* - J_rand); see :func:`value_coverage`.
-        leaves_at: first cell where the route takes an action that no member took, or None.
-        circles: whether the route is cut after N^2 steps.
+        leaves_at: label of the first observation where the route takes an action that no member took, or None.
+        circles: whether the route is cut at the horizon.
     """
 
     library: float
     on_policy: float
     value: float
-    leaves_at: Cell | None
+    leaves_at: Hashable
     circles: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"leaves_at": None if self.leaves_at is None else list(self.leaves_at)}
+        place = self.leaves_at
+        return asdict(self) | {"leaves_at": list(place) if isinstance(place, tuple) else place}
 
 
 @njit(cache=True)
-def _reachable(moves, events, start):
-    """bool[S]: non-terminal cells that can be reached from the start."""
-    reached = np.zeros(len(events), np.bool_)
-    queue = np.empty(len(events), np.int32)
-    queue[0] = start
-    reached[start] = True
-    head, tail = 0, 1
+def _reachable(moves, flags, starts):
+    """bool[S]: non-terminal observations that can be reached from the starts."""
+    reached = np.zeros(len(flags), np.bool_)
+    queue, tail = np.empty(len(flags), np.int32), 0
+    for start in starts:
+        if not reached[start]:
+            reached[start], queue[tail] = True, start
+            tail += 1
+    head = 0
     while head < tail:
         state = queue[head]
         head += 1
-        for action in range(ACTIONS):
+        for action in range(moves.shape[1]):
             target = moves[state, action]
-            if not reached[target] and not events[target] & TERMINAL:
+            if not reached[target] and not flags[target] & TERMINAL:
                 reached[target] = True
                 queue[tail] = target
                 tail += 1
     return reached
 
 
-def library_coverage(layout: Layout, support: np.ndarray) -> float:
-    """Share of the reachable (cell, action) pairs whose bit is set in ``support``, uint8[S]."""
-    reached = _reachable(layout.terrain.moves, layout.terrain.event, layout.terrain.start)
-    taken = (support[reached, None] >> np.arange(ACTIONS, dtype=np.uint8)) & 1
-    return float(taken.mean())
+def library_coverage(task: Environment, support: np.ndarray) -> float:
+    """Share of the reachable pairs of observation and action whose bit is set in ``support``, uint8[S, B]."""
+    dynamics = task.dynamics
+    reached = _reachable(dynamics.moves, dynamics.flags, dynamics.starts)
+    return float(taken_actions(support[reached], task.actions).mean())
 
 
-def value_coverage(layout: Layout, objective: Objective, support: np.ndarray) -> float:
-    """(J*_D - J_rand) / (J* - J_rand); NaN where the environment offers nothing over chance.
+def value_coverage(task: Environment, objective: Objective, support: np.ndarray) -> float:
+    """(J*_D - J_rand) / (J* - J_rand); NaN where the environment offers nothing over chance, or J* is not known.
 
-    Exact on grid8; elsewhere both optima are found by the same beam search of width 100, so the share is an estimate.
-    Remembered for each layout, objective and support.
+    Exact where optima are; elsewhere both are found by the same planner of width 100, so the share is an estimate.
+    Remembered for each task, objective and support.
 
     Args:
-        layout: the grid.
-        objective: the composite objective.
-        support: uint8[S], recorded union.
+        task: the environment.
+        objective: the composite objective, resolved.
+        support: uint8[S, B], recorded union.
     """
-    return _value_coverage(layout, objective, support.tobytes())
+    return _value_coverage(task, objective, support.tobytes())
 
 
 @lru_cache(maxsize=4096)
-def _value_coverage(layout: Layout, objective: Objective, support: bytes) -> float:
-    everywhere = np.full(layout.states, FULL_SUPPORT)
-    reachable, best = (
-        _best_return(layout, objective, allowed) for allowed in (np.frombuffer(support, np.uint8), everywhere)
-    )
-    chance = random_return(layout, objective)
+def _value_coverage(task: Environment, objective: Objective, support: bytes) -> float:
+    everywhere = full_support(task.observations, task.actions)
+    recorded = np.frombuffer(support, np.uint8).reshape(everywhere.shape)
+    reachable, best = (_best_return(task, objective, allowed) for allowed in (recorded, everywhere))
+    chance = random_return(task, objective)
     return (reachable - chance) / (best - chance) if best > chance else math.nan
 
 
-def _best_return(layout: Layout, objective: Objective, support: np.ndarray) -> float:
-    if is_exact(layout):
-        return optimum_on(layout, objective=objective, support=support).total
-    total, _ = plan(make_task(layout, objective), width=_VALUE_WIDTH, support=support.copy())
-    return total
+def _best_return(task: Environment, objective: Objective, support: np.ndarray) -> float:
+    hooks = task.hooks
+    if hooks.exact is not None and hooks.exact(task):
+        return optimum(task, objective=objective, support=support).total
+    if hooks.plan is None:
+        return math.nan
+    return hooks.plan(task, objective, width=_VALUE_WIDTH, support=support.copy()).total
 
 
 def route_coverage(
-    layout: Layout, support: np.ndarray, cells: tuple[Cell, ...], actions: np.ndarray, *, value: float = math.nan
+    task: Environment, support: np.ndarray, states: np.ndarray, actions: np.ndarray, *, value: float = math.nan
 ) -> Coverage:
     """Coverage of a route.
 
     Args:
-        layout: the grid.
-        support: uint8[S], union of the members' support bits.
-        cells: T + 1 cells, the start first.
+        task: the environment.
+        support: uint8[S, B], union of the members' support.
+        states: int[T + 1], the observations, the start first.
         actions: int[T].
         value: of all that the groups recorded, see :func:`value_coverage`.
     """
-    states = np.array([layout.index(cell) for cell in cells[: len(actions)]], np.int64)
-    inside = (support[states] >> actions.astype(np.uint8)) & 1 == 1
+    inside = taken_actions(support, task.actions)[states[:-1], actions]
     outside = np.flatnonzero(~inside)
     return Coverage(
-        library=library_coverage(layout, support),
+        library=library_coverage(task, support),
         on_policy=float(inside.mean()) if len(inside) else 1.0,
         value=value,
-        leaves_at=cells[outside[0]] if len(outside) else None,
-        circles=len(actions) >= layout.states and not layout.terrain.event[layout.index(cells[-1])] & TERMINAL,
+        leaves_at=task.label(int(states[outside[0]])) if len(outside) else None,
+        circles=len(actions) >= task.horizon and not task.dynamics.flags[states[-1]] & TERMINAL,
     )

@@ -12,8 +12,8 @@ import numpy as np
 
 from lever_ray.embedding.offline import Pool, make_pool
 from lever_ray.errors import InvalidValue, UncoveredObjective
-from lever_ray.tasks.gridworld.terrain import ACTIONS
-from lever_ray.tasks.objective import TERMS, Objective, check_weights
+from lever_ray.tasks.objective import Objective, check_weights
+from lever_ray.tasks.support import taken_actions
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +24,11 @@ class PolicyGroup:
         objective: the sub-objective's name.
         ids: n policy ids, ascending.
         q: float32[n, S, A], action values in reward units.
-        support: uint8[n, S], bit ``a`` says that action ``a`` was taken in training.
+        support: uint8[n, S, B], which actions were taken in training, see :mod:`lever_ray.tasks.support`.
         totals: float64[n], recorded greedy returns on the own objective.
         mean_rewards: float32[n, S, A], mean recorded rewards on the own objective; None where any member lacks them.
         runs: (training seed, environment steps) of every training run that members come from.
-        layout: digest of the members' layout; empty where it is not known.
+        world: digest of the members' environment; empty where it is not known.
         sources: what each member's support was derived from: ``visits``, ``transitions`` or ``unknown``; empty where
             all have visits.
     """
@@ -40,7 +40,7 @@ class PolicyGroup:
     totals: np.ndarray
     mean_rewards: np.ndarray | None = None
     runs: frozenset[tuple[int, int]] = frozenset()
-    layout: str = ""
+    world: str = ""
     sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class PolicyGroup:
             totals=np.concatenate([group.totals for group in groups]),
             mean_rewards=None if any(part is None for part in rewards) else np.concatenate(rewards),  # type: ignore[arg-type]
             runs=frozenset().union(*(group.runs for group in groups)),
-            layout=groups[0].layout,
+            world=groups[0].world,
             sources=tuple(source for group in groups for source in group.all_sources),
         )
 
@@ -88,7 +88,7 @@ class PolicyGroup:
 
     def scales(self) -> np.ndarray:
         """float64[n]: standard deviation of each member's values over the entries it visited; 1 where that is 0."""
-        visited = (self.support[..., None] >> np.arange(ACTIONS, dtype=np.uint8)) & 1 == 1
+        visited = taken_actions(self.support, self.q.shape[2])
         values = np.where(visited, self.q.astype(np.float64), np.nan)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -153,7 +153,7 @@ class CandidateSpace:
 
     @cached_property
     def union(self) -> np.ndarray:
-        """uint8[S]: actions that any member of any group took in training."""
+        """uint8[S, B]: actions that any member of any group took in training."""
         return np.asarray(np.bitwise_or.reduce(self.pool.support))
 
     def mixtures(self, candidates: np.ndarray) -> np.ndarray:
@@ -193,10 +193,10 @@ def _check_groups(groups: Sequence[PolicyGroup]) -> None:
                 f"group {group.objective!r} has tables {group.q.shape[1:]}, group {groups[0].objective!r} "
                 f"{groups[0].q.shape[1:]}; a composition takes policies of one environment"
             )
-        if "" not in (group.layout, groups[0].layout) and group.layout != groups[0].layout:
+        if "" not in (group.world, groups[0].world) and group.world != groups[0].world:
             raise InvalidValue(
-                f"groups {groups[0].objective!r} and {group.objective!r} were trained on different layouts "
-                f"({groups[0].layout[:8]}, {group.layout[:8]}); a composition takes policies of one environment"
+                f"groups {groups[0].objective!r} and {group.objective!r} were trained in different environments "
+                f"({groups[0].world[:8]}, {group.world[:8]}); a composition takes policies of one environment"
             )
         if not np.isfinite(group.q).all():
             broken = [group.ids[index] for index in np.flatnonzero(~np.isfinite(group.q).all(axis=(1, 2)))]
@@ -212,7 +212,7 @@ def cover(objective: Objective, available: Iterable[str]) -> tuple[str, ...]:
     Among covers of equal size the coarser comes first (its largest part larger), then the alphabetically first.
 
     Args:
-        objective: the composite objective.
+        objective: the composite objective, resolved.
         available: ids of the objectives that policies exist for; weighted ones (``path[5]``) are no part of a cover.
 
     Returns:
@@ -227,7 +227,7 @@ def cover(objective: Objective, available: Iterable[str]) -> tuple[str, ...]:
         covers = [chosen for chosen in combinations(parts, size) if _is_partition(chosen, wanted)]
         if covers:
             best = min(covers, key=lambda chosen: (sorted(-_terms(name) for name in chosen), chosen))
-            return tuple(sorted(best, key=lambda name: TERMS.index(name.split("-")[0])))
+            return tuple(sorted(best, key=lambda name: objective.terms.index(name.split("-")[0])))
     raise UncoveredObjective(_uncovered_message(objective, parts))
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool, mixture_table
 from lever_ray.errors import InvalidValue, check_known, look_up
+from lever_ray.tasks.protocol import Environment
+from lever_ray.tasks.rollout import check_one_start
 
 SUPPORT_RULES: tuple[str, ...] = ("mask", "ignore")
 """Whether actions that no member of a candidate ever took are excluded."""
@@ -121,6 +123,20 @@ def check_composable(operator: Operator, *, support: str, weighted: bool) -> Non
         )
 
 
+def check_answers(operator: Operator, task: Environment) -> None:
+    """Refuse a task that an operator cannot answer.
+
+    Raises:
+        InvalidValue: its family has no planner, or the operator answers with one route and episodes begin in several
+            observations.
+    """
+    if not operator.needs_candidates:
+        if task.hooks.plan is None:
+            raise InvalidValue(f"family {task.family!r} has no planner, which operator {operator.name!r} asks for")
+    elif operator.is_route:
+        check_one_start(task, f"operator {operator.name!r}")
+
+
 def kernel_form(operator: Operator, space: CandidateSpace, mixtures: np.ndarray) -> tuple[Pool, np.ndarray, int]:
     """``(pool, mixtures int32[K, m], code)`` as the compiled kernels take them.
 
@@ -132,7 +148,8 @@ def kernel_form(operator: Operator, space: CandidateSpace, mixtures: np.ndarray)
     assert operator.code is not None, "route operators have their own kernels"
     if operator.combine is None:
         return space.pool, mixtures, operator.code
-    tables = np.stack([_combined(operator, space.pool.q[members]) for members in mixtures])
+    q = space.pool.q[:, :, : space.pool.actions]
+    tables = np.stack([_combined(operator, q[members]) for members in mixtures])
     support = np.bitwise_or.reduce(space.pool.support[mixtures], axis=1)
     return make_pool(tables, support), np.arange(len(mixtures), dtype=np.int32)[:, None], SUM
 
@@ -153,5 +170,5 @@ def _combined(operator: Operator, q: np.ndarray) -> np.ndarray:
 def composed_table(operator: Operator, space: CandidateSpace, mixture: np.ndarray, *, masked: bool) -> np.ndarray:
     """float32[S, A]: the composed Q-table of one mixture int32[m]; -inf for masked actions."""
     pool, mixtures, code = kernel_form(operator, space, mixture[None])
-    table: np.ndarray = mixture_table(pool.q, pool.support, mixtures[0], code, masked)
+    table: np.ndarray = mixture_table(pool.q, pool.support, pool.actions, mixtures[0], code, masked)
     return table

@@ -16,7 +16,7 @@ from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import TARGET_TIERS, FittedRegressor
 from lever_ray.embedding.successor import Embedder
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.tasks.gridworld.compile import Task
+from lever_ray.tasks.kernel import CompiledTask, Dynamics
 
 RANKERS: tuple[str, ...] = ("regressor", "recorded-return", "offline-return")
 """``regressor`` predicts from the embedding; ``recorded-return`` adds up mean recorded rewards along the rollout;
@@ -97,7 +97,7 @@ class OfflineReturnRanker:
         task: the environment under the composite objective.
     """
 
-    task: Task
+    task: CompiledTask
     name: str = "offline-return"
     tier: str = "I3"
 
@@ -110,8 +110,8 @@ class OfflineReturnRanker:
         return Scores(totals, ends == LEFT_SUPPORT)
 
     def _score_routes(self, space: CandidateSpace, mixtures: np.ndarray, operator: Operator) -> Scores:
-        actions = member_actions(space.pool.q, space.pool.support)
-        unwanted = np.empty((0, self.task.rules.horizon), np.int8)
+        actions = member_actions(space.pool)
+        unwanted = np.empty((0, self.task.rules.horizon), np.int16)
         code = ROUTE_CODES[operator.name]
         totals, ends, _ = route_returns(self.task, space.pool, actions, mixtures, code, unwanted)
         return Scores(totals, ends == LEFT_SUPPORT)
@@ -123,19 +123,17 @@ class OfflineReturnRanker:
 
 @dataclass(frozen=True)
 class RecordedReturnRanker:
-    """Mean recorded rewards, added up along the rollout until a cell is met twice (tier I2).
+    """Mean recorded rewards, added up along the rollout until an observation is met twice (tier I2).
 
     Weights of the objective's terms are not heeded: each member's rewards are those of its own training.
 
     Attributes:
-        moves: int32[S * A].
-        events: int32[S], see :class:`lever_ray.tasks.gridworld.compile.Task`.
-        start: state index.
+        dynamics: of the environment.
+        discount: of evaluation.
     """
 
-    moves: np.ndarray
-    events: np.ndarray
-    start: int
+    dynamics: Dynamics
+    discount: float = 1.0
     name: str = "recorded-return"
     tier: str = "I2"
 
@@ -152,7 +150,7 @@ class RecordedReturnRanker:
             )
         assert operator.code is not None
         totals, ends = recorded_returns(
-            self.moves, self.events, self.start, space.pool, space.mean_rewards, mixtures, operator.code, masked
+            self.dynamics, self.discount, space.pool, space.mean_rewards, mixtures, operator.code, masked
         )
         return Scores(totals, ends == LEFT_SUPPORT)
 

@@ -11,16 +11,17 @@ import numpy as np
 from numba import njit
 
 from lever_ray.embedding.offline import (
-    ENDED_AT_EXIT,
-    ENDED_AT_HAZARD,
+    ENDED_BADLY,
+    ENDED_WELL,
     LEFT_SUPPORT,
     SUM,
     TRUNCATED,
     Pool,
     greedy,
+    laps_to_come,
 )
-from lever_ray.tasks.gridworld.compile import TERMINAL, Task, nearest_gold, step
-from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT
+from lever_ray.tasks.kernel import GOAL, TERMINAL, CompiledTask, nearest_item, step
+from lever_ray.tasks.support import is_taken
 
 GPI, SWITCH = 0, 1
 ROUTE_CODES: dict[str, int] = {"gpi": GPI, "switch": SWITCH}
@@ -29,24 +30,25 @@ NOWHERE = -1
 
 
 @njit(cache=True, nogil=True)
-def member_actions(q, support):
-    """int8[P, S]: each policy's greedy action among those it took itself; -1 where it took none."""
-    policies, states = support.shape
-    actions = np.empty((policies, states), np.int8)
-    alone = np.empty(1, np.int32)
+def member_actions(pool):
+    """int16[P, S]: each policy's greedy action among those it took itself; -1 where it took none."""
+    q, support, _, many = pool
+    policies, states = support.shape[0], support.shape[1]
+    actions = np.empty((policies, states), np.int16)
+    alone, operator, masked = np.empty(1, np.int32), np.int64(SUM), np.bool_(True)
     for policy in range(policies):
         alone[0] = policy
         for state in range(states):
-            action, supported = greedy(q, support, alone, SUM, True, state)
+            action, supported = greedy(q, support, many, alone, operator, masked, state)
             actions[policy, state] = action if supported else NOWHERE
     return actions
 
 
 @njit(cache=True)
-def _follow(moves, events, tabulated, near, rules, actions, policy, full, time, seen, stamp, lap):
+def _follow(moves, flags, rewards, near, rules, actions, policy, full, time, seen, stamp, lap):
     """Return of following one policy from a full state until the episode ends: ``(total, end)``."""
-    state, golds, lever, nearest = full
-    begun, total, cycle_start, period = time, 0.0, -1, 0
+    state, memory, nearest = full
+    begun, total, weight, cycle_start, period = time, 0.0, 1.0, -1, 0
     while time < rules.horizon:
         if cycle_start < 0:
             if seen[state] >= stamp:
@@ -54,76 +56,75 @@ def _follow(moves, events, tabulated, near, rules, actions, policy, full, time, 
             else:
                 seen[state] = stamp + time - begun
         if cycle_start >= 0:
-            if time == cycle_start + period:
-                laps, rest = divmod(rules.horizon - time, period)
-                return total + laps * (total - lap[0]) + (lap[rest] - lap[0]), TRUNCATED
             lap[time - cycle_start] = total
+            if time == cycle_start + period:
+                whole, part = laps_to_come(total, lap, period, rules.horizon - time, rules.discount)
+                return total + whole + part, TRUNCATED
         action = np.int64(actions[policy, state])
         if action < 0:
             return total, LEFT_SUPPORT
-        state, golds, lever, nearest, reward, event = step(
-            moves, events, tabulated, near, rules, state, golds, lever, nearest, action
-        )
-        total += reward
+        state, memory, nearest, reward, flag = step(moves, flags, rewards, near, rules, state, memory, nearest, action)
+        total += weight * reward
+        weight *= rules.discount
         time += 1
-        if event & TERMINAL:
-            return total, ENDED_AT_EXIT if event & EXIT else ENDED_AT_HAZARD
+        if flag & TERMINAL:
+            return total, ENDED_WELL if flag & GOAL else ENDED_BADLY
     return total, TRUNCATED
 
 
 @njit(cache=True)
-def _gpi(moves, events, tabulated, near, rules, actions, union, members, route, seen, stamp, lap):
+def _gpi(moves, flags, rewards, near, start, rules, actions, union, members, route, seen, stamp, lap):
     """Write the GPI route: ``(total, end, steps, stamp)``."""
-    state, golds, lever, time, total = rules.start, rules.all_golds, 0, 0, 0.0
-    nearest = nearest_gold(near, state, golds)
+    state, memory, time, total, weight = np.int64(start), rules.memory, np.int64(0), 0.0, 1.0
+    nearest = nearest_item(near, state, memory)
     while time < rules.horizon:
-        best, best_stays, choice, event = -np.inf, False, NOWHERE, 0
-        chosen = (state, golds, lever, nearest)
-        gained, chosen_event = 0.0, event
-        for action in range(ACTIONS):
-            if not (union[state] >> action) & 1:
+        best, best_stays, choice, flag = -np.inf, False, NOWHERE, 0
+        chosen = (state, memory, nearest)
+        gained, chosen_flag = 0.0, flag
+        for action in range(moves.shape[1]):
+            if not is_taken(union, state, action):
                 continue
-            after, left, on, close, reward, event = step(
-                moves, events, tabulated, near, rules, state, golds, lever, nearest, action
-            )
-            full = (after, left, on, close)
+            after, kept, close, reward, flag = step(moves, flags, rewards, near, rules, state, memory, nearest, action)
+            full = (after, kept, close)
             value, stays = reward, True
-            if not event & TERMINAL and time + 1 < rules.horizon:
+            if not flag & TERMINAL and time + 1 < rules.horizon:
                 future, stays = -np.inf, False
                 for member in members:
                     rest, end = _follow(
-                        moves, events, tabulated, near, rules, actions, member, full, time + 1, seen, stamp, lap
+                        moves, flags, rewards, near, rules, actions, member, full, time + 1, seen, stamp, lap
                     )
                     stamp += rules.horizon + 1
                     inside = end != LEFT_SUPPORT
                     if (inside and not stays) or (inside == stays and rest > future):
                         future, stays = rest, inside
-                value = reward + future
+                value = reward + rules.discount * future
             if choice < 0 or (stays and not best_stays) or (stays == best_stays and value > best):
                 best, best_stays, choice = value, stays, action
-                chosen, gained, chosen_event = full, reward, event
+                chosen, gained, chosen_flag = full, reward, flag
         if choice < 0:
             return total, LEFT_SUPPORT, time, stamp
-        state, golds, lever, nearest = chosen
+        state, memory, nearest = chosen
         route[time] = choice
-        total += gained
+        total += weight * gained
+        weight *= rules.discount
         time += 1
-        if chosen_event & TERMINAL:
-            return total, ENDED_AT_EXIT if chosen_event & EXIT else ENDED_AT_HAZARD, time, stamp
+        if chosen_flag & TERMINAL:
+            return total, ENDED_WELL if chosen_flag & GOAL else ENDED_BADLY, time, stamp
     return total, TRUNCATED, time, stamp
 
 
 @njit(cache=True)
-def _best_switch(moves, events, tabulated, near, rules, actions, members, seen, stamp, lap, laps):
+def _best_switch(moves, flags, rewards, near, start, rules, actions, members, seen, stamp, lap, laps):
     """The best pair of members and time to switch: ``(total, end, first, time, second, stamp)``.
 
-    The first policy is followed until the third time that it would enter a cell: later switches meet no new state.
+    The first policy is followed until the third time that it would come to an observation: later switches meet no new
+    state.
     """
     best, best_end = -np.inf, LEFT_SUPPORT
-    first_best, time_best, second_best = members[0], 0, members[0]
+    first_best, time_best, second_best = members[0], np.int64(0), members[0]
     for first in members:
-        state, golds, lever, time, total = rules.start, rules.all_golds, 0, 0, 0.0
-        nearest = nearest_gold(near, state, golds)
+        state, memory, time, total, weight = np.int64(start), rules.memory, np.int64(0), 0.0, 1.0
+        nearest = nearest_item(near, state, memory)
         for index in range(len(laps)):
             laps[index] = 0
         while time < rules.horizon and laps[state] < 3:
@@ -132,91 +133,104 @@ def _best_switch(moves, events, tabulated, near, rules, actions, members, seen, 
                 if second == first and time > 0:
                     continue
                 rest, end = _follow(
-                    moves, events, tabulated, near, rules, actions, second, (state, golds, lever, nearest), time,
-                    seen, stamp, lap,
-                )  # fmt: skip
+                    moves,
+                    flags,
+                    rewards,
+                    near,
+                    rules,
+                    actions,
+                    second,
+                    (state, memory, nearest),
+                    time,
+                    seen,
+                    stamp,
+                    lap,
+                )
                 stamp += rules.horizon + 1
                 inside, was_inside = end != LEFT_SUPPORT, best_end != LEFT_SUPPORT
-                if (inside and not was_inside) or (inside == was_inside and total + rest > best):
-                    best, best_end = total + rest, end
+                whole = total + weight * rest
+                if (inside and not was_inside) or (inside == was_inside and whole > best):
+                    best, best_end = whole, end
                     first_best, time_best, second_best = first, time, second
             action = np.int64(actions[first, state])
             if action < 0:
                 break
-            state, golds, lever, nearest, reward, event = step(
-                moves, events, tabulated, near, rules, state, golds, lever, nearest, action
+            state, memory, nearest, reward, flag = step(
+                moves, flags, rewards, near, rules, state, memory, nearest, action
             )
-            total += reward
+            total += weight * reward
+            weight *= rules.discount
             time += 1
-            if event & TERMINAL:
+            if flag & TERMINAL:
                 break
     return best, best_end, first_best, time_best, second_best, stamp
 
 
 @njit(cache=True)
-def _replay(moves, events, actions, start, horizon, first, switch_at, second, route):
+def _replay(moves, flags, actions, start, horizon, first, switch_at, second, route):
     """Write the actions of one policy followed by another; returns how many."""
-    state, time = start, 0
+    state, time = np.int64(start), 0
     while time < horizon:
         action = np.int64(actions[first if time < switch_at else second, state])
         if action < 0:
             break
         route[time] = action
-        state = np.int64(moves[ACTIONS * state + action])
+        state = np.int64(moves[state, action])
         time += 1
-        if events[state] & TERMINAL:
+        if flags[state] & TERMINAL:
             break
     return time
 
 
 @njit(cache=True, nogil=True)
 def route_returns(task, pool, actions, mixtures, code, routes):
-    """Returns of mixtures under a route operator, with exact lookahead on recorded transitions.
+    """Returns of mixtures under a route operator from the one start, with exact lookahead on recorded transitions.
 
     Args:
-        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
+        task: see :class:`lever_ray.tasks.kernel.CompiledTask`.
         pool: see :class:`lever_ray.embedding.offline.Pool`.
-        actions: int8[P, S], see :func:`member_actions`.
+        actions: int16[P, S], see :func:`member_actions`.
         mixtures: int32[K, m], rows of the pool.
         code: :data:`GPI` or :data:`SWITCH`.
-        routes: int8[K or 0, horizon]; filled with the actions where it has rows.
+        routes: int16[K or 0, horizon]; filled with the actions where it has rows.
 
     Returns:
         ``(totals float64[K], ends uint8[K], steps int64[K])``, in reward units; ends are the codes of
-        :data:`lever_ray.embedding.offline.OFFLINE_ENDS`.
+        :mod:`lever_ray.embedding.offline`.
     """
-    moves, events, tabulated, near, rules = task
-    _, support = pool
-    states = len(events)
+    moves, flags, rewards, near, starts, _, rules = task
+    support, states = pool.support, len(flags)
     totals, ends = np.empty(len(mixtures)), np.empty(len(mixtures), np.uint8)
     lengths = np.zeros(len(mixtures), np.int64)
-    seen, lap, stamp = np.full(states, -1, np.int64), np.empty(states + 1), 0
-    spare, laps, union = np.empty(rules.horizon, np.int8), np.empty(states, np.int64), np.empty(states, np.uint8)
+    seen, lap, stamp = np.full(states, -1, np.int64), np.empty(states + 1), np.int64(0)
+    spare, laps = np.empty(rules.horizon, np.int16), np.empty(states, np.int64)
+    union = np.empty((states, support.shape[2]), np.uint8)
     for index in range(len(mixtures)):
         members = mixtures[index]
         route = routes[index] if len(routes) else spare
         if code == GPI:
             for state in range(states):
-                union[state] = 0
-                for member in members:
-                    union[state] |= support[member, state]
+                for byte in range(support.shape[2]):
+                    union[state, byte] = 0
+                    for member in members:
+                        union[state, byte] |= support[member, state, byte]
             total, end, length, stamp = _gpi(
-                moves, events, tabulated, near, rules, actions, union, members, route, seen, stamp, lap
+                moves, flags, rewards, near, starts[0], rules, actions, union, members, route, seen, stamp, lap
             )
         else:
             total, end, first, switch_at, second, stamp = _best_switch(
-                moves, events, tabulated, near, rules, actions, members, seen, stamp, lap, laps
+                moves, flags, rewards, near, starts[0], rules, actions, members, seen, stamp, lap, laps
             )
             length = 0
             if len(routes):
-                length = _replay(moves, events, actions, rules.start, rules.horizon, first, switch_at, second, route)
+                length = _replay(moves, flags, actions, starts[0], rules.horizon, first, switch_at, second, route)
         totals[index], ends[index], lengths[index] = total, end, length
     return totals, ends, lengths
 
 
-def route_of(task: Task, pool: Pool, mixture: np.ndarray, *, operator: str) -> np.ndarray:
-    """int8[T]: the actions that ``gpi`` or ``switch`` takes with one mixture int32[m]."""
-    routes = np.empty((1, task.rules.horizon), np.int8)
-    actions = member_actions(pool.q, pool.support)
+def route_of(task: CompiledTask, pool: Pool, mixture: np.ndarray, *, operator: str) -> np.ndarray:
+    """int16[T]: the actions that ``gpi`` or ``switch`` takes with one mixture int32[m]."""
+    routes = np.empty((1, task.rules.horizon), np.int16)
+    actions = member_actions(pool)
     _, _, lengths = route_returns(task, pool, actions, mixture[None], ROUTE_CODES[operator], routes)
     return routes[0, : lengths[0]].copy()

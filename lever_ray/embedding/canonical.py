@@ -9,36 +9,34 @@ import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidValue
-from lever_ray.tasks.gridworld.compile import TERMINAL
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.terrain import ACTIONS, GOLD, LEVER
+from lever_ray.tasks.kernel import MEMORY_WORDS, TERMINAL, draw_start, enter
+from lever_ray.tasks.protocol import Environment
 
 CANONICAL_STATES = 64
 """How many are stored with an environment, where its recorded transitions lead to as many."""
-_WALKS = 64
+_WALKS, _STEPS = 64, 1 << 14
+"""Random walks, and the most steps of each."""
 
 
 @dataclass(frozen=True, eq=False)
 class CanonicalStates:
-    """Full states sigma = (x, M, l) of one environment; the first is the start.
+    """Full states sigma = (observation, memory) of one environment; the first is the likeliest start.
 
     Attributes:
-        cells: int32[C], state indices.
-        golds: uint64[C], masks of the golds left.
-        levers: uint8[C], 1 where the lever is on.
+        observations: int32[C].
+        memories: uint64[C, 2], the items left as bits, and 1 where the switch is on.
     """
 
-    cells: np.ndarray
-    golds: np.ndarray
-    levers: np.ndarray
+    observations: np.ndarray
+    memories: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.observations)
 
     def thinned(self, count: int) -> CanonicalStates:
         """The start and ``count - 1`` of the others, evenly spaced; all of them where there are no more.
 
-        States are stored in the order of their cells, so the first few would lie in one corner of the grid.
+        States are stored in the order of their observations, so the first few would lie close together.
 
         Raises:
             InvalidValue: ``count`` is below 1.
@@ -48,7 +46,7 @@ class CanonicalStates:
             return self
         others = np.linspace(1, len(self), count - 1, endpoint=False).astype(np.int64)
         kept = np.concatenate([[0], others]).astype(np.int64)
-        return CanonicalStates(self.cells[kept], self.golds[kept], self.levers[kept])
+        return CanonicalStates(self.observations[kept], self.memories[kept])
 
 
 def check_canonical(count: int) -> None:
@@ -58,64 +56,65 @@ def check_canonical(count: int) -> None:
 
 
 @njit(cache=True)
-def _walk(events, all_golds, start, successors, rng, walks, cells, golds, levers):
+def _walk(dynamics, successors, rng, walks, steps, observations, memories):
     """Uniformly random walks over recorded transitions; returns how many states were written."""
-    filled = 0
+    _, flags, starts, weights, first_memory = dynamics
+    filled, actions = 0, successors.shape[1]
     for _ in range(walks):
-        state, left, lever = start, all_golds, 0
-        for _ in range(len(events)):
+        state, memory = draw_start(starts, weights, rng), first_memory
+        for _ in range(steps):
             known = 0
-            for action in range(ACTIONS):
+            for action in range(actions):
                 known += successors[state, action] >= 0
             if known == 0:
                 break
             choice = int(rng.random() * known)
-            for action in range(ACTIONS):
+            for action in range(actions):
                 if successors[state, action] >= 0:
                     if choice == 0:
-                        state = successors[state, action]
+                        state = np.int64(successors[state, action])
                         break
                     choice -= 1
-            event = events[state]
-            if event & TERMINAL:
+            flag = np.int64(flags[state])
+            if flag & TERMINAL:
                 break
-            if event & GOLD:
-                left &= ~(np.uint64(1) << np.uint64(event >> 8))
-            if event & LEVER:
-                lever = 1
-            cells[filled], golds[filled], levers[filled] = state, left, lever
+            memory = enter(flag, memory)
+            observations[filled], memories[filled, 0], memories[filled, 1] = state, memory[0], memory[1]
             filled += 1
     return filled
 
 
-def canonical_states(
-    layout: Layout, successors: np.ndarray, events: np.ndarray, *, count: int = CANONICAL_STATES
-) -> CanonicalStates:
-    """Draw the start and ``count - 1`` distinct non-terminal states from random walks over recorded transitions.
+def canonical_states(task: Environment, successors: np.ndarray, *, count: int = CANONICAL_STATES) -> CanonicalStates:
+    """Draw the likeliest start and ``count - 1`` distinct non-terminal states from walks over recorded transitions.
 
-    The draw is seeded by the layout, so the same layout and transitions give the same states. Fewer come back where
-    the walks met fewer.
+    The draw is seeded by the task, so the same task and transitions give the same states. Fewer come back where the
+    walks met fewer.
 
     Args:
-        layout: the grid.
-        successors: int32[S, A], recorded cells; -1 where never seen.
-        events: int32[S], see :class:`lever_ray.tasks.gridworld.compile.Task`.
+        task: the environment.
+        successors: int32[S, A], recorded observations; -1 where never seen.
         count: how many states, at least 1.
 
     Raises:
         InvalidValue: ``count`` is below 1.
     """
     check_canonical(count)
-    terrain = layout.terrain
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(layout.digest.encode()).digest()[:8], "little"))
-    room = _WALKS * layout.states
-    cells, golds, levers = np.empty(room, np.int32), np.empty(room, np.uint64), np.empty(room, np.uint8)
-    filled = _walk(events, terrain.all_golds, terrain.start, successors, rng, _WALKS, cells, golds, levers)
-    met = np.unique(np.rec.fromarrays([cells[:filled], golds[:filled], levers[:filled]]))
-    start = np.rec.fromarrays(
-        [np.array([terrain.start], np.int32), np.array([terrain.all_golds], np.uint64), np.zeros(1, np.uint8)]
-    )
+    dynamics = task.dynamics
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(task.digest.encode()).digest()[:8], "little"))
+    steps = min(task.observations, _STEPS)
+    room = _WALKS * steps
+    observations, memories = np.empty(room, np.int32), np.empty((room, MEMORY_WORDS), np.uint64)
+    filled = _walk(dynamics, successors, rng, _WALKS, steps, observations, memories)
+    met = np.unique(_records(observations[:filled], memories[:filled]))
+    likeliest = np.argmax(dynamics.weights)
+    start = _records(dynamics.starts[[likeliest]], np.array([dynamics.memory], np.uint64))
     others = met[met != start[0]] if filled else met
     drawn = rng.choice(len(others), size=min(count - 1, len(others)), replace=False)
     chosen = np.concatenate([start, others[np.sort(drawn)]])
-    return CanonicalStates(*(np.ascontiguousarray(chosen[name]) for name in ("f0", "f1", "f2")))
+    words = np.stack([chosen[f"f{1 + word}"] for word in range(MEMORY_WORDS)], axis=1)
+    return CanonicalStates(np.ascontiguousarray(chosen["f0"]), words)
+
+
+def _records(observations: np.ndarray, memories: np.ndarray) -> np.ndarray:
+    """Full states as records, which sort by observation, then memory."""
+    return np.rec.fromarrays([observations, *memories.T])

@@ -1,8 +1,8 @@
 """Outcome features: what the rollout of a policy from the start came to, told without any reward function (tier I1).
 
-They need recorded transitions and which cells hold the exit, hazards, golds and the lever. Since distance shaping is a
+They need recorded transitions and the event rules: where episodes end, and what changes the memory. Where shaping is a
 difference of potentials, an undiscounted return is close to a linear function of them, and the same one in every
-layout and family.
+environment of a family.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.embedding.offline import SUM, Pool, greedy
 from lever_ray.embedding.successor import KINDS, Embedder, embed
 from lever_ray.errors import check_known
-from lever_ray.tasks.gridworld.compile import TERMINAL
-from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, LEVER
+from lever_ray.tasks.kernel import GOAL, TERMINAL, enter, popcount
 
-OUTCOME_FEATURES: tuple[str, ...] = ("exit", "hazard", "off_support", "golds_taken", "lever_on")
-"""How the rollout ended (0 or 1 each; all 0 where it was cut at N^2 steps), golds taken, and lever on (0 or 1).
+OUTCOME_FEATURES: tuple[str, ...] = ("goal", "trap", "off_support", "items_taken", "switch_on")
+"""How the rollout ended (0 or 1 each; all 0 where it was cut at the horizon), items taken, and switch on (0 or 1);
+means over the starts. On the grid: exit, hazard, off the support, golds taken, lever on.
 
 Its length and its progress towards exit, lever and golds were tried, and lower no regret."""
 OFF_SUPPORT = OUTCOME_FEATURES.index("off_support")
@@ -52,10 +52,11 @@ def behaviour_features(
         kind: ``psi``, ``psi_static`` (see :func:`~lever_ray.embedding.successor.embed`) or ``outcome``.
 
     Returns:
-        float32[K, 73], or float32[K, 5] for ``outcome``.
+        float32[K, D + 3], or float32[K, 5] for ``outcome``.
 
     Raises:
         UnknownName: no features have that name.
+        InvalidValue: the environment has no feature vectors, and the kind needs them.
     """
     check_known("embedding", kind, BEHAVIOUR_KINDS)
     if kind == "outcome":
@@ -68,42 +69,39 @@ def outcomes(
 ) -> np.ndarray:
     """float32[K, 5]: outcome features of mixtures int32[K, m], in the order of :data:`OUTCOME_FEATURES`."""
     rows = kernel_array(mixtures, np.int32)
-    result = np.empty((len(rows), len(OUTCOME_FEATURES)), np.float32)
-    start, golds = np.int64(embedder.cells[0]), embedder.golds[0]
+    result = np.zeros((len(rows), len(OUTCOME_FEATURES)), np.float32)
 
     def fill(block: slice) -> None:
-        _fill_outcomes(
-            embedder.moves, embedder.events, start, golds, pool, rows[block], operator, masked, result[block]
-        )
+        _fill_outcomes(embedder.dynamics, pool, rows[block], operator, masked, result[block])
 
     in_blocks(fill, len(rows), size=_BLOCK)
     return result
 
 
 @njit(cache=True, nogil=True)
-def _fill_outcomes(moves, events, start, all_golds, pool, mixtures, operator, masked, result):
-    """Follow each mixture until it ends, or meets a cell again: nothing new happens in the laps of a cycle."""
-    q, support = pool
-    seen = np.full(len(events), -1, np.int64)
+def _fill_outcomes(dynamics, pool, mixtures, operator, masked, result):
+    """Follow each mixture until it ends, or meets an observation again: nothing new happens in the laps of a cycle."""
+    moves, flags, starts, weights, first_memory = dynamics
+    q, support, _, many = pool
+    seen, stamp, items = np.full(len(flags), -1, np.int64), 0, popcount(first_memory[0])
     for index in range(len(mixtures)):
         members = mixtures[index]
-        state, golds, taken, lever, end = start, all_golds, 0, 0, -1
-        while seen[state] != index:
-            seen[state] = index
-            action, supported = greedy(q, support, members, operator, masked, state)
-            if not supported:
-                end = 2
-                break
-            state = np.int64(moves[ACTIONS * state + action])
-            event = np.int64(events[state])
-            if event & TERMINAL:
-                end = 0 if event & EXIT else 1
-                break
-            if event & LEVER:
-                lever = 1
-            if event & GOLD and (golds >> np.uint64(event >> 8)) & np.uint64(1):
-                golds ^= np.uint64(1) << np.uint64(event >> 8)
-                taken += 1
-        for other in range(3):
-            result[index, other] = 1.0 if end == other else 0.0
-        result[index, 3], result[index, 4] = taken, lever
+        for place in range(len(starts)):
+            state, memory, end = np.int64(starts[place]), first_memory, -1
+            while seen[state] != stamp:
+                seen[state] = stamp
+                action, supported = greedy(q, support, many, members, operator, masked, state)
+                if not supported:
+                    end = 2
+                    break
+                state = np.int64(moves[state, action])
+                flag = np.int64(flags[state])
+                if flag & TERMINAL:
+                    end = 0 if flag & GOAL else 1
+                    break
+                memory = enter(flag, memory)
+            stamp += 1
+            if end >= 0:
+                result[index, end] += weights[place]
+            result[index, 3] += weights[place] * (items - popcount(memory[0]))
+            result[index, 4] += weights[place] * np.float64(memory[1])

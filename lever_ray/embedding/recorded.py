@@ -5,22 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lever_ray.embedding.offline import ENDED_AT_EXIT, ENDED_AT_HAZARD, LEFT_SUPPORT, TRUNCATED, greedy
-from lever_ray.tasks.gridworld.compile import TERMINAL
-from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT
+from lever_ray.embedding.offline import ENDED_BADLY, ENDED_WELL, LEFT_SUPPORT, TRUNCATED, greedy
+from lever_ray.tasks.kernel import GOAL, TERMINAL
 
 
 @njit(cache=True, nogil=True)
-def recorded_returns(moves, events, start, pool, mean_rewards, mixtures, operator, masked):
-    """Sum of the members' mean recorded rewards along each mixture's rollout, up to the first cell met twice.
+def recorded_returns(dynamics, discount, pool, mean_rewards, mixtures, operator, masked):
+    """Sum of the members' mean recorded rewards along each mixture's rollouts, up to the first observation met twice.
 
-    A member counts where it took the action itself. What is recorded is an average over all the golds and levers that
-    training met, so a second pass through a cell says nothing new, and the sum stops there.
+    A member counts where it took the action itself. What is recorded is an average over all the memories that
+    training met, so a second pass through an observation says nothing new, and the sum stops there.
 
     Args:
-        moves: int32[S * A].
-        events: int32[S], see :class:`lever_ray.tasks.gridworld.compile.Task`.
-        start: state index.
+        dynamics: see :class:`lever_ray.tasks.kernel.Dynamics`.
+        discount: of evaluation.
         pool: see :class:`lever_ray.embedding.offline.Pool`.
         mean_rewards: float32[P, S, A], in reward units.
         mixtures: int32[K, m], rows of the pool.
@@ -28,26 +26,31 @@ def recorded_returns(moves, events, start, pool, mean_rewards, mixtures, operato
         masked: see there.
 
     Returns:
-        ``(totals float64[K], ends uint8[K])``; ends are codes of :data:`lever_ray.embedding.offline.OFFLINE_ENDS`.
+        ``(totals float64[K], ends uint8[K])``; ends are codes of :mod:`lever_ray.embedding.offline`.
     """
-    q, support = pool
-    totals, ends = np.empty(len(mixtures)), np.empty(len(mixtures), np.uint8)
-    seen = np.full(len(events), -1, np.int64)
+    moves, flags, starts, weights, _ = dynamics
+    q, support, _, many = pool
+    totals, ends = np.zeros(len(mixtures)), np.full(len(mixtures), ENDED_WELL, np.uint8)
+    seen, stamp = np.full(len(flags), -1, np.int64), 0
     for index in range(len(mixtures)):
         members = mixtures[index]
-        state, total, end = np.int64(start), 0.0, TRUNCATED
-        while seen[state] != index:
-            seen[state] = index
-            action, supported = greedy(q, support, members, operator, masked, state)
-            if not supported:
-                end = LEFT_SUPPORT
-                break
-            for member in members:
-                if (support[member, state] >> action) & 1:
-                    total += mean_rewards[member, state, action]
-            state = np.int64(moves[ACTIONS * state + action])
-            if events[state] & TERMINAL:
-                end = ENDED_AT_EXIT if events[state] & EXIT else ENDED_AT_HAZARD
-                break
-        totals[index], ends[index] = total, end
+        for place in range(len(starts)):
+            state, total, weight, end = np.int64(starts[place]), 0.0, 1.0, TRUNCATED
+            while seen[state] != stamp:
+                seen[state] = stamp
+                action, supported = greedy(q, support, many, members, operator, masked, state)
+                if not supported:
+                    end = LEFT_SUPPORT
+                    break
+                for member in members:
+                    if (support[member, state, action >> 3] >> np.uint8(action & 7)) & 1:
+                        total += weight * mean_rewards[member, state, action]
+                weight *= discount
+                state = np.int64(moves[state, action])
+                if flags[state] & TERMINAL:
+                    end = ENDED_WELL if flags[state] & GOAL else ENDED_BADLY
+                    break
+            totals[index] += weights[place] * total
+            ends[index] = max(ends[index], np.uint8(end))
+            stamp += 1
     return totals, ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 
 from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.objective import Objective
 
 MODELS: tuple[str, ...] = ("ridge", "hist-gradient-boosting")
 """Models of features alone; ``hist-gradient-boosting`` has the published settings."""
@@ -81,6 +82,7 @@ def fit_regressor(
     target: str = "composite",
     kind: str = "psi",
     terms: np.ndarray | None = None,
+    names: Sequence[str] = (),
     objective: Objective | None = None,
 ) -> FittedRegressor:
     """Fit a return regressor.
@@ -97,7 +99,8 @@ def fit_regressor(
         model: one of :data:`MODELS` or :data:`TERM_MODELS`.
         target: what ``y`` is, for the record.
         kind: what ``x`` is, for the record.
-        terms: float64[P, 4], weights of the terms of each policy's own objective, see :func:`term_weights`.
+        terms: float64[P, T], weights of the terms of each policy's own objective, see :func:`term_weights`.
+        names: of these T terms.
         objective: what returns are predicted on; ``additive-ridge`` needs it and ``terms``.
 
     Raises:
@@ -112,31 +115,31 @@ def fit_regressor(
             f"has {len(x)}; add environments to it, or choose ranker 'offline-return'"
         )
     if model == "additive-ridge":
-        _check_terms(target, terms, objective)
+        _check_terms(target, terms, names, objective)
     estimators = _estimators()
     begun = perf_counter()
     if model == "additive-ridge":
-        predictor: Predictor = _additive_ridge(estimators, x, y, np.asarray(terms), term_weights(objective))  # type: ignore[arg-type]
+        predictor: Predictor = _additive_ridge(estimators, x, y, np.asarray(terms), term_weights(objective, names))  # type: ignore[arg-type]
     else:
         predictor = (_ridge if model == "ridge" else _hist_gradient_boosting)(estimators, x, y)
     return FittedRegressor(model, target, kind, predictor, perf_counter() - begun, len(x))
 
 
-def term_weights(objective: Objective | str) -> np.ndarray:
-    """float64[4]: an objective's weight of every term, in the order of ``TERMS``; 0 where it lacks the term."""
+def term_weights(objective: Objective | str, terms: Sequence[str]) -> np.ndarray:
+    """float64[T]: an objective's weight of every one of some terms; 0 where it lacks the term."""
     wanted = Objective.of(objective)
-    return np.array([wanted.weight(term) for term in TERMS])
+    return np.array([wanted.weight(term) for term in terms])
 
 
-def _check_terms(target: str, terms: np.ndarray | None, objective: Objective | None) -> None:
+def _check_terms(target: str, terms: np.ndarray | None, names: Sequence[str], objective: Objective | None) -> None:
     if target == "composite" or terms is None or objective is None:
         raise InvalidValue(
             f"regressor model 'additive-ridge' adds up what single terms are worth, from returns on the policies' own "
             f"objectives, terms= and objective=; here target is {target!r}: use target 'own' or 'recorded', or model "
             "'ridge'"
         )
-    most = np.asarray(terms).max(axis=0)
-    missing = [term for term, known in zip(TERMS, most, strict=True) if objective.weight(term) > 0 and known == 0]
+    most = np.abs(terms).max(axis=0)
+    missing = [term for term, known in zip(names, most, strict=True) if objective.weight(term) != 0 and known == 0]
     if missing:
         raise InvalidValue(
             f"no policy of another environment tells what {', '.join(missing)} of objective {objective.name!r} is "
@@ -168,16 +171,17 @@ def _ridge(estimators: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
 def _additive_ridge(
     estimators: Any, x: np.ndarray, y: np.ndarray, terms: np.ndarray, wanted: np.ndarray
 ) -> LinearPredictor:
-    """The return on ``wanted`` float64[4], as one linear function."""
+    """The return on ``wanted`` float64[T], as one linear function."""
+    count = terms.shape[1]
     centre, scale = _centre_and_scale(x)
     z = (x - centre) / scale
     shared = z * terms.sum(axis=1, keepdims=True)
-    own = [z * terms[:, [term]] for term in range(len(TERMS))]
+    own = [z * terms[:, [term]] for term in range(count)]
     design = np.hstack([shared, *own, _INTERCEPT_SCALE * terms])
     fitted = estimators["ridge"](alpha=_ADDITIVE_ALPHA, fit_intercept=False).fit(design, y).coef_
-    by_term = fitted[: -len(TERMS)].reshape(1 + len(TERMS), -1)
+    by_term = fitted[:-count].reshape(1 + count, -1)
     coefficients = wanted @ (by_term[0] + by_term[1:]) / scale
-    constant = _INTERCEPT_SCALE * float(wanted @ fitted[-len(TERMS) :])
+    constant = _INTERCEPT_SCALE * float(wanted @ fitted[-count:])
     return LinearPredictor(coefficients, constant - float(centre @ coefficients))
 
 

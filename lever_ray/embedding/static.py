@@ -1,41 +1,40 @@
-"""Discounted features of rollouts on which golds and lever stay as they were: one pass over a graph of cells."""
+"""Discounted features of rollouts on which the memory stays as it was: one pass over a graph of observations."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from lever_ray.embedding.classes import DIFFERENT, LEAVE, UNKNOWN, choice_of, look_up
-from lever_ray.tasks.gridworld.compile import TERMINAL
-from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT
+from lever_ray.embedding.classes import DIFFERENT, UNKNOWN, choice_of, look_up
+from lever_ray.tasks.kernel import GOAL, TERMINAL
 
 
 @njit(cache=True, nogil=True)
-def add_static_features(task, pool, block, operator, unmasked, gamma, roots, weights, frozen, known, totals):  # noqa: C901
-    """Add up the features of frozen rollouts from all canonical cells.
+def add_static_features(dynamics, pool, block, operator, unmasked, gamma, roots, weights, frozen, known, totals):  # noqa: C901
+    """Add up the features of frozen rollouts from all canonical observations.
 
-    Every mixture makes walks from the canonical cells, each up to a cell that is known already. The discounted mass of
-    cells then flows from the last walk to the first; what enters a cycle is spread in closed form.
+    Every mixture makes walks from them, each up to an observation that is known already. The discounted mass of
+    observations then flows from the last walk to the first; what enters a cycle is spread in closed form.
 
     Args:
-        task: ``(moves int32[S * A], events int32[S])``, see :class:`lever_ray.tasks.gridworld.compile.Task`.
+        dynamics: see :class:`lever_ray.tasks.kernel.Dynamics`.
         pool: see :class:`lever_ray.embedding.offline.Pool`.
         block: see :class:`lever_ray.embedding.classes.Block`.
         operator: see :func:`lever_ray.embedding.classes.choice_of`, as for the next.
         unmasked: see there.
         gamma: discount.
-        roots: int64[R], the distinct canonical cells.
-        weights: float64[S], the share of canonical states in each cell.
-        frozen: float32[S + 1, W], features of each cell; a row of 0 at the end.
+        roots: int64[R], the distinct canonical observations.
+        weights: float64[S], the share of canonical states with each observation.
+        frozen: float32[S + 1, W], features of each observation; a row of 0 at the end.
         known: see :func:`lever_ray.embedding.classes.look_up`.
         totals: float64[K, W + 3], added to: features, then the discounted shares of the three ends.
     """
-    moves, events = task
+    moves, flags, _, _, _ = dynamics
+    actions = pool.actions
     mixtures, _, _, _, cell_q, cell_support, _ = block
     common = known[0]
-    unrecorded = np.int64(0)  # typed: for a literal, numba would compile choice_of anew
-    states, width = len(events), frozen.shape[1]
-    # cells in the order in which they are met, and what follows each: a cell, or -1 exit, -2 hazard, -3 off support
+    states, width = len(flags), frozen.shape[1]
+    # observations in the order in which they are met, and what follows each: one, or -1 goal, -2 trap, -3 off support
     order, following, place = np.empty(states + 3, np.int64), np.empty(states, np.int64), np.empty(states, np.int64)
     begins, cycles = np.empty(states + 1, np.int64), np.empty(states, np.int64)
     walk_of, mass, walk = np.zeros(states, np.int64), np.zeros(states + 1), 1
@@ -49,17 +48,26 @@ def add_static_features(task, pool, block, operator, unmasked, gamma, roots, wei
             begins[walk - first_walk], cycles[walk - first_walk] = met, -1
             while state >= 0:
                 walk_of[state], place[state], order[met], mass[state] = walk, met, state, weights[state]
-                if events[state] & TERMINAL:
-                    target = np.int64(-1 if events[state] & EXIT else -2)
+                if flags[state] & TERMINAL:
+                    target = np.int64(-1 if flags[state] & GOAL else -2)
                 else:
                     if common[state] == UNKNOWN:
                         look_up(pool, block, state, operator, known)
                     choice = common[state]
                     if choice == DIFFERENT:
                         choice = choice_of(
-                            cell_q, cell_support, state, mixtures, mixture, operator, unmasked, unrecorded
+                            cell_q,
+                            cell_support,
+                            state,
+                            mixtures,
+                            mixture,
+                            operator,
+                            unmasked,
+                            np.bool_(False),
+                            actions,
+                            pool.many,
                         )
-                    target = np.int64(-3 if choice == LEAVE else moves[ACTIONS * state + choice])
+                    target = np.int64(-3 if choice == actions else moves[state, choice])
                 following[met] = target
                 met += 1
                 if target >= 0 and walk_of[target] >= first_walk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from lever_ray.experiment.controls import Controls, SinglePolicies, measure_cont
 from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
+from lever_ray.experiment.statistics import offered
 from lever_ray.experiment.timing import asked_repeatedly
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
@@ -25,9 +27,9 @@ from lever_ray.query.composer import Composer
 from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
-from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
-from lever_ray.tasks.rollout import ENDS, Rollout, rollout
+from lever_ray.tasks.protocol import Environment
+from lever_ray.tasks.rollout import Rollout, rollout
 
 Row = dict[str, Any]
 ROUTES_MEASURED = 1_000
@@ -41,22 +43,22 @@ def run_environment(environment: str, library: LibraryReader, plan: ExperimentPl
     the real environment after composition has finished, apart from its clock. Where the optimum is not known exactly,
     every cell of an objective is measured against the highest return that any of them reached.
     """
-    warm_up()
-    layout = library.environment(environment).layout
+    task = library.environment(environment).task
+    warm_up(task.family)
     controls = {
-        name: measure_controls(layout, name, plan) for name in dict.fromkeys(setup.objective for setup in plan.setups)
+        name: measure_controls(task, name, plan) for name in dict.fromkeys(setup.objective for setup in plan.setups)
     }
-    problems: list[Problem] = []
+    cases: list[Case] = []
     for gamma in plan.member_gammas:
         held = _groups(library, environment, gamma, plan)
-        problems += [
-            Problem(environment, layout, library, plan, setup, gamma, held, controls[setup.objective])
+        cases += [
+            Case(environment, task, library, plan, setup, gamma, held, controls[setup.objective])
             for setup in plan.setups
         ]
     rows = []
-    for problem in problems:
-        same = [other for other in problems if other.setup.objective == problem.setup.objective]
-        rows += problem.rows(best_known=max(other.highest for other in same))
+    for case in cases:
+        same = [other for other in cases if other.setup.objective == case.setup.objective]
+        rows += case.rows(best_known=max(other.highest for other in same))
     return rows
 
 
@@ -92,24 +94,24 @@ class OperatorSpace:
         return cls(operator, space, float(returns.max()))
 
 
-class Problem:
+class Case:
     """One setup at one gamma in one environment: all operators, strategies and rankers.
 
     Args:
         environment: its name.
-        layout: its grid.
+        task: it.
         library: where queries take their policies from.
         plan: of the experiment.
         setup: the composition problem.
         gamma: discount of the members.
         held: the environment's groups at that gamma, by objective.
-        controls: of the layout and composite objective.
+        controls: of the environment and composite objective.
     """
 
     def __init__(
         self,
         environment: str,
-        layout: Layout,
+        task: Environment,
         library: LibraryReader,
         plan: ExperimentPlan,
         setup: Setup,
@@ -117,9 +119,9 @@ class Problem:
         held: dict[str, PolicyGroup],
         controls: Controls,
     ) -> None:
-        self.environment, self.layout, self.library, self.plan = environment, layout, library, plan
+        self.environment, self.task, self.library, self.plan = environment, task, library, plan
         self.setup, self.gamma, self.controls = setup, gamma, controls
-        self.objective = Objective.of(setup.objective)
+        self.objective = Objective.of(setup.objective).resolved(task.terms)
         self.retrieval = replace(plan.retrieval, without=setup.objective)
         keys = [GroupKey(environment, name, gamma, plan.episodes) for name in setup.groups]
         self.groups = retrieve(library, keys, self.retrieval)
@@ -129,10 +131,10 @@ class Problem:
         operators = [composition_operator(name) for name in plan.operators]
         self.spaces = [OperatorSpace.of(each, self.groups, controls, masked=self.masked) for each in operators]
         self.library_steps = PolicyGroup.merge("all", self.groups).environment_steps
-        self.walk_plan = walk_plan_return(layout, self.objective, self.library_steps)
+        self.walk_plan = walk_plan_return(task, self.objective, self.library_steps)
         self.model = recorded_model(
-            layout,
-            setup.objective,
+            task,
+            self.objective,
             self.spaces[0].space.union,
             episodes=plan.episodes,
             gammas=plan.gammas,
@@ -146,12 +148,7 @@ class Problem:
             return self.controls.optimum.total
         reached = [space.best_candidate for space in self.spaces if space.operator.needs_candidates]
         found = (self.model.optimum, self.model.memoryless, self.model.scratch, self.walk_plan)
-        return max(self.controls.highest, self.singles.oracle, *found, *reached)
-
-    @property
-    def seed(self) -> int:
-        """Seed of the layout."""
-        return int(self.environment.rsplit("-", 1)[1])
+        return float(np.nanmax([self.controls.highest, self.singles.oracle, *found, *reached]))
 
     def rows(self, *, best_known: float) -> list[Row]:
         """One row per operator, ranker and strategy.
@@ -177,17 +174,17 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One operator and ranker on one problem.
+    """One operator and ranker on one case.
 
     Attributes:
-        problem: the setup, gamma and environment.
+        case: the setup, gamma and environment.
         candidates: the operator and its candidates.
         ranker: what predicts returns.
         fitted: its regressor, if any.
         best_known: J*.
     """
 
-    problem: Problem
+    case: Case
     candidates: OperatorSpace
     ranker: Ranker
     fitted: FittedRegressor | None
@@ -195,13 +192,13 @@ class Cell:
 
     @property
     def scale(self) -> float:
-        """J* - J_rand."""
-        return self.best_known - self.problem.controls.random
+        """J* - J_rand; NaN where the environment offers nothing over chance."""
+        return offered(self.best_known, self.case.controls.random)
 
     def row(self, strategy: Strategy) -> Row:
         """The query, answered and measured, with its controls."""
         answer, timings = self._timed(strategy)
-        route = rollout(self.problem.layout, objective=self.problem.objective, q=answer.q, actions=answer.actions)
+        route = rollout(self.case.task, objective=self.case.objective, q=answer.q, actions=answer.actions)
         return (
             self._identity(answer)
             | self._returns(answer, route, strategy)
@@ -211,7 +208,7 @@ class Cell:
 
     def _timed(self, strategy: Strategy) -> tuple[CompositionResult, dict[str, float]]:
         """The query, and the median of its stages' seconds over repeats; slow ones are asked less often."""
-        answers = asked_repeatedly(lambda: self._compose(strategy), self.problem.plan.repeats)
+        answers = asked_repeatedly(lambda: self._compose(strategy), self.case.plan.repeats)
         stages = {
             stage: median(answer.timings[stage] for answer in answers) for stage in ("retrieve", "rank", "compose")
         }
@@ -219,40 +216,40 @@ class Cell:
 
     def _compose(self, strategy: Strategy) -> CompositionResult:
         """The query as a user asks it: members are retrieved from the library, ranked and composed."""
-        problem = self.problem
+        case = self.case
         return compose(
-            problem.library,
-            environment=problem.environment,
-            objective=problem.objective,
-            groups=problem.setup.groups,
+            case.library,
+            environment=case.environment,
+            objective=case.objective,
+            groups=case.setup.groups,
             strategy=strategy,
             operator=self.candidates.operator,
             ranker=self.ranker.name,
-            regressor=self.fitted or problem.plan.regressor,
-            support=problem.plan.support,
-            gamma=problem.gamma,
-            episodes=problem.plan.episodes,
-            width=problem.plan.width,
-            retrieval=problem.retrieval,
+            regressor=self.fitted or case.plan.regressor,
+            support=case.plan.support,
+            gamma=case.gamma,
+            episodes=case.plan.episodes,
+            width=case.plan.width,
+            retrieval=case.retrieval,
         )
 
     def _real_returns(self, candidates: np.ndarray) -> np.ndarray:
         operator, space = self.candidates.operator, self.candidates.space
-        return self.problem.controls.real_returns(space, candidates, operator=operator, masked=self.problem.masked)
+        return self.case.controls.real_returns(space, candidates, operator=operator, masked=self.case.masked)
 
     def _identity(self, answer: CompositionResult) -> Row:
-        problem, plan = self.problem, self.problem.plan
+        case, plan, seed = self.case, self.case.plan, self.case.task.seed
         return {
-            "cell": cell_id(plan, problem.setup, problem.gamma, problem.environment),
+            "cell": cell_id(plan, case.setup, case.gamma, case.environment, seed),
             "family": plan.family,
-            "environment": problem.environment,
-            "layout_seed": problem.seed,
-            "trivial_layout": problem.layout.trivial,
-            "gamma": problem.gamma,
+            "environment": case.environment,
+            "layout_seed": seed,
+            "trivial_layout": case.task.trivial,
+            "gamma": case.gamma,
             "budget": plan.budget,
-            "mode": problem.setup.mode,
-            "setup": problem.setup.objective,
-            "groups": " + ".join(problem.setup.groups),
+            "mode": case.setup.mode,
+            "setup": case.setup.objective,
+            "groups": " + ".join(case.setup.groups),
             "strategy": answer.strategy,
             "operator": answer.operator,
             "ranker": self.ranker.name,
@@ -265,23 +262,23 @@ class Cell:
         }
 
     def _returns(self, answer: CompositionResult, route: Rollout, strategy: Strategy) -> Row:
-        problem, controls, model = self.problem, self.problem.controls, self.problem.model
-        longer = controls.best_longer(len(problem.setup.groups))
+        case, controls, model = self.case, self.case.controls, self.case.model
+        longer = controls.best_longer(len(case.setup.groups))
         return {
             "return/composed": route.total,
             "return/predicted": answer.predicted_return,
             "return/best_candidate": self._best_candidate(route),
-            "return/scratch": controls.scratch[problem.gamma].final,
-            "return/scratch_best_snapshot": controls.scratch[problem.gamma].best_snapshot,
+            "return/scratch": controls.scratch[case.gamma].final,
+            "return/scratch_best_snapshot": controls.scratch[case.gamma].best_snapshot,
             "return/scratch_best_gamma": controls.best_scratch.final,
             "return/scratch_longer": longer.final,
             "return/scratch_longer_best_snapshot": longer.best_snapshot,
             "return/scratch_recorded_model": model.scratch,
-            "return/best_single": problem.singles.chosen_by(self.ranker),
-            "return/best_single_oracle": problem.singles.oracle,
+            "return/best_single": case.singles.chosen_by(self.ranker),
+            "return/best_single_oracle": case.singles.oracle,
             "return/random_q": self._random_q(strategy),
             "return/random": controls.random,
-            "return/walk_planner": problem.walk_plan,
+            "return/walk_planner": case.walk_plan,
             "return/recorded_optimum": model.optimum,
             "return/memoryless": model.memoryless,
             "return/optimum": self.best_known,
@@ -293,41 +290,35 @@ class Cell:
         return float(np.nanmax([self.candidates.best_candidate, route.total]))
 
     def _random_q(self, strategy: Strategy) -> float:
-        problem, operator = self.problem, self.candidates.operator
+        case, operator = self.case, self.candidates.operator
         if not operator.needs_candidates:
             return float("nan")
-        composer = Composer(strategy, operator, self.ranker, problem.plan.support)
-        return random_q_return(
-            composer,
-            problem.groups,
-            problem.layout,
-            problem.controls,
-            objective=problem.setup.objective,
-            seed=problem.seed,
-        )
+        composer = Composer(strategy, operator, self.ranker, case.plan.support)
+        return random_q_return(composer, case.groups, case.task, case.controls, objective=case.objective)
 
     def _quality(self, answer: CompositionResult, route: Rollout) -> Row:
-        controls, singles = self.problem.controls, self.problem.singles
+        controls, singles = self.case.controls, self.case.singles
         strongest = max(singles.oracle, controls.best_scratch.final, controls.best_scratch_snapshot)
         return {
-            "quality/ratio": _ratio(route.total, controls.scratch[self.problem.gamma].final),
+            "quality/ratio": _ratio(route.total, controls.scratch[self.case.gamma].final),
             "quality/normalised": (route.total - controls.random) / self.scale,
             "quality/over_controls": (route.total - strongest) / self.scale,
             "regret": (self._best_candidate(route) - route.total) / self.scale,
             "rank_correlation": self._rank_correlation(answer),
             "coverage/library": answer.coverage.library,
             "coverage/on_policy": answer.coverage.on_policy,
-            "coverage/value": (self.problem.model.optimum - controls.random) / self.scale,
+            "coverage/value": (self.case.model.optimum - controls.random) / self.scale,
             **self._gap(route),
-            **{f"ends/{end}": float(route.end == end) for end in ENDS},
+            **{f"ends/{end}": share for end, share in route.ends.items()},
         }
 
     def _gap(self, route: Rollout) -> Row:
-        model: RecordedModel = self.problem.model
+        model: RecordedModel = self.case.model
+        tables = not self.candidates.operator.is_route and not math.isnan(model.memoryless)
         gap = decompose_gap(
             self.best_known,
             recorded_optimum=model.optimum,
-            memoryless=None if self.candidates.operator.is_route else model.memoryless,
+            memoryless=model.memoryless if tables else None,
             best_candidate=self._best_candidate(route),
             chosen=route.total,
         )
@@ -346,7 +337,7 @@ class Cell:
         return float(kendalltau(predicted, real).statistic)
 
     def _costs(self, answer: CompositionResult, timings: dict[str, float]) -> Row:
-        scratch = self.problem.controls.scratch[self.problem.gamma]
+        scratch = self.case.controls.scratch[self.case.gamma]
         return {
             "candidates/evaluated": answer.evaluated,
             "candidates/members_scored": answer.search.members_scored,
@@ -358,8 +349,8 @@ class Cell:
             "seconds/scratch": scratch.seconds,
             "speedup/seconds": scratch.seconds / timings["total"],
             "environment_steps/saved": scratch.environment_steps,
-            "environment_steps/library": self.problem.library_steps,
-            "break_even_queries": self.problem.library_steps / scratch.environment_steps,
+            "environment_steps/library": self.case.library_steps,
+            "break_even_queries": self.case.library_steps / scratch.environment_steps,
         }
 
 

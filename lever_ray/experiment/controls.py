@@ -9,16 +9,20 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import Operator, composition_operator, kernel_form
+from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers import OfflineReturnRanker, Ranker
 from lever_ray.embedding.offline import offline_returns
 from lever_ray.experiment.plan import ExperimentPlan
 from lever_ray.learning.sarsa import train
 from lever_ray.query.composer import Composer
-from lever_ray.tasks.gridworld.compile import Task, make_task
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.optimum import Optimum, optimum
+from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.protocol import Environment, Optimum
 from lever_ray.tasks.rollout import random_return
+
+UNKNOWN = Optimum(-np.inf, exact=False, path=(), actions=np.empty(0, np.int16))
+"""Of environments whose family has no way to find optima: whatever was reached is better."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,17 @@ class Scratch:
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """Controls of one layout and composite objective, shared by every cell that needs them.
+    """Controls of one environment and composite objective, shared by every cell that needs them.
 
     Attributes:
-        task: the layout under the composite objective.
-        optimum: best return possible (exact on grid8).
+        compiled: the environment under the composite objective.
+        optimum: best return possible, as exact as its family finds it; :data:`UNKNOWN` where it has no way to.
         random: J_rand, mean return of the uniformly random policy.
         scratch: training from scratch, by gamma.
         longer: the same with m times the episodes, by m and gamma.
     """
 
-    task: Task
+    compiled: CompiledTask
     optimum: Optimum
     random: float
     scratch: dict[float, Scratch]
@@ -60,21 +64,21 @@ class Controls:
 
     @property
     def best_scratch(self) -> Scratch:
-        """Scratch at the gamma that is best for this very layout: a stronger control than one gamma for all."""
+        """Scratch at the gamma that is best for this very environment: a stronger control than one gamma for all."""
         return max(self.scratch.values(), key=lambda scratch: scratch.final)
 
     @property
     def best_scratch_snapshot(self) -> float:
-        """Mean return of the best snapshots, at the gamma that is best for this layout."""
+        """Mean return of the best snapshots, at the gamma that is best for this environment."""
         return max(scratch.best_snapshot for scratch in self.scratch.values())
 
     def best_longer(self, groups: int) -> Scratch:
-        """Scratch with as many times the episodes as there are groups, at the gamma best for this layout."""
+        """Scratch with as many times the episodes as there are groups, at the gamma best for this environment."""
         return max(self.longer[groups].values(), key=lambda scratch: scratch.final)
 
     @property
     def highest(self) -> float:
-        """The optimum where it is exact, else the highest return that a beam search or training from scratch found."""
+        """The optimum where it is exact, else the highest return that its search or training from scratch found."""
         trained = [scratch.highest for runs in (self.scratch, *self.longer.values()) for scratch in runs.values()]
         return self.optimum.total if self.optimum.exact else max(self.optimum.total, *trained)
 
@@ -87,31 +91,36 @@ class Controls:
         """
         mixtures = space.mixtures(candidates)
         if operator.is_route:
-            return OfflineReturnRanker(self.task).score(space, mixtures, operator=operator, masked=masked).values
+            return OfflineReturnRanker(self.compiled).score(space, mixtures, operator=operator, masked=masked).values
         pool, rows, code = kernel_form(operator, space, mixtures)
-        totals, _ = offline_returns(self.task, pool, rows, code, masked, False)
+        totals, _ = offline_returns(self.compiled, pool, rows, code, masked, False)
         return np.asarray(totals)
 
 
-def measure_controls(layout: Layout, objective: str, plan: ExperimentPlan) -> Controls:
+def measure_controls(task: Environment, objective: str, plan: ExperimentPlan) -> Controls:
     """Train, plan and roll out what does not depend on any composition."""
     multiples = sorted({len(setup.groups) for setup in plan.setups if setup.objective == objective})
     return Controls(
-        task=make_task(layout, objective),
-        optimum=optimum(layout, objective=objective),
-        random=random_return(layout, objective, episodes=plan.random_rollouts),
-        scratch=_scratch(layout, objective, plan, episodes=plan.episodes),
-        longer={m: _scratch(layout, objective, plan, episodes=m * plan.episodes) for m in multiples},
+        compiled=task.compile(objective),
+        optimum=best_known(task, objective),
+        random=random_return(task, objective, episodes=plan.random_rollouts),
+        scratch=_scratch(task, objective, plan, episodes=plan.episodes),
+        longer={m: _scratch(task, objective, plan, episodes=m * plan.episodes) for m in multiples},
     )
 
 
-def _scratch(layout: Layout, objective: str, plan: ExperimentPlan, *, episodes: int) -> dict[float, Scratch]:
-    return {gamma: _scratch_at(layout, objective, gamma, plan, episodes) for gamma in plan.gammas}
+def best_known(task: Environment, objective: str) -> Optimum:
+    """J* as the family finds it; :data:`UNKNOWN` where it has no way to."""
+    return UNKNOWN if task.hooks.optimum is None else optimum(task, objective=objective)
 
 
-def _scratch_at(layout: Layout, objective: str, gamma: float, plan: ExperimentPlan, episodes: int) -> Scratch:
+def _scratch(task: Environment, objective: str, plan: ExperimentPlan, *, episodes: int) -> dict[float, Scratch]:
+    return {gamma: _scratch_at(task, objective, gamma, plan, episodes) for gamma in plan.gammas}
+
+
+def _scratch_at(task: Environment, objective: str, gamma: float, plan: ExperimentPlan, episodes: int) -> Scratch:
     runs = [
-        train(layout, objective=objective, episodes=episodes, gamma=gamma, seed=seed)
+        train(task, objective=objective, episodes=episodes, gamma=gamma, seed=seed)
         for seed in range(plan.training_seeds)
     ]
     return Scratch(
@@ -163,12 +172,18 @@ def random_groups(groups: Sequence[PolicyGroup], *, seed: int) -> list[PolicyGro
     return [replace(group, q=rng.standard_normal(group.q.shape, dtype=np.float32)) for group in groups]
 
 
+def seed_of(task: Environment) -> int:
+    """What random draws about an environment are seeded with: its own seed, else one that follows from what it is."""
+    return int(task.digest[:8], 16) if task.seed is None else task.seed
+
+
 def random_q_return(
-    composer: Composer, groups: Sequence[PolicyGroup], layout: Layout, controls: Controls, *, objective: str, seed: int
+    composer: Composer, groups: Sequence[PolicyGroup], task: Environment, controls: Controls, *, objective: Objective
 ) -> float:
     """Return of the composition that the same search finds among random Q-tables."""
-    made_up = random_groups(groups, seed=seed)
-    answer = composer.compose(made_up, layout=layout, environment="random", objective=Objective.of(objective))
+    made_up = random_groups(groups, seed=seed_of(task))
+    problem = Problem(task=task, objective=objective, members=tuple(made_up), environment="random")
+    answer = composer.compose(problem)
     space = CandidateSpace.of(made_up, normalised=composer.operator.normalised)
     chosen = np.array([answer.search.candidate])
     masked = composer.support == "mask"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from lever_ray import plot
 from lever_ray.composition.search import STRATEGIES
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.experiment.plan import POOLS
+from lever_ray.experiment.plan import modes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +51,6 @@ TIMES: dict[str, tuple[str, dict[str, Any]]] = {
 
 _COLOURS = (plot.BLUE, plot.PINK, plot.INK, plot.YELLOW, plot.SKY)
 _MARKERS = ("s", "o", "^", "D", "v", "P", "X")
-_ORDER = {name: place for place, name in enumerate((*STRATEGIES, *POOLS))}
 
 
 def quality_versus_speedup(summary: Iterable[Line]) -> Figure:
@@ -242,21 +242,30 @@ def _normalised(line: Line, name: str) -> float:
     return (_number(line, name) - random) / scale if scale > 0 else math.nan
 
 
-def _known_first(name: Any) -> tuple[Any, ...]:
-    """Strategies and modes as the project lists them, then other names by length; numbers ascend."""
-    return (_ORDER.get(name.split("-")[0], len(_ORDER)), len(name), name) if isinstance(name, str) else (name,)
+def _known_first(name: Any, modes: Sequence[str] = ()) -> tuple[Any, ...]:
+    """Strategies as the project lists them, modes as their source does, other names by length; numbers ascend."""
+    if not isinstance(name, str):
+        return (name,)
+    known, kind = (*STRATEGIES, *modes), name.split("-")[0]
+    return known.index(kind) if kind in known else len(known), len(name), name
 
 
-def _distinct(lines: Iterable[Line], name: str) -> list[Any]:
-    return sorted({line[name] for line in lines}, key=_known_first)
+def _modes(lines: Sequence[Line]) -> tuple[str, ...]:
+    """All modes of the source that lines are about."""
+    return modes_of(str(lines[0].get("family"))) if lines else ()
 
 
-def _assigned(choices: Sequence[str], lines: Iterable[Line], name: str) -> dict[str, str]:
+def _distinct(lines: Sequence[Line], name: str) -> list[Any]:
+    return sorted({line[name] for line in lines}, key=partial(_known_first, modes=_modes(lines)))
+
+
+def _assigned(choices: Sequence[str], lines: Sequence[Line], name: str) -> dict[str, str]:
     return {value: choices[place % len(choices)] for place, value in enumerate(_distinct(lines, name))}
 
 
-def _groups(lines: Iterable[Line]) -> list[tuple[str, str]]:
-    return sorted({(line["setup"], line["mode"]) for line in lines}, key=lambda pair: [*map(_known_first, pair)])
+def _groups(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    known = partial(_known_first, modes=_modes(lines))
+    return sorted({(line["setup"], line["mode"]) for line in lines}, key=lambda pair: [*map(known, pair)])
 
 
 def _only(lines: Sequence[Line], name: str, value: str) -> list[Line]:
@@ -304,7 +313,7 @@ def _panels(lines: Sequence[Line], *, rows: int, height: float, label: str) -> t
 def _finish(figure: Figure, lines: Sequence[Line], keys: Sequence[Line2D], *, columns: int) -> None:
     """Say above the figure what was measured, and below it what the marks mean."""
     layouts, near = (max(int(line.get(name) or 0) for line in lines) for name in ("layouts", "layouts/trivial"))
-    told = plot.counted(layouts, "layout") + (f" ({near} with the exit within 3 steps of the start)" if near else "")
+    told = plot.counted(layouts, "layout") + (f" ({near} trivial)" if near else "")
     named = {"family": "", "budget": "budget ", "operator": "operator ", "support": "support "}
     others = [word + "/".join(map(str, _distinct(lines, name))) for name, word in named.items() if lines[0].get(name)]
     figure.suptitle(" · ".join([told, *others]), x=0.01, ha="left", fontsize=8, color=plot.MUTED)

@@ -11,7 +11,7 @@ class Gap:
 
     Attributes:
         coverage: J* - J*_D, for lack of recorded transitions.
-        memory: J*_D - J^ml_D, since a table over positions visits no cell twice with different actions; 0 for
+        memory: J*_D - J^ml_D, since a table over observations takes the same action whenever it is back; 0 for
             operators that answer with a route.
         operator: what the best candidate falls short of that.
         selection: what the chosen candidate falls short of the best one.
@@ -49,7 +49,8 @@ def decompose_gap(
     Args:
         best_known: J*.
         recorded_optimum: J*_D, the optimum on the recorded union.
-        memoryless: J^ml_D, the best self-avoiding route in it; None for operators with memory.
+        memoryless: J^ml_D, the best policy over observations in it; None for operators with memory, and where it is
+            not known.
         best_candidate: max_c J(c).
         chosen: J(c) of the composition.
     """

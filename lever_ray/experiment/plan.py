@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lever_ray.composition.groups import cover
-from lever_ray.composition.operators import Operator, check_composable, composition_operator
+from lever_ray.composition.operators import Operator, check_answers, check_composable, composition_operator
 from lever_ray.composition.rankers import RANKERS
 from lever_ray.composition.search import Strategy
 from lever_ray.config import ExperimentSettings, LibrarySettings, StrategySettings
@@ -17,14 +17,10 @@ from lever_ray.errors import InvalidValue, UnknownName, check_known
 from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
 from lever_ray.query.compose import RegressorSettings
 from lever_ray.query.composer import PLAN_WIDTH
-from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks import registry
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Environment, Source
 
-POOLS: dict[str, tuple[str, ...]] = {
-    "trivial": TERMS,
-    "double": (*TERMS, "path-gold", "hazard-lever"),
-    "triple": (*TERMS, "path-gold-hazard"),
-}
-"""Objectives whose policies each mode may use."""
 MOST_CONTRASTS = 8
 
 
@@ -33,7 +29,7 @@ class Setup:
     """A composition problem.
 
     Attributes:
-        mode: key of :data:`POOLS`.
+        mode: which pool of the source's.
         objective: the composite objective's name.
         groups: the sub-objectives that cover it.
         pool: objectives that the groups may come from; never the composite itself.
@@ -45,17 +41,30 @@ class Setup:
     pool: tuple[str, ...]
 
     @classmethod
-    def of(cls, mode: str, objective: str) -> Setup:
+    def of(cls, mode: str, objective: str, source: Source) -> Setup:
         """Cover an objective with a mode's pool.
+
+        Args:
+            mode: a key of the source's pools.
+            objective: the composite objective.
+            source: of the environments.
 
         Raises:
             UnknownName: the mode or an objective term is not known.
             UncoveredObjective: the pool has no exact cover.
         """
-        check_known("mode", mode, POOLS)
-        wanted = Objective.of(objective)
-        pool = tuple(name for name in POOLS[mode] if name != wanted.name)
+        check_known("mode", mode, tuple(source.pools))
+        wanted = Objective.of(objective).resolved(source.terms)
+        pool = tuple(name for name in source.pools[mode] if name != wanted.name)
         return cls(mode, wanted.name, cover(wanted, pool), pool)
+
+
+def modes_of(source: str) -> tuple[str, ...]:
+    """A source's modes in its order; none where the source is not known."""
+    try:
+        return tuple(registry.source(source).pools)
+    except UnknownName:
+        return ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class ExperimentPlan:
     """An experiment's settings, checked; everything is fixed before any reward is seen.
 
     Attributes:
-        family: layout family.
+        family: name of the source of the environments.
         budget: name of the training budget.
         episodes: its episodes.
         gammas: discounts of the members.
@@ -119,8 +128,8 @@ def make_plan(
     """Check settings and expand them; what ``strategy`` says takes the place of what the experiment does.
 
     Raises:
-        UnknownName: a mode, objective term, strategy, ranker, operator, support or retrieval rule, regressor or
-            embedding is not known.
+        UnknownName: the source, a mode, objective term, strategy, ranker, operator, support or retrieval rule,
+            regressor or embedding is not known.
         InvalidValue: an empty list, a number outside its domain, or a setup that needs an objective which the
             library lacks.
         UncoveredObjective: a setup's pool has no exact cover.
@@ -148,8 +157,9 @@ def make_plan(
         )
     for operator in experiment.operators:
         check_composable(composition_operator(operator), support=experiment.support, weighted=False)
-    setups = tuple(Setup.of(setup.mode, setup.objective) for setup in experiment.setups)
-    held = {Objective.of(objective).name for objective in library.objectives}
+    source = registry.source(library.family)
+    setups = tuple(Setup.of(setup.mode, setup.objective, source) for setup in experiment.setups)
+    held = {Objective.of(objective).resolved(source.terms).name for objective in library.objectives}
     for setup in setups:
         missing = [name for name in setup.groups if name not in held]
         if missing:
@@ -207,7 +217,17 @@ def _check_all_known(kind: str, names: Sequence[str], known: Sequence[str]) -> N
             raise UnknownName(kind, name, known)
 
 
-def cell_id(plan: ExperimentPlan, setup: Setup, gamma: float, environment: str) -> str:
-    """Readable id, e.g. ``grid16/g0/X1/triple/path-gold-hazard-lever/seed-0007``."""
-    seed = int(environment.rsplit("-", 1)[1])
-    return f"{plan.family}/g{gamma:g}/{plan.budget}/{setup.mode}/{setup.objective}/seed-{seed:04d}"
+def check_all_answer(operators: Iterable[str], task: Environment) -> None:
+    """Refuse operators that cannot answer an environment, before anything is measured there.
+
+    Raises:
+        InvalidValue: see :func:`lever_ray.composition.operators.check_answers`.
+    """
+    for name in operators:
+        check_answers(composition_operator(name), task)
+
+
+def cell_id(plan: ExperimentPlan, setup: Setup, gamma: float, environment: str, seed: int | None) -> str:
+    """Readable id, e.g. ``SOURCE/g0/X1/double/path-gold-hazard/seed-0007``; ``.../env-maze`` without a seed."""
+    place = f"env-{environment}" if seed is None else f"seed-{seed:04d}"
+    return f"{plan.family}/g{gamma:g}/{plan.budget}/{setup.mode}/{setup.objective}/{place}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,14 +10,12 @@ import numpy as np
 from numba import njit
 
 from lever_ray.learning.sarsa import train
-from lever_ray.tasks.gridworld.compile import TERMINAL, make_task
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.memoryless import best_self_avoiding
-from lever_ray.tasks.gridworld.optimum import optimum_on
-from lever_ray.tasks.gridworld.planner import plan
-from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.kernel import TERMINAL, draw_start
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.support import taken_actions
 
 PLAN_WIDTH = 100
 
@@ -26,8 +25,8 @@ class RecordedModel:
     """Returns that the transitions D of a set of policies allow, in reward units.
 
     Attributes:
-        optimum: J*_D, exact on grid8, else the best that a beam search found.
-        memoryless: J^ml_D, the best self-avoiding route found.
+        optimum: J*_D, as exact as the family finds it; NaN where it has no way to.
+        memoryless: J^ml_D, the best return found of a policy over observations alone; likewise.
         scratch: greedy return of training from scratch inside the recorded model, without an environment step; the
             best of the discounts, averaged over training seeds.
     """
@@ -38,8 +37,8 @@ class RecordedModel:
 
 
 def recorded_model(
-    layout: Layout,
-    objective: str,
+    task: Environment,
+    objective: Objective | str,
     support: np.ndarray,
     *,
     episodes: int,
@@ -49,67 +48,81 @@ def recorded_model(
     """Plan and train on recorded transitions; remembered, so that cells with the same transitions share it.
 
     Args:
-        layout: the grid.
+        task: the environment.
         objective: the composite objective.
-        support: uint8[S], recorded union.
+        support: uint8[S, B], recorded union.
         episodes: of training in the model.
         gammas: discounts to train at.
         training_seeds: how many.
     """
-    return _recorded_model(layout, objective, support.tobytes(), episodes, gammas, training_seeds)
+    wanted = Objective.of(objective).resolved(task.terms)
+    return _recorded_model(task, wanted, support.tobytes(), episodes, gammas, training_seeds)
 
 
 @lru_cache(maxsize=64)
 def _recorded_model(
-    layout: Layout, objective: str, support: bytes, episodes: int, gammas: tuple[float, ...], training_seeds: int
+    task: Environment,
+    objective: Objective,
+    support: bytes,
+    episodes: int,
+    gammas: tuple[float, ...],
+    training_seeds: int,
 ) -> RecordedModel:
-    allowed = np.frombuffer(support, np.uint8).copy()
+    allowed = np.frombuffer(support, np.uint8).reshape(task.observations, -1).copy()
     trained = [
-        np.mean([_train_inside(layout, objective, allowed, episodes, gamma, seed) for seed in range(training_seeds)])
+        np.mean([_train_inside(task, objective, allowed, episodes, gamma, seed) for seed in range(training_seeds)])
         for gamma in gammas
     ]
+    best, memoryless = task.hooks.optimum, task.hooks.memoryless
     return RecordedModel(
-        optimum=optimum_on(layout, objective=objective, support=allowed).total,
-        memoryless=best_self_avoiding(layout, objective=objective, support=allowed).total,
+        optimum=math.nan if best is None else optimum(task, objective=objective, support=allowed).total,
+        memoryless=math.nan if memoryless is None else memoryless(task, objective, support=allowed),
         scratch=float(max(trained)),
     )
 
 
-def _train_inside(layout: Layout, objective: str, support: np.ndarray, episodes: int, gamma: float, seed: int) -> float:
+def _train_inside(
+    task: Environment, objective: Objective, support: np.ndarray, episodes: int, gamma: float, seed: int
+) -> float:
     """Return in the real environment of a policy that was trained on recorded transitions alone."""
-    run = train(layout, objective=objective, episodes=episodes, gamma=gamma, seed=seed, support=support)
-    taken = (support[:, None] >> np.arange(ACTIONS, dtype=np.uint8)) & 1 == 1
+    run = train(task, objective=objective, episodes=episodes, gamma=gamma, seed=seed, support=support)
+    taken = taken_actions(support, task.actions)
     table = np.where(taken | ~taken.any(axis=1, keepdims=True), run.q, -np.inf).astype(np.float32)
-    return rollout(layout, objective=objective, q=table).total
+    return rollout(task, objective=objective, q=table).total
 
 
 @njit(cache=True)
-def _walk(moves, events, start, horizon, rng, steps):
-    """uint8[S]: actions taken by random walks from the start, of ``steps`` moves in all."""
-    support = np.zeros(len(events), np.uint8)
-    state, time = start, 0
+def _walk(moves, flags, starts, weights, horizon, rng, steps):
+    """uint8[S, B]: actions taken by random walks from the starts, of ``steps`` moves in all."""
+    actions = moves.shape[1]
+    support = np.zeros((len(flags), (actions + 7) // 8), np.uint8)
+    state, time = draw_start(starts, weights, rng), 0
     for _ in range(steps):
-        action = int(rng.random() * ACTIONS)
-        support[state] |= np.uint8(1 << action)
-        state = np.int64(moves[ACTIONS * state + action])
+        action = int(rng.random() * actions)
+        support[state, action >> 3] |= np.uint8(1 << (action & 7))
+        state = np.int64(moves[state, action])
         time += 1
-        if events[state] & TERMINAL or time == horizon:
-            state, time = start, 0
+        if flags[state] & TERMINAL or time == horizon:
+            state, time = draw_start(starts, weights, rng), 0
     return support
 
 
 @lru_cache(maxsize=64)
-def walk_plan_return(layout: Layout, objective: Objective, steps: int, seed: int = 0) -> float:
+def walk_plan_return(task: Environment, objective: Objective, steps: int, seed: int = 0) -> float:
     """Return of planning on the transitions of uniformly random walks: what recorded moves are worth without policies.
 
     Args:
-        layout: the grid.
-        objective: the composite objective.
+        task: the environment.
+        objective: the composite objective, resolved.
         steps: environment steps of the walks, the same number as a library's training took.
         seed: of the walks.
+
+    Returns:
+        It, in reward units; NaN where the family has no planner.
     """
-    task = make_task(layout, objective)
-    rng = np.random.default_rng(seed)
-    support = _walk(task.moves, task.events, task.rules.start, task.rules.horizon, rng, steps)
-    total, _ = plan(task, width=PLAN_WIDTH, support=support)
-    return float(total)
+    plan = task.hooks.plan
+    if plan is None:
+        return math.nan
+    known, rng = task.dynamics, np.random.default_rng(seed)
+    support = _walk(known.moves, known.flags, known.starts, known.weights, task.horizon, rng, steps)
+    return float(plan(task, objective, width=PLAN_WIDTH, support=support).total)

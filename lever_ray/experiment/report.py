@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from lever_ray.errors import UnknownName
 from lever_ray.experiment.statistics import (
     Interval,
     Row,
+    ends_of,
     holm,
     interval,
     layout_means,
+    layouts_of,
     resamples,
+    scale_of,
     sign_flip,
     significant,
 )
@@ -78,7 +81,7 @@ TABLES: tuple[TableSpec, ...] = (
     TableSpec(
         "How episodes end",
         ("gamma", "operator", "strategy"),
-        {"ends/exit": "exit", "ends/hazard": "hazard", "ends/truncated": "circles until cut"},
+        {"ends/truncated": "circles until cut"},
     ),
     TableSpec(
         "Where the return is lost",
@@ -124,20 +127,28 @@ def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings
     Raises:
         UnknownName: a contrast names a column that the rows lack.
     """
-    extended = [_extended(row) for row in rows]
-    layouts = sorted({row["layout_seed"] for row in rows})
+    extended, ends = [_extended(row) for row in rows], ends_of(rows)
+    layouts = layouts_of(rows)
     draws = resamples(len(layouts), count=bootstrap)
     families = ", ".join(sorted({row["family"] for row in rows}))
-    trivial = len({row["layout_seed"] for row in rows if row["trivial_layout"]})
-    parts = [f"{len(layouts)} layouts of {families}; {trivial} of them have the exit within 3 steps of the start."]
+    trivial = len(layouts_of(row for row in rows if row["trivial_layout"]))
+    parts = [f"{len(layouts)} layouts of {families}; {trivial} of them are trivial."]
     if contrasts:
         parts.append(_contrast_table(extended, contrasts, layouts, draws))
-    parts += [_table(spec, extended, layouts, draws) for spec in TABLES]
+    parts += [_table(_with_ends(spec, ends), extended, layouts, draws) for spec in TABLES]
     return "\n\n".join(parts) + "\n"
 
 
+def _with_ends(spec: TableSpec, ends: Sequence[str]) -> TableSpec:
+    """A table about how episodes end, with all ends that the rows name; others as they are."""
+    if not any(metric.startswith("ends/") for metric in spec.metrics):
+        return spec
+    named = {name: spec.metrics.get(name, name.removeprefix("ends/")) for name in ends}
+    return replace(spec, metrics=named)
+
+
 def _extended(row: Row) -> Row:
-    scale = row["return/optimum"] - row["return/random"]
+    scale = scale_of(row)
     shares = {f"share/{term}": row[f"gap/{term}"] / scale for term in ("coverage", "memory", "operator", "selection")}
     times = {f"milliseconds/{name}": 1e3 * row[f"seconds/{name}"] for name in ("query", "scratch")}
     return row | shares | times | {"undefined": float(math.isnan(row["rank_correlation"]))}
@@ -145,11 +156,11 @@ def _extended(row: Row) -> Row:
 
 def markdown_table(spec: TableSpec, rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:
     """One table as Markdown; layouts are resampled jointly across its lines."""
-    layouts = sorted({row["layout_seed"] for row in rows})
+    layouts = layouts_of(rows)
     return _table(spec, rows, layouts, resamples(len(layouts), count=bootstrap))
 
 
-def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[int], draws: np.ndarray) -> str:
+def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[str | int], draws: np.ndarray) -> str:
     lines: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         lines.setdefault(tuple(row[name] for name in spec.by), []).append(row)
@@ -162,7 +173,7 @@ def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[int], draws: 
     return "\n\n".join(part for part in (f"### {spec.title}", spec.note, "\n".join(table)) if part)
 
 
-def _cell(line: Sequence[Row], metric: str, layouts: Sequence[int], draws: np.ndarray) -> str:
+def _cell(line: Sequence[Row], metric: str, layouts: Sequence[str | int], draws: np.ndarray) -> str:
     return _shown(interval(layout_means(line, metric, layouts), draws))
 
 
@@ -182,7 +193,7 @@ def _joined(cells: Sequence[str]) -> str:
 
 
 def _contrast_table(
-    rows: Sequence[Row], contrasts: Sequence[ContrastSettings], layouts: Sequence[int], draws: np.ndarray
+    rows: Sequence[Row], contrasts: Sequence[ContrastSettings], layouts: Sequence[str | int], draws: np.ndarray
 ) -> str:
     differences = [_difference(rows, contrast, layouts) for contrast in contrasts]
     p_values = holm([sign_flip(difference) for difference in differences])
@@ -195,18 +206,11 @@ def _contrast_table(
     return "\n\n".join(["### Contrasts", note, "\n".join([header, _joined(["---"] * 3), *lines])])
 
 
-def _difference(rows: Sequence[Row], contrast: ContrastSettings, layouts: Sequence[int]) -> np.ndarray:
+def _difference(rows: Sequence[Row], contrast: ContrastSettings, layouts: Sequence[str | int]) -> np.ndarray:
     """float64[L]: mean normalised difference of two columns over the rows that a contrast selects."""
     chosen = [row for row in rows if all(_plain(row[name]) == value for name, value in contrast.where.items())]
     for column in (contrast.column, contrast.against):
         if chosen and column not in chosen[0]:
             raise UnknownName("column", column, sorted(chosen[0]), hint=f"Contrast {contrast.name!r} names it.")
-    scaled = [
-        {
-            "layout_seed": row["layout_seed"],
-            "difference": (row[contrast.column] - row[contrast.against])
-            / (row["return/optimum"] - row["return/random"]),
-        }
-        for row in chosen
-    ]
+    scaled = [row | {"difference": (row[contrast.column] - row[contrast.against]) / scale_of(row)} for row in chosen]
     return layout_means(scaled, "difference", layouts)

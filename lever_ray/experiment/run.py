@@ -9,15 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lever_ray.executor import Executor
 from lever_ray.experiment.cell import Row, run_environment
-from lever_ray.experiment.plan import ExperimentPlan
+from lever_ray.experiment.plan import ExperimentPlan, check_all_answer
 from lever_ray.experiment.statistics import order_rows
 from lever_ray.library.reader import LibraryReader
+from lever_ray.tasks.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,25 @@ def run_experiment(
         resume: False starts anew.
         watch: called with the name of every environment as it finishes.
         kept_before: called first with how many environments an interrupted run finished, where it finished some.
+
+    Raises:
+        UnknownName: the library has no environment of that name.
+        InvalidValue: an operator cannot answer an environment, see
+            :func:`~lever_ray.experiment.plan.check_all_answer`.
     """
+    for name in environments:
+        check_all_answer(plan.operators, library.environment(name).task)
     finished = folder / "finished"
     if not resume:
         shutil.rmtree(finished, ignore_errors=True)
     finished.mkdir(parents=True, exist_ok=True)
-    files = {name: finished / f"{name}.parquet" for name in environments}
+    files = {name: finished / f"{quote(name, safe='')}.parquet" for name in environments}
     kept = {name: read_rows(file) for name, file in files.items() if file.exists()}
     missing = [name for name in environments if name not in kept]
     if kept and kept_before is not None:
         kept_before(len(kept))
     rows, failures = [row for part in kept.values() for row in part], []
-    _open_for_ranking(library, plan)
+    _open_for_ranking(library, plan, missing)
     for outcome in executor.map(run_environment, missing, shared=(library, plan)):
         name = missing[outcome.index]
         if outcome.error is None:
@@ -104,15 +113,17 @@ def run_experiment(
     return ExperimentRows(ordered, sorted(failures, key=lambda failure: failure.environment), len(kept))
 
 
-def _open_for_ranking(library: LibraryReader, plan: ExperimentPlan) -> None:
+def _open_for_ranking(library: LibraryReader, plan: ExperimentPlan, environments: Sequence[str]) -> None:
     """Have the shards embed their policies once; the answer travels with the library to every worker."""
-    if "regressor" not in plan.rankers:
+    if "regressor" not in plan.rankers or not environments:
         return
+    terms = library.environment(environments[0]).task.terms
     for gamma in plan.member_gammas:
         for objective in dict.fromkeys(setup.objective for setup in plan.setups):
             library.ranking_rows(
+                terms=terms,
                 target=plan.regressor.target,
-                objective=objective,
+                objective=Objective.of(objective).resolved(terms),
                 gamma=gamma,
                 episodes=plan.episodes,
                 kind=plan.regressor.embedding,

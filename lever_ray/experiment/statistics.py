@@ -44,9 +44,6 @@ METRICS: tuple[str, ...] = (
     "gap/memory",
     "gap/operator",
     "gap/selection",
-    "ends/exit",
-    "ends/hazard",
-    "ends/truncated",
     "candidates/evaluated",
     "candidates/members_scored",
     "seconds/retrieve",
@@ -59,12 +56,52 @@ METRICS: tuple[str, ...] = (
     "environment_steps/library",
     "break_even_queries",
 )
-"""Columns whose mean over layouts is summarised."""
+"""Columns whose mean over layouts is summarised, beside :func:`ends_of`."""
+_ENDS_AT = METRICS.index("candidates/evaluated")
+"""Where the ends stand among them."""
 RATIOS: dict[str, tuple[str, str]] = {
     "quality/ratio": ("return/composed", "return/scratch"),
     "speedup/seconds": ("seconds/scratch", "seconds/query"),
 }
 """Ratios of sums over layouts: numerator and denominator."""
+
+
+def ends_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Columns that say how episodes end, e.g. ``ends/truncated``: every family names its own."""
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith("ends/"))
+    return tuple(name for name in names if name.count("/") == 1)
+
+
+def metrics_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Columns whose mean over layouts is summarised, of some rows or lines of a summary."""
+    return (*METRICS[:_ENDS_AT], *ends_of(rows), *METRICS[_ENDS_AT:])
+
+
+def layout_of(row: Row) -> str | int:
+    """What tells a row's layout from others: its environment's name, in rows without one its seed."""
+    name = row.get("environment")
+    return row["layout_seed"] if name is None else name
+
+
+def layouts_of(rows: Iterable[Row]) -> list[str | int]:
+    """The layouts of some rows by seed, then those without one by name."""
+    places = {layout_of(row): _place(row) for row in rows}
+    return sorted(places, key=places.__getitem__)
+
+
+def _place(row: Row) -> tuple[bool, int, str]:
+    seed = row["layout_seed"]
+    return seed is None, seed or 0, row.get("environment") or ""
+
+
+def scale_of(row: Row) -> float:
+    """J* - J_rand, what an environment offers over chance; NaN where that is nothing."""
+    return offered(row["return/optimum"], row["return/random"])
+
+
+def offered(best: float, chance: float) -> float:
+    """What returns are normalised by, ``best - chance``; NaN where that is nothing."""
+    return best - chance if best > chance else math.nan
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -112,12 +149,12 @@ def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.nda
     return _percentiles(float(numerator.sum()) / total if total > 0 else math.nan, ratios)
 
 
-def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[int]) -> np.ndarray:
+def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[str | int]) -> np.ndarray:
     """float64[L]: mean of a metric over each layout's rows, NaN values left out; NaN where a layout has none."""
-    values: dict[int, list[float]] = {layout: [] for layout in layouts}
+    values: dict[str | int, list[float]] = {layout: [] for layout in layouts}
     for row in rows:
         if not math.isnan(row[metric]):
-            values[row["layout_seed"]].append(float(row[metric]))
+            values[layout_of(row)].append(float(row[metric]))
     return np.array([np.mean(values[layout]) if values[layout] else math.nan for layout in layouts])
 
 
@@ -172,7 +209,7 @@ def summarise(rows: Iterable[Row], *, bootstrap: int, seed: int = 0) -> list[Row
     """One line per gamma, mode, setup, operator, strategy and ranker: means, intervals, ratios of sums over layouts.
 
     Columns are those of the rows, with ``/ci_low`` and ``/ci_high`` beside each metric, ``layouts`` (how many),
-    ``layouts/trivial`` (how many of them have the exit within 3 steps of the start), ``rank_correlation/undefined``
+    ``layouts/trivial`` (how many of them are so easy that they are reported apart), ``rank_correlation/undefined``
     (share) and ``quality/normalised/iqm``.
     """
     lines: dict[tuple[Any, ...], list[Row]] = {}
@@ -189,7 +226,7 @@ def _summary_line(line: Sequence[Row], environments: Sequence[str], draws: np.nd
     def column(name: str) -> np.ndarray:
         return np.array(
             [
-                float(by_environment[name_of][name]) if name_of in by_environment else math.nan
+                float(by_environment[name_of].get(name, math.nan)) if name_of in by_environment else math.nan
                 for name_of in environments
             ]
         )
@@ -197,7 +234,7 @@ def _summary_line(line: Sequence[Row], environments: Sequence[str], draws: np.nd
     summary: Row = {name: first[name] for name in (*CELL_COLUMNS, *CARRIED_COLUMNS)}
     summary["layouts"] = len(line)
     summary["layouts/trivial"] = sum(bool(row["trivial_layout"]) for row in line)
-    for name in METRICS:
+    for name in metrics_of(line):
         _put(summary, name, interval(column(name), draws))
     for name, (numerator, denominator) in RATIOS.items():
         above, below = column(numerator), column(denominator)
@@ -215,7 +252,4 @@ def _put(summary: Row, name: str, estimate: Interval) -> None:
 
 def order_rows(rows: Iterable[Row]) -> list[Row]:
     """Rows in the order of their cells, so that completion order never shows."""
-    return sorted(
-        rows,
-        key=lambda row: tuple(row[name] for name in ("layout_seed", *CELL_COLUMNS)),
-    )
+    return sorted(rows, key=lambda row: (_place(row), *(row[name] for name in CELL_COLUMNS)))

@@ -15,8 +15,8 @@ from lever_ray.composition.search import Strategy
 from lever_ray.embedding.regressor import TARGET_TIERS, FittedRegressor
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
-from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.statistics import interquartile_mean
+from lever_ray.experiment.plan import Setup, check_all_answer
+from lever_ray.experiment.statistics import interquartile_mean, offered
 from lever_ray.experiment.timing import VERY_SLOW, asked_repeatedly
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
@@ -26,8 +26,8 @@ from lever_ray.query.composer import PLAN_WIDTH
 from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up
-from lever_ray.tasks.gridworld.optimum import optimum
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import random_return, rollout
 
 _FITTED: dict[tuple[Any, ...], FittedRegressor] = {}
@@ -109,7 +109,8 @@ class Measured(NamedTuple):
     """What a choice gave in one environment.
 
     Attributes:
-        quality: normalised, (J - J_rand) / (J* - J_rand), J measured in the real environment after composing.
+        quality: normalised, (J - J_rand) / (J* - J_rand), J measured in the real environment after composing; NaN
+            where the environment offers nothing over chance.
         candidates: evaluated.
         seconds: per query, median of repeats; fitting and compilation excluded.
         coverage: share of the composed route's steps on recorded transitions.
@@ -153,7 +154,7 @@ COSTS: tuple[str, ...] = ("candidates", "seconds")
 
 
 @dataclass(frozen=True)
-class Problem:
+class TuningProblem:
     """What choices are tried on.
 
     Attributes:
@@ -197,7 +198,7 @@ def split_environments(names: Sequence[str], held_out: float) -> tuple[tuple[str
 
 
 class _Reference(NamedTuple):
-    """What returns of an environment are normalised with: J* (exact or by a wide beam search) and J_rand."""
+    """What returns of an environment are normalised with: J*, as its family finds it, and J_rand."""
 
     best: float
     chance: float
@@ -212,7 +213,7 @@ class Bench:
         executor: where environments are visited.
     """
 
-    def __init__(self, library: LibraryReader, problem: Problem, executor: Executor) -> None:
+    def __init__(self, library: LibraryReader, problem: TuningProblem, executor: Executor) -> None:
         self._library, self._problem, self._executor = library, problem, executor
         self._references: dict[str, _Reference] = {}
 
@@ -238,10 +239,13 @@ class Bench:
 
     def _open_for_ranking(self, choices: Sequence[Choice]) -> None:
         """Have the shards embed their policies once; the answer travels with the library to every worker."""
+        terms = self._library.environment(self._problem.tuning[0]).task.terms
+        objective = Objective.of(self._problem.setup.objective).resolved(terms)
         for gamma, regressor in {(each.gamma, each.regressor) for each in choices if each.ranker == "regressor"}:
             self._library.ranking_rows(
+                terms=terms,
                 target=regressor.target,
-                objective=self._problem.setup.objective,
+                objective=objective,
                 gamma=gamma,
                 episodes=self._problem.episodes,
                 kind=regressor.embedding,
@@ -249,8 +253,18 @@ class Bench:
             )
 
 
+def check_operators(library: LibraryReader, problem: TuningProblem, operators: Sequence[str]) -> None:
+    """Refuse, before anything is tried, operators that some environment cannot answer.
+
+    Raises:
+        InvalidValue: see :func:`~lever_ray.experiment.plan.check_all_answer`.
+    """
+    for environment in (*problem.tuning, *problem.held_out):
+        check_all_answer(operators, library.environment(environment).task)
+
+
 def check_retrievable(
-    library: LibraryReader, problem: Problem, gammas: Sequence[float], retrievals: Sequence[Retrieval]
+    library: LibraryReader, problem: TuningProblem, gammas: Sequence[float], retrievals: Sequence[Retrieval]
 ) -> None:
     """Refuse, before anything is tried, thresholds at which some group of some environment has no member.
 
@@ -264,34 +278,35 @@ def check_retrievable(
                 retrieve(library, keys, _apart(retrieval, problem))
 
 
-def _apart(retrieval: Retrieval, problem: Problem) -> Retrieval:
+def _apart(retrieval: Retrieval, problem: TuningProblem) -> Retrieval:
     """The same, without policies for the whole composite objective."""
     return replace(retrieval, without=problem.setup.objective)
 
 
 def _reference(environment: str, library: LibraryReader, objective: str) -> _Reference:
-    layout = library.environment(environment).layout
-    return _Reference(optimum(layout, objective=objective).total, random_return(layout, objective))
+    task = library.environment(environment).task
+    return _Reference(optimum(task, objective=objective).total, random_return(task, objective))
 
 
 def _visit(
-    work: tuple[str, _Reference, tuple[Choice, ...]], library: LibraryReader, problem: Problem
+    work: tuple[str, _Reference, tuple[Choice, ...]], library: LibraryReader, problem: TuningProblem
 ) -> list[Measured]:
     """Try choices in one environment."""
     environment, reference, choices = work
-    warm_up()
-    layout = library.environment(environment).layout
+    task = library.environment(environment).task
+    warm_up(task.family)
+    scale = offered(reference.best, reference.chance)
     measured = []
     for choice in choices:
         answer, seconds = _timed(choice, library, problem, environment)
-        achieved = rollout(layout, objective=problem.setup.objective, q=answer.q, actions=answer.actions).total
-        quality = (achieved - reference.chance) / (reference.best - reference.chance)
+        achieved = rollout(task, objective=problem.setup.objective, q=answer.q, actions=answer.actions).total
+        quality = (achieved - reference.chance) / scale
         measured.append(Measured(quality, float(answer.evaluated), seconds, answer.coverage.on_policy))
     return measured
 
 
 def _timed(
-    choice: Choice, library: LibraryReader, problem: Problem, environment: str
+    choice: Choice, library: LibraryReader, problem: TuningProblem, environment: str
 ) -> tuple[CompositionResult, float]:
     """The query's answer and its median seconds; an answer given first opens files and compiles, untimed."""
     keys = [GroupKey(environment, name, choice.gamma, problem.episodes) for name in problem.setup.groups]
@@ -320,9 +335,9 @@ def _timed(
     return answer, median(each.timings["total"] for each in asked_repeatedly(ask, problem.repeats))
 
 
-def _fitted(choice: Choice, library: LibraryReader, problem: Problem, key: GroupKey) -> FittedRegressor:
+def _fitted(choice: Choice, library: LibraryReader, problem: TuningProblem, key: GroupKey) -> FittedRegressor:
     """The choice's regressor for one environment; fitted once per process where the library's content is known."""
-    objective = Objective.of(problem.setup.objective)
+    objective = Objective.of(problem.setup.objective).resolved(library.environment(key.environment).task.terms)
     question = (problem.library, problem.setup.objective, key.environment, key.gamma, key.episodes, choice.regressor)
     found = _FITTED.get(question) if problem.library else None
     if found is None:

@@ -1,4 +1,4 @@
-"""Tabular SARSA over positions, compiled; snapshots with visit counts, recorded successors and mean rewards."""
+"""Tabular SARSA over observations, compiled; snapshots with visit counts, recorded successors and mean rewards."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidValue, look_up
-from lever_ray.tasks.gridworld.compile import TERMINAL, Task, make_task, nearest_gold, restrict_task, step
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.kernel import (
+    TERMINAL,
+    CompiledTask,
+    Dynamics,
+    Rules,
+    compiled_task,
+    draw_start,
+    nearest_item,
+    restrict_task,
+    step,
+)
 from lever_ray.tasks.objective import Objective
-from lever_ray.tasks.rollout import greedy_actions, play
+from lever_ray.tasks.protocol import Environment
+from lever_ray.tasks.rollout import expected_return, greedy_actions
+from lever_ray.tasks.support import read_support, taken_actions
 
 ALPHA = 0.1
 EPSILON_START = 1.0
@@ -58,9 +68,9 @@ class Snapshot:
         episode: episodes trained so far.
         q: float32[S, A], action values in reward units.
         visits: uint32[S, A], how often each action was taken.
-        successors: int32[S, A], cell that each action led to; -1 where never taken.
+        successors: int32[S, A], observation that each action led to; -1 where never taken.
         mean_rewards: float32[S, A], mean recorded reward; 0 where never taken.
-        total: return of one greedy episode on the policy's own objective.
+        total: expected return of its greedy episodes on the policy's own objective.
     """
 
     episode: int
@@ -76,13 +86,13 @@ class TrainingRun:
     """One trained policy and what its training cost.
 
     Attributes:
-        layout, objective, gamma, seed, episodes: what was asked.
+        task, objective, gamma, seed, episodes: what was asked.
         snapshots: one every ``snapshot_every`` episodes and one after the last.
         environment_steps: moves made in training and in the greedy episodes of the snapshots.
         seconds: wall-clock seconds of both, compilation excluded.
     """
 
-    layout: Layout
+    task: Environment
     objective: Objective
     gamma: float
     seed: int
@@ -128,16 +138,27 @@ class TrainingRun:
         return chosen
 
 
-@njit(cache=True, inline="always")
-def _choose(q, state, epsilon, rng):
-    """Epsilon-greedy action; one draw decides both whether to explore and where to."""
+@njit(cache=True, forceinline=True)
+def _choose(q, state, actions, epsilon, rng):
+    """Epsilon-greedy action, ties to the lowest; one draw decides both whether to explore and where to.
+
+    Values are compared four at a time, so that no comparison waits for the one before; ``q`` is padded with -inf.
+    """
     draw = rng.random()
     if draw < epsilon:
-        return min(ACTIONS - 1, int(draw * (ACTIONS / epsilon)))
-    first = ACTIONS * state
-    one = 0 if q[first] >= q[first + 1] else 1
-    other = 2 if q[first + 2] >= q[first + 3] else 3
-    return one if q[first + one] >= q[first + other] else other
+        return min(actions - 1, int(draw * (actions / epsilon)))
+    best = _best_of_four(q, state, np.int64(0))
+    for first in range(4, q.shape[1], 4):
+        other = _best_of_four(q, state, first)
+        best = best if q[state, best] >= q[state, other] else other
+    return best
+
+
+@njit(cache=True, forceinline=True)
+def _best_of_four(q, state, first):
+    one = first if q[state, first] >= q[state, first + 1] else first + 1
+    other = first + 2 if q[state, first + 2] >= q[state, first + 3] else first + 3
+    return one if q[state, one] >= q[state, other] else other
 
 
 @njit(cache=True)
@@ -145,10 +166,10 @@ def sarsa_episodes(task, q, visits, reward_sums, rng, episodes, epsilon, decay, 
     """Train for some episodes in place.
 
     Args:
-        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
-        q: float64[S * A], updated.
-        visits: uint32[S * A], updated.
-        reward_sums: float64[S * A], updated.
+        task: see :class:`lever_ray.tasks.kernel.CompiledTask`.
+        q: float64[S, P], updated; P is A rounded up to a multiple of 4, and columns from A on are -inf.
+        visits: uint32[S, A], updated.
+        reward_sums: float64[S, A], updated.
         rng: numpy Generator.
         episodes: how many.
         epsilon: exploration rate of the first episode.
@@ -158,31 +179,33 @@ def sarsa_episodes(task, q, visits, reward_sums, rng, episodes, epsilon, decay, 
     Returns:
         ``(environment steps, epsilon)``.
     """
-    moves, events, tabulated, near, rules = task
-    steps = 0
+    moves, flags, rewards, near, starts, weights, rules = task
+    steps, actions, several, start = 0, moves.shape[1], len(starts) > 1, np.int64(starts[0])
     for _ in range(episodes):
-        state, golds, lever = rules.start, rules.all_golds, 0
-        nearest = nearest_gold(near, state, golds)
-        action = _choose(q, state, epsilon, rng)
+        if several:  # apart, since a call with arrays costs as much as a step
+            start = draw_start(starts, weights, rng)
+        state, memory = start, rules.memory
+        nearest = nearest_item(near, state, memory)
+        action = _choose(q, state, actions, epsilon, rng)
         for _ in range(rules.horizon):
-            move = ACTIONS * state + action
-            state, golds, lever, nearest, reward, event = step(
-                moves, events, tabulated, near, rules, state, golds, lever, nearest, action
+            before, taken = state, action
+            state, memory, nearest, reward, flag = step(
+                moves, flags, rewards, near, rules, state, memory, nearest, action
             )
             steps += 1
-            visits[move] += np.uint32(1)
-            reward_sums[move] += reward
-            if event & TERMINAL:
-                q[move] += ALPHA * (reward - q[move])
+            visits[before, taken] += np.uint32(1)
+            reward_sums[before, taken] += reward
+            if flag & TERMINAL:
+                q[before, taken] += ALPHA * (reward - q[before, taken])
                 break
-            action = _choose(q, state, epsilon, rng)
-            q[move] += ALPHA * (reward + gamma * q[ACTIONS * state + action] - q[move])
+            action = _choose(q, state, actions, epsilon, rng)
+            q[before, taken] += ALPHA * (reward + gamma * q[state, action] - q[before, taken])
         epsilon = max(EPSILON_FLOOR, epsilon * decay)
     return steps, epsilon
 
 
 def train(
-    layout: Layout,
+    task: Environment,
     *,
     objective: Objective | str,
     episodes: int = 10_000,
@@ -197,7 +220,7 @@ def train(
     """Train one policy by tabular SARSA; the same arguments give the same bytes.
 
     Args:
-        layout: the grid.
+        task: the environment.
         objective: what is rewarded.
         episodes: at least 1.
         gamma: discount in [0, 1]; 0 is the support-limited regime.
@@ -205,49 +228,56 @@ def train(
         epsilon_decay: factor on epsilon after every episode; by default that of the budget with as many episodes,
             else the factor that reaches the floor 0.01 with the last episode.
         snapshot_every: episodes between snapshots.
-        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
-        support: uint8[S] of recorded actions: train inside their model instead of the environment, in which an action
+        shaping: see :meth:`lever_ray.tasks.protocol.Environment.compile`.
+        support: uint8[S, B] of recorded actions: train inside their model instead of the environment, where an action
             outside it leaves the agent where it is. No environment step is made then, and none is counted.
         watch: called with every snapshot as it is taken.
 
     Raises:
-        InvalidValue: a number is outside its domain, or ``support`` has another shape than the layout's cells.
-        UnknownName, InvalidLayout: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
+        InvalidValue: a number is outside its domain, or ``support`` is of another shape.
+        UnknownName, InvalidTask: see :meth:`lever_ray.tasks.protocol.Environment.compile`.
     """
     _check(episodes=episodes, gamma=gamma, seed=seed, snapshot_every=snapshot_every, epsilon_decay=epsilon_decay)
     warm_up()
-    task = make_task(layout, objective, shaping=shaping)
+    compiled = task.compile(objective, shaping=shaping)
     if support is not None:
-        if support.shape != (layout.states,):
-            raise InvalidValue(f"support has shape {support.shape}; this layout needs ({layout.states},)")
-        task = restrict_task(task, support)
+        allowed = read_support(support, task.observations, task.actions)
+        compiled = restrict_task(compiled, taken_actions(allowed, task.actions))
     decay = default_decay(episodes) if epsilon_decay is None else epsilon_decay
     rng = np.random.default_rng(seed)
-    size = layout.states * ACTIONS
-    q, visits, sums = np.zeros(size), np.zeros(size, np.uint32), np.zeros(size)
+    q, visits, sums = _tables(compiled)
     snapshots, environment_steps, seconds, epsilon = [], 0, 0.0, EPSILON_START
     for done in range(0, episodes, snapshot_every):
         chunk = min(snapshot_every, episodes - done)
         begun = perf_counter()
-        steps, epsilon = sarsa_episodes(task, q, visits, sums, rng, chunk, epsilon, decay, float(gamma))
-        snapshot, greedy_steps = _snapshot(task, done + chunk, q, visits, sums)
+        steps, epsilon = sarsa_episodes(compiled, q, visits, sums, rng, chunk, epsilon, decay, float(gamma))
+        snapshot, greedy_steps = _snapshot(compiled, done + chunk, q, visits, sums)
         seconds += perf_counter() - begun
         environment_steps += steps + greedy_steps if support is None else 0
         snapshots.append(snapshot)
         if watch is not None:
             watch(snapshot)
-    return TrainingRun(
-        layout, Objective.of(objective), float(gamma), seed, episodes, tuple(snapshots), environment_steps, seconds
-    )
+    wanted = Objective.of(objective).resolved(task.terms)
+    return TrainingRun(task, wanted, float(gamma), seed, episodes, tuple(snapshots), environment_steps, seconds)
+
+
+def _tables(task: CompiledTask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Action values, visits and summed rewards as :func:`sarsa_episodes` takes them."""
+    shape = task.moves.shape
+    q = np.full((shape[0], -(-shape[1] // 4) * 4), -np.inf)
+    q[:, : shape[1]] = 0.0
+    return q, np.zeros(shape, np.uint32), np.zeros(shape)
 
 
 @cache
 def warm_up() -> None:
     """Load or compile the training kernels, so that no clock sees it; free from the second call on."""
-    task = make_task(Layout(size=2, start=(0, 0), exit=(1, 1)), "path")
-    q, visits, sums = np.zeros(16), np.zeros(16, np.uint32), np.zeros(16)
-    sarsa_episodes(task, q, visits, sums, np.random.default_rng(0), 1, EPSILON_START, 1.0, 0.0)
-    _snapshot(task, 1, q, visits, sums)
+    nowhere, rules = np.zeros((1, 1), np.int32), Rules(horizon=1, discount=1.0, memory=(np.uint64(0), np.uint64(0)))
+    dynamics = Dynamics(nowhere, np.zeros(1, np.int32), nowhere[0], np.ones(1), rules.memory)
+    task = compiled_task(dynamics, np.zeros((1, 1, 1)), rules)
+    tables = _tables(task)
+    sarsa_episodes(task, *tables, np.random.default_rng(0), 1, EPSILON_START, 1.0, 0.0)
+    _snapshot(task, 1, *tables)
 
 
 def default_decay(episodes: int) -> float:
@@ -256,18 +286,17 @@ def default_decay(episodes: int) -> float:
     return known.get(episodes, EPSILON_FLOOR ** (1.0 / episodes))
 
 
-def _snapshot(task: Task, episode: int, q: np.ndarray, visits: np.ndarray, sums: np.ndarray) -> tuple[Snapshot, int]:
-    shape = (-1, ACTIONS)
-    table = q.astype(np.float32).reshape(shape)
-    states, rewards = np.empty(task.rules.horizon + 1, np.int32), np.empty(task.rules.horizon)
-    steps, total, *_ = play(task, greedy_actions(table), True, states, rewards)
-    seen = visits > 0
+def _snapshot(
+    task: CompiledTask, episode: int, q: np.ndarray, visits: np.ndarray, sums: np.ndarray
+) -> tuple[Snapshot, int]:
+    table = np.ascontiguousarray(q[:, : task.actions], np.float32)
+    total, steps = expected_return(task, greedy_actions(table))
     snapshot = Snapshot(
         episode=episode,
         q=table,
-        visits=visits.copy().reshape(shape),
-        successors=np.where(seen, task.moves, np.int32(-1)).reshape(shape),
-        mean_rewards=(sums / np.maximum(visits, 1)).astype(np.float32).reshape(shape),
+        visits=visits.copy(),
+        successors=np.where(visits > 0, task.moves, np.int32(-1)),
+        mean_rewards=(sums / np.maximum(visits, 1)).astype(np.float32),
         total=float(total),
     )
     return snapshot, steps

@@ -13,14 +13,16 @@ from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features, states_that_matter
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor, term_weights
-from lever_ray.embedding.successor import EMBEDDING, make_embedder
+from lever_ray.embedding.successor import make_embedder
 from lever_ray.library.files import MissingFile
 from lever_ray.library.manifest import EMBEDDING_MODEL
 from lever_ray.library.policies import Part, ShardPolicies
 from lever_ray.library.ranking import RankingRows
+from lever_ray.library.record import EnvironmentRecord
+from lever_ray.library.schema import EMBEDDING, FEATURES
+from lever_ray.library.sealed import SealedEnvironment
 from lever_ray.library.stored import GroupKey, StoredShard
-from lever_ray.tasks.gridworld.compile import admits, make_task
-from lever_ray.tasks.objective import Objective, objective_of
+from lever_ray.tasks.objective import Objective
 
 
 class ShardBehaviour(ShardPolicies):
@@ -66,7 +68,7 @@ class ShardBehaviour(ShardPolicies):
         self, key: GroupKey, group: PolicyGroup, kind: str, *, masked: bool, canonical: int = CANONICAL_STATES
     ) -> np.ndarray:
         environment = self._environments[key.environment]
-        embedder = make_embedder(environment.layout, environment.canonical.thinned(canonical))
+        embedder = make_embedder(environment.task, environment.canonical.thinned(canonical))
         pool = make_pool(group.q, group.support)
         return behaviour_features(embedder, pool, _singles(group), masked=masked, kind=kind)
 
@@ -79,10 +81,12 @@ class ShardBehaviour(ShardPolicies):
         episodes: int | None,
         kind: str,
         canonical: int = CANONICAL_STATES,
+        terms: Sequence[str] | None = None,
     ) -> RankingRows | None:
         """Every policy at one gamma as a regressor learns from it; None where there is none.
 
-        Policies without an objective of their own are left out.
+        Policies without an objective of their own are left out, and those of environments whose family is not
+        installed.
 
         Args:
             target: one of :data:`lever_ray.embedding.regressor.TARGETS`.
@@ -91,16 +95,24 @@ class ShardBehaviour(ShardPolicies):
             episodes: their training budget; None for any.
             kind: features.
             canonical: canonical states that ``psi`` and ``psi_static`` are averaged over.
+            terms: those of the environments that are learnt from; None for all environments, whose terms are the same.
         """
         keys = [key for key in self.keys() if key.objective and key.gamma == gamma and episodes in (None, key.episodes)]
-        if target == "composite":
-            keys = [key for key in keys if admits(self._environments[key.environment].layout, objective)]
+        relabelled = objective if target == "composite" else None
         parts = [
             self._ranking_rows(key, part, target, objective, kind, canonical)
             for key in keys
+            if self._teaches(key.environment, terms, relabelled)
             for part in self._members(key)
         ]
         return RankingRows.merge(parts) if parts else None
+
+    def _teaches(self, name: str, terms: Sequence[str] | None, relabelled: Objective | None) -> bool:
+        """Whether an environment has the terms, and admits what its policies are relabelled with."""
+        held = self._environments.any(name)
+        if isinstance(held, SealedEnvironment) or (terms is not None and held.task.terms != tuple(terms)):
+            return False
+        return relabelled is None or held.task.admits(relabelled.resolved(held.task.terms))
 
     def _ranking_rows(
         self, key: GroupKey, part: Part, target: str, objective: Objective, kind: str, canonical: int
@@ -108,8 +120,8 @@ class ShardBehaviour(ShardPolicies):
         """Those of a group's members in one stored shard: what is known of some says nothing of others."""
         group, place = self._group_of(key, *part), self._environments[key.environment]
         y = self._returns(key, part, group, target, objective)
-        environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.layout.digest)
-        terms = np.tile(term_weights(objective_of(key.objective)), (len(group), 1))
+        environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.task.digest)
+        terms = np.tile(term_weights(Objective.of(key.objective), place.task.terms), (len(group), 1))
         x = self._embedded(key, part, kind, masked=target != "own", canonical=canonical)
         return RankingRows(environments, layouts, np.array(group.ids), terms, x, y).taken(np.isfinite(y))
 
@@ -123,14 +135,14 @@ class ShardBehaviour(ShardPolicies):
             outcomes = self._embedded(key, part, "outcome", masked=False, canonical=CANONICAL_STATES)
             shown = outcomes[:, OFF_SUPPORT] == 0
             return np.where(shown, group.totals, np.nan)
-        layout, pool = self._environments[key.environment].layout, make_pool(group.q, group.support)
+        task, pool = self._environments[key.environment].task, make_pool(group.q, group.support)
         if target == "composite":
-            return offline_returns(make_task(layout, objective), pool, _singles(group), SUM, True, True)[0]
+            compiled = task.compile(objective.resolved(task.terms))
+            return offline_returns(compiled, pool, _singles(group), SUM, True, True)[0]
         if group.mean_rewards is None:
             return np.full(len(group), np.nan)
-        task, rewards = make_task(layout, "path"), kernel_array(group.mean_rewards, np.float32)
-        where = task.moves, task.events, task.rules.start
-        return recorded_returns(*where, pool, rewards, _singles(group), SUM, True)[0]
+        rewards = kernel_array(group.mean_rewards, np.float32)
+        return recorded_returns(task.dynamics, task.discount, pool, rewards, _singles(group), SUM, True)[0]
 
     def predictions(
         self, keys: Sequence[GroupKey], regressor: FittedRegressor
@@ -149,9 +161,30 @@ class ShardBehaviour(ShardPolicies):
     # Embeddings that are not stored yet.
 
     def without_psi(self) -> list[str]:
-        """Ids of the stored shards whose Psi is missing or was made by another model."""
+        """Ids of the stored shards whose Psi is missing or was made by another model, and can be made here."""
         ours = self._manifest.embedding_model == EMBEDDING_MODEL
-        return [stored.entry.id for stored in self.stored if not ours or stored.entry.file("embeddings") is None]
+        missing = [stored for stored in self.stored if not ours or stored.entry.file("embeddings") is None]
+        return [stored.entry.id for stored in missing if self._can_embed(stored)]
+
+    def _can_embed(self, stored: StoredShard) -> bool:
+        """Whether every environment of a stored shard has the features of Psi, and its family is installed."""
+        names = stored.entry.environments
+        return all(self._has_features(stored, name) for name in names) and all(
+            isinstance(self._environments.any(name), EnvironmentRecord) for name in names
+        )
+
+    def _has_features(self, stored: StoredShard, name: str) -> bool:
+        return self._environments.features(name) == stored.entry.states * FEATURES
+
+    def without_features(self) -> int:
+        """How many policies are of environments without the features of Psi."""
+        count = 0
+        for stored in self.stored:
+            for name in stored.entry.environments:
+                if not self._has_features(stored, name):
+                    first, stop = stored.rows_of(name)
+                    count += stop - first
+        return count
 
     def psi_of(self, shard: str) -> np.ndarray:
         """float32[n, 73]: Psi of every policy of a stored shard, computed now; see ``docs/library-format.md``.

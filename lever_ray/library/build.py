@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -17,7 +17,7 @@ from lever_ray.library.record import PolicyRecord, records_of
 from lever_ray.library.rows import objective_id
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
-from lever_ray.tasks.gridworld.layout import Layout, layout_family
+from lever_ray.tasks import registry
 from lever_ray.tasks.objective import Objective
 
 
@@ -40,9 +40,9 @@ class BuildReport:
     training_seconds: float
 
 
-def environment_name(settings: LibrarySettings, layout_seed: int) -> str:
-    """Name of the environment with a layout seed, e.g. ``grid8-3``."""
-    return f"{settings.family}-{layout_seed}"
+def environment_name(settings: LibrarySettings, seed: int) -> str:
+    """Name of the environment that is sampled with a seed: that of its source, and the seed."""
+    return f"{settings.family}-{seed}"
 
 
 def environment_names(settings: LibrarySettings) -> list[str]:
@@ -55,10 +55,10 @@ def check_settings(settings: LibrarySettings) -> None:
     """Refuse settings that no library can be built from.
 
     Raises:
-        UnknownName: layout family, budget or an objective term is not known.
+        UnknownName: source, budget or an objective term is not known.
         InvalidValue: a count below 1, no objectives or gammas, or a gamma outside [0, 1].
     """
-    layout_family(settings.family)
+    source = registry.source(settings.family)
     training_budget(settings.budget)
     check_known("index", settings.index, INDEXES)
     for name in ("layouts", "training_seeds", "actors"):
@@ -69,7 +69,7 @@ def check_settings(settings: LibrarySettings) -> None:
     if not settings.objectives or not settings.gammas:
         raise InvalidValue("library.objectives and library.gammas must not be empty")
     for objective in settings.objectives:
-        Objective.of(objective)
+        Objective.of(objective).resolved(source.terms)
     if len(set(settings.gammas)) < len(settings.gammas):
         raise InvalidValue(f"library.gammas {settings.gammas} holds a gamma twice")
     for gamma in settings.gammas:
@@ -79,26 +79,28 @@ def check_settings(settings: LibrarySettings) -> None:
         raise InvalidValue(f"library.name is {settings.name!r}; use a plain folder name")
 
 
-def train_environment(
-    layout_seed: int, settings: LibrarySettings, describe: Callable[[str], str]
-) -> list[PolicyRecord]:
-    """Train every objective, gamma and seed on one layout; the library entries.
+def train_environment(seed: int, settings: LibrarySettings) -> list[PolicyRecord]:
+    """Train every objective, gamma and training seed in one environment; the library entries.
 
     Args:
-        layout_seed: of the layout.
+        seed: that the environment is sampled with.
         settings: of the library.
-        describe: gives an objective's description in words.
     """
-    name = environment_name(settings, layout_seed)
-    layout = Layout.sample(settings.family, seed=layout_seed)
-    budget = training_budget(settings.budget)
+    name, source = environment_name(settings, seed), registry.source(settings.family)
+    task, budget = source.sample(seed), training_budget(settings.budget)
     records = []
-    for objective in (Objective.of(objective) for objective in settings.objectives):
+    for objective in _objectives(settings):
+        description = source.words.describe(objective)
         for gamma in settings.gammas:
-            for seed in range(settings.training_seeds):
-                run = train(layout, objective=objective, episodes=budget.episodes, gamma=gamma, seed=seed)
-                records += records_of(run, environment=name, description=describe(objective.name))
+            for each in range(settings.training_seeds):
+                run = train(task, objective=objective, episodes=budget.episodes, gamma=gamma, seed=each)
+                records += records_of(run, environment=name, description=description)
     return records
+
+
+def _objectives(settings: LibrarySettings) -> list[Objective]:
+    terms = registry.source(settings.family).terms
+    return [Objective.of(objective).resolved(terms) for objective in settings.objectives]
 
 
 def build_library(
@@ -106,7 +108,6 @@ def build_library(
     settings: LibrarySettings,
     *,
     executor: Executor,
-    describe: Callable[[str], str],
     watch: Callable[[str], None] | None = None,
     kept_before: Callable[[int], None] | None = None,
 ) -> BuildReport:
@@ -118,7 +119,6 @@ def build_library(
         path: of the library.
         settings: of it.
         executor: where environments are trained.
-        describe: gives an objective's description in words.
         watch: called with the name of every environment as it is added.
         kept_before: called first with how many environments the library holds completely, where it lacks others.
 
@@ -133,9 +133,10 @@ def build_library(
     missing = [seed for seed in seeds if not _complete(library, settings, seed)]
     if kept_before is not None and 0 < len(missing) < len(seeds):
         kept_before(len(seeds) - len(missing))
+    _note_seeds(library, settings, sorted({*seeds} - {*missing}))
     policies = 0
     runs: dict[tuple[str, str, float, int], tuple[int, float]] = {}
-    for records in _trained(missing, settings, executor, describe):
+    for records in _trained(missing, settings, executor):
         policies += library.add(records)
         runs |= {_run_of(record): (record.environment_steps, record.seconds) for record in records}
         if watch is not None:
@@ -144,10 +145,17 @@ def build_library(
     return BuildReport(policies, len(runs), steps, perf_counter() - begun, sum(seconds for _, seconds in runs.values()))
 
 
-def _trained(
-    seeds: list[int], settings: LibrarySettings, executor: Executor, describe: Callable[[str], str]
-) -> Iterator[list[PolicyRecord]]:
-    for outcome in executor.map(train_environment, seeds, shared=(settings, describe)):
+def _note_seeds(library: PolicyLibrary, settings: LibrarySettings, seeds: list[int]) -> None:
+    """Say what environments were sampled with where the library, built by an older version, does not tell."""
+    source = registry.source(settings.family)
+    held = [(library.environment(environment_name(settings, seed)), seed) for seed in seeds]
+    unsaid = [replace(record, task=source.sample(seed)) for record, seed in held if record.task.seed is None]
+    if unsaid:
+        library.restate(unsaid)
+
+
+def _trained(seeds: list[int], settings: LibrarySettings, executor: Executor) -> Iterator[list[PolicyRecord]]:
+    for outcome in executor.map(train_environment, seeds, shared=(settings,)):
         yield outcome.result()
 
 
@@ -159,19 +167,19 @@ def _complete(library: PolicyLibrary, settings: LibrarySettings, seed: int) -> b
     """Whether the library has every group that the settings ask of an environment.
 
     Raises:
-        LibraryError: it has the environment's name with another layout.
+        LibraryError: it has the environment's name with another task.
     """
     name = environment_name(settings, seed)
     if name not in library.environments:
         return False
-    if library.environment(name).layout != Layout.sample(settings.family, seed=seed):
+    if library.environment(name).task.digest != registry.source(settings.family).sample(seed).digest:
         raise LibraryError(
-            f"library {library.path} holds environment {name!r} with another layout; choose another library.name"
+            f"library {library.path} holds environment {name!r} with another task; choose another library.name"
         )
     episodes = training_budget(settings.budget).episodes
     wanted = {
-        GroupKey(name, Objective.of(objective).name, gamma, episodes)
-        for objective in settings.objectives
+        GroupKey(name, objective.id, gamma, episodes)
+        for objective in _objectives(settings)
         for gamma in settings.gammas
     }
     if not wanted <= set(library.keys(name)):

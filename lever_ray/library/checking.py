@@ -13,9 +13,10 @@ from lever_ray.library.environments import Environments
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import DataFile, Manifest, Shard, read_manifest
 from lever_ray.library.record import EnvironmentRecord
+from lever_ray.library.rows import features_of
 from lever_ray.library.salvage import salvage
+from lever_ray.library.sealed import AnyEnvironment, SealedEnvironment
 from lever_ray.library.stored import StoredShard
-from lever_ray.tasks.gridworld.features import feature_tables, initial_features
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,16 @@ class Damage:
     policies: int = 0
 
 
-def verify(path: str | Path, watch: Callable[[int, int], None] | None = None) -> list[Damage]:
+def verify(
+    path: str | Path, watch: Callable[[int, int], None] | None = None, *, tell: Callable[[str], None] | None = None
+) -> list[Damage]:
     """Read and check every file and every row of a library.
 
     Args:
         path: folder of the library.
         watch: told how many of how many shards are done.
+        tell: told of every family of tasks that is not installed: the policies of its environments are checked by their
+            checksums, for numbers that are none and for their support, but not decoded. Nothing of them is broken.
 
     Returns:
         What is broken; empty for a sound library.
@@ -53,6 +58,9 @@ def verify(path: str | Path, watch: Callable[[int, int], None] | None = None) ->
     """
     folder = Path(path)
     manifest, environments, found = _environments_now(folder)
+    for line in _not_decoded(environments):
+        if tell is not None:
+            tell(line)
     for done, shard in enumerate(manifest.shards, 1):
         found += check_shard(folder, manifest, shard, environments)
         if watch is not None:
@@ -60,7 +68,21 @@ def verify(path: str | Path, watch: Callable[[int, int], None] | None = None) ->
     return _still_there(folder, manifest, found)
 
 
-def _environments_now(folder: Path) -> tuple[Manifest, dict[str, EnvironmentRecord], list[Damage]]:
+def _not_decoded(environments: Mapping[str, AnyEnvironment]) -> Iterator[str]:
+    """A line for every family that is not installed."""
+    sealed: dict[str, list[str]] = {}
+    for each in environments.values():
+        if isinstance(each, SealedEnvironment):
+            sealed.setdefault(each.family, []).append(each.name)
+    for family, names in sorted(sealed.items()):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield (
+            f"environments {', '.join(sorted(names)[:3])}{more} are of task family {family!r}, which is not installed: "
+            "their policies were checked by their checksums, and not decoded; install the family to check the rest"
+        )
+
+
+def _environments_now(folder: Path) -> tuple[Manifest, dict[str, AnyEnvironment], list[Damage]]:
     """The manifest, and its environments as :func:`check_environments` finds them; again if they changed meanwhile."""
     while True:
         manifest = read_manifest(folder)
@@ -78,10 +100,13 @@ def _still_there(folder: Path, manifest: Manifest, found: list[Damage]) -> list[
     return [damage for damage in found if damage.shard in kept or damage.shard == ""]
 
 
-def check_environments(path: Path, manifest: Manifest) -> tuple[dict[str, EnvironmentRecord], list[Damage]]:
-    """The environments that can be read, each from its newest sound row, and what is broken."""
+def check_environments(path: Path, manifest: Manifest) -> tuple[dict[str, AnyEnvironment], list[Damage]]:
+    """The environments that can be read, each from its newest sound row, and what is broken.
+
+    Those whose family is not installed are given as they stand.
+    """
     found: list[Damage] = []
-    sound: dict[str, EnvironmentRecord] = {}
+    sound: dict[str, AnyEnvironment] = {}
     for file in manifest.environments:
         try:
             features = read_table(path, file, library=manifest.library)["features"]
@@ -91,23 +116,23 @@ def check_environments(path: Path, manifest: Manifest) -> tuple[dict[str, Enviro
         held = Environments(path, manifest.library, [file])
         for row, name in enumerate(file.environments):
             try:
-                sound[name] = held[name]
-                _check_features(path, file, sound[name], features[row].as_py())
+                sound[name] = environment = held.any(name)
+                if isinstance(environment, EnvironmentRecord):
+                    _check_features(path, file, environment, features[row].as_py())
             except LibraryError as error:
                 found.append(Damage(str(error), "", "environments"))
     return sound, found
 
 
 def _check_features(path: Path, file: DataFile, environment: EnvironmentRecord, stored: list[float] | None) -> None:
-    right = initial_features(feature_tables(environment.layout)).ravel()
-    if stored is None or not np.array_equal(np.array(stored, np.float32), right):
+    if stored is None or not np.array_equal(np.array(stored, np.float32), features_of(environment.task)):
         raise LibraryError(
-            f"environment {environment.name!r} in {path / file.name} has features of another layout; {REPAIR}"
+            f"environment {environment.name!r} in {path / file.name} has features of another task; {REPAIR}"
         )
 
 
 def check_shard(
-    path: Path, manifest: Manifest, shard: Shard, environments: Mapping[str, EnvironmentRecord]
+    path: Path, manifest: Manifest, shard: Shard, environments: Mapping[str, AnyEnvironment]
 ) -> Iterator[Damage]:
     """What is broken in a shard; the first file that hides all others ends the search."""
     stored, kind = StoredShard(path, manifest.library, shard), "policies"
@@ -139,7 +164,7 @@ def _check_vectors(stored: StoredShard) -> Iterator[Damage]:
             yield Damage(str(error), stored.entry.id, kind)
 
 
-def _unreadable(stored: StoredShard, environments: Mapping[str, EnvironmentRecord], broken: set[int]) -> set[int]:
+def _unreadable(stored: StoredShard, environments: Mapping[str, AnyEnvironment], broken: set[int]) -> set[int]:
     """Rows that are no policies of their environment, beyond those whose arrays are broken."""
     found: set[int] = set()
     for key, run in stored.runs.items():
@@ -151,10 +176,10 @@ def _unreadable(stored: StoredShard, environments: Mapping[str, EnvironmentRecor
     return found
 
 
-def _readable(stored: StoredShard, rows: list[int], environments: Mapping[str, EnvironmentRecord]) -> bool:
+def _readable(stored: StoredShard, rows: list[int], environments: Mapping[str, AnyEnvironment]) -> bool:
     """Whether all of some rows are policies, of the content that their ids say."""
     try:
-        for _ in stored.records(np.array(rows, np.int64), environments):
+        for _ in stored.kept(np.array(rows, np.int64), environments.__getitem__):
             pass
     except LibraryError:
         return False

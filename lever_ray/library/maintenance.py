@@ -16,9 +16,9 @@ from lever_ray.library.files import belongs_to
 from lever_ray.library.ids import places_of
 from lever_ray.library.lock import write_lock
 from lever_ray.library.manifest import MANIFEST, Manifest, Shard, read_manifest
-from lever_ray.library.record import EnvironmentRecord, PolicyRecord
-from lever_ray.library.rows import SHARD_BYTES, row_bytes
+from lever_ray.library.rows import SHARD_BYTES, Kind, environment_parts, kept_apart
 from lever_ray.library.salvage import salvage
+from lever_ray.library.sealed import AnyEnvironment, AnyPolicy, SealedEnvironment
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import (
@@ -30,9 +30,12 @@ from lever_ray.library.writing import (
     write_environments,
     write_shards,
 )
+from lever_ray.tasks.support import full_support, taken_actions
 
 _UNFINISHED = re.compile(r"\.(manifest\.json(\.damaged)?|[a-z]+-[0-9a-f]+\.arrow)\.\d+\.tmp")
 """Names of files that were being written."""
+_OVERHEAD = 1 << 16
+"""Bytes of a tables file that are no policy's, at most."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def repair(path: str | Path, *, encoder: TextEncoder | None = None) -> RepairRep
 
 
 def _without(
-    begun: Change, damages: Sequence[Damage], environments: Mapping[str, EnvironmentRecord], encoder: TextEncoder
+    begun: Change, damages: Sequence[Damage], environments: Mapping[str, AnyEnvironment], encoder: TextEncoder
 ) -> Manifest:
     """The manifest without what is broken."""
     by_shard: dict[str, list[Damage]] = {}
@@ -97,7 +100,7 @@ def _mended(
     begun: Change,
     shard: Shard,
     damages: Sequence[Damage],
-    environments: Mapping[str, EnvironmentRecord],
+    environments: Mapping[str, AnyEnvironment],
     encoder: TextEncoder,
 ) -> list[Shard]:
     """What is left of a shard: nothing, some of its policies, or all without some vectors."""
@@ -106,14 +109,14 @@ def _mended(
         return _salvaged(begun, shard, environments, encoder)
     lost = {identity for damage in damages for identity in damage.lost}
     if lost:
-        return rewritten(begun, shard, lost, environments, encoder)
+        return rewritten(begun, shard, lost, environments.__getitem__, encoder)
     for kind in kinds:
         shard = shard.lacking(kind)
     return [shard]
 
 
 def _salvaged(
-    begun: Change, shard: Shard, environments: Mapping[str, EnvironmentRecord], encoder: TextEncoder
+    begun: Change, shard: Shard, environments: Mapping[str, AnyEnvironment], encoder: TextEncoder
 ) -> list[Shard]:
     """The policies of a damaged shard that are sound, with their Psi where that is."""
     records = salvage(begun.path, shard, environments).records
@@ -126,17 +129,18 @@ def _salvaged(
     return write_shards(begun, list(kept.values()), encoder, psi=known)
 
 
-def _with_transitions(begun: Change, shards: Sequence[Shard], environment: EnvironmentRecord) -> EnvironmentRecord:
+def _with_transitions(begun: Change, shards: Sequence[Shard], environment: AnyEnvironment) -> AnyEnvironment:
     """An environment with what some shards' policies recorded added to what it has."""
-    taken = np.zeros(environment.layout.states, np.uint8)
+    if isinstance(environment, SealedEnvironment):
+        return environment
+    task, taken = environment.task, np.zeros_like(full_support(*environment.successors.shape))
     for shard in shards:
         if environment.name in shard.environments:
             stored = StoredShard(begun.path, begun.manifest.library, shard)
             rows = slice(*stored.rows_of(environment.name))
             known = np.array(stored.policies["support_source"][rows].to_pylist(), object) != "unknown"
             taken |= np.bitwise_or.reduce(stored.tables.support[rows][known], axis=0)
-    seen = (taken[:, None] >> np.arange(environment.successors.shape[1])) & 1 > 0
-    recorded = np.where(seen, environment.layout.terrain.moves, -1).astype(np.int32)
+    recorded = np.where(taken_actions(taken, task.actions), task.dynamics.moves, -1).astype(np.int32)
     return replace(environment, successors=np.maximum(environment.successors, recorded))
 
 
@@ -165,7 +169,7 @@ def delete(path: str | Path, ids: Sequence[str], *, encoder: TextEncoder | None 
             shards: list[Shard] = []
             for shard in held.shards:
                 lost = hit[shard.id]
-                shards += rewritten(begun, shard, lost, environments, texts) if lost else [shard]
+                shards += rewritten(begun, shard, lost, environments.any, texts) if lost else [shard]
             begun.commit(replace(held, shards=tuple(shards), text_model=held.text_model or model_of(texts)))
     return len(wanted)
 
@@ -189,7 +193,9 @@ def compact(path: str | Path, *, encoder: TextEncoder | None = None) -> tuple[in
         shards = _merged(begun, environments, texts)
         files = held.environments
         if len(files) > 1:
-            files = tuple(write_environments(begun, [environments[name] for name in environments.names]))
+            held_now = [environments.any(name) for name in environments.names]
+            if len(list(environment_parts(held_now))) < len(files):
+                files = tuple(write_environments(begun, held_now))
         if (tuple(shards), files) != (held.shards, held.environments):
             model = held.text_model or model_of(texts)
             begun.commit(replace(held, shards=tuple(shards), environments=files, text_model=model))
@@ -202,7 +208,7 @@ def _merged(begun: Change, environments: Environments, encoder: TextEncoder) -> 
     new: list[Shard] = []
     merged: set[str] = set()
     done: set[str] = set()
-    for batch in _batches(begun):
+    for batch in _batches(begun, environments):
         records, psi = _contents(batch, environments, done)
         done |= {record.id for record in records}
         merged |= {stored.entry.id for stored in batch}
@@ -211,15 +217,16 @@ def _merged(begun: Change, environments: Environments, encoder: TextEncoder) -> 
     return [*(shard for shard in begun.manifest.shards if shard.id not in merged), *new]
 
 
-def _batches(begun: Change) -> Iterator[list[StoredShard]]:
+def _batches(begun: Change, environments: Environments) -> Iterator[list[StoredShard]]:
     """Small shards of one kind that together make no more than one, two or more at a time."""
-    open_batches: dict[tuple[int, bool, bool], list[StoredShard]] = {}
+    open_batches: dict[Kind, list[StoredShard]] = {}
     for shard in begun.manifest.shards:
-        if shard.rows * row_bytes(shard.states, False, False) >= 0.75 * SHARD_BYTES:
+        file = shard.file("tables")
+        if file is None or file.bytes - 4 * shard.rows - _OVERHEAD >= 0.75 * SHARD_BYTES:
             continue
         stored = StoredShard(begun.path, begun.manifest.library, shard)
-        kind = shard.states, stored.tables.visits is not None, stored.tables.mean_rewards is not None
-        most = max(1, SHARD_BYTES // row_bytes(*kind))
+        kind = _kind_of(stored, environments)
+        most = max(1, SHARD_BYTES // kind.row_bytes)
         if shard.rows >= 0.75 * most:
             continue
         batch = open_batches.setdefault(kind, [])
@@ -231,14 +238,24 @@ def _batches(begun: Change) -> Iterator[list[StoredShard]]:
     yield from (batch for batch in open_batches.values() if len(batch) > 1)
 
 
+def _kind_of(stored: StoredShard, environments: Environments) -> Kind:
+    """What the policies of a shard have in common."""
+    tables, apart = stored.tables, set()
+    for name in stored.entry.environments:
+        held = environments.any(name)
+        apart.add(kept_apart(name, None if isinstance(held, SealedEnvironment) else held.task))
+    optional = tables.visits is not None, tables.mean_rewards is not None
+    return Kind(*tables.shape, *optional, " ".join(sorted(apart)))
+
+
 def _contents(
     batch: Sequence[StoredShard], environments: Environments, done: set[str]
-) -> tuple[list[PolicyRecord], dict[str, np.ndarray]]:
+) -> tuple[list[AnyPolicy], dict[str, np.ndarray]]:
     """The policies of some shards that are not done yet, each once, and Psi of those that have it."""
-    records: dict[str, PolicyRecord] = {}
+    records: dict[str, AnyPolicy] = {}
     psi: dict[str, np.ndarray] = {}
     for stored in batch:
-        for record in stored.records(np.arange(len(stored.ids)), environments):
+        for record in stored.kept(np.arange(len(stored.ids)), environments.any):
             if record.id not in done:
                 records[record.id] = record
         psi |= stored_psi(stored)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lever_ray.embedding.canonical import CANONICAL_STATES
-from lever_ray.embedding.successor import EMBEDDING
+from lever_ray.embedding.successor import GAMMA_PSI
 from lever_ray.errors import LibraryError
 from lever_ray.library.files import flush_folder, write_atomically
-from lever_ray.library.schema import SCHEMA_VERSION
+from lever_ray.library.schema import EMBEDDING, MOST_ENTRIES, SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
 FORMAT = "lever-ray policy library"
@@ -26,14 +26,12 @@ EMBEDDING_MODEL: dict[str, Any] = {
     "name": "psi",
     "version": 1,
     "dimension": EMBEDDING,
-    "gamma": 0.99,
+    "gamma": GAMMA_PSI,
     "canonical_states": CANONICAL_STATES,
 }
 """What Psi vectors are made by; raise the version whenever equal policies would get other vectors."""
 _RESTORE = "restore it from a copy, or run `lever-ray library repair`"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}\.arrow")
-_MOST_STATES = 1 << 24
-"""Cells of a layout, far more than any has; so that no size made of it overflows."""
 
 
 class DamagedManifest(LibraryError):
@@ -78,12 +76,12 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Shard:
-    """An entry of the manifest: policies over equally many cells, in files whose rows correspond.
+    """An entry of the manifest: policies over equally many observations, in files whose rows correspond.
 
     Attributes:
         id: of the shard, unique in the library.
         rows: policies.
-        states: S, cells of their layouts.
+        states: S, observations of their tasks.
         environments: names of their environments, ascending.
         files: at most one of every kind of :data:`SHARD_KINDS`; ``policies`` and ``tables`` always.
     """
@@ -251,8 +249,8 @@ def _read_shard(entry: Mapping[str, Any]) -> Shard:
     shard = Shard(
         _word(entry["id"]), _count(entry["rows"]), _count(entry["states"]), _texts(entry["environments"]), files
     )
-    if not shard.rows or not 4 <= shard.states <= _MOST_STATES:
-        raise ValueError(f"shard {shard.id} has {shard.rows} policies over {shard.states} cells")
+    if not shard.rows or not 1 <= shard.states <= MOST_ENTRIES:
+        raise ValueError(f"shard {shard.id} has {shard.rows} policies over {shard.states} observations")
     if len(set(kinds)) < len(kinds) or not {"policies", "tables"} <= set(kinds):
         raise ValueError(f"shard {shard.id} has files of kinds {kinds}")
     if any(file.rows != shard.rows for file in files if file.kind != "texts"):

@@ -23,11 +23,11 @@ from lever_ray.library.manifest import (
     read_document,
     read_manifest,
 )
-from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.record import EnvironmentRecord, HeldPolicy, PolicyRecord
 from lever_ray.library.rows import PLAIN
+from lever_ray.library.sealed import SealedEnvironment
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import Change, remove_files, write_environments, write_shards
-from lever_ray.tasks.gridworld.terrain import ACTIONS
 from lever_ray.tasks.objective import Objective
 
 _VERSION = 1
@@ -145,7 +145,13 @@ def _old_environments(folder: Path, old: Sequence[Mapping[str, Any]]) -> dict[st
     found = {}
     for location, table in _old_tables(folder, old, "environments", _ENVIRONMENTS):
         for row, name in enumerate(table["name"].to_pylist()):
-            found[name] = read_environment(table.slice(row, 1), name, location)
+            environment = read_environment(table.slice(row, 1), name, location)
+            if isinstance(environment, SealedEnvironment):
+                raise LibraryError(
+                    f"environment {name!r} in {location} is of task family {environment.family!r}, which is not "
+                    "installed; install it, and migrate again"
+                )
+            found[name] = environment
     return found
 
 
@@ -164,11 +170,11 @@ def _old_records(
 
 
 def _old_record(row: Mapping[str, Any], environment: EnvironmentRecord) -> PolicyRecord:
-    shape = (environment.layout.states, ACTIONS)
+    shape = environment.successors.shape
     terms = row["objective"].partition("[")[0].split("-")
     rewards = row["mean_rewards"]
-    return PolicyRecord(
-        layout=environment.layout,
+    return HeldPolicy(
+        task=environment.task,
         objective=Objective.of(terms, weights=dict(zip(terms, row["weights"], strict=True))),
         q=np.array(row["q"], np.float32).reshape(shape),
         visits=np.array(row["visits"], np.uint32).reshape(shape),

@@ -11,7 +11,7 @@ import numpy as np
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
-from lever_ray.library.files import REPAIR, MissingFile
+from lever_ray.library.files import MissingFile
 from lever_ray.library.ids import places_of
 from lever_ray.library.manifest import Manifest
 from lever_ray.library.record import PolicyRecord
@@ -33,12 +33,20 @@ class ShardPolicies:
         path: folder of the library.
         manifest: with the shards that are served, and all environment files.
         encoder: of texts, for vectors that are not stored.
+        held: shards and environments that lie in memory, in place of the files.
     """
 
-    def __init__(self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        manifest: Manifest,
+        *,
+        encoder: TextEncoder | None = None,
+        held: tuple[Sequence[StoredShard], Environments] | None = None,
+    ) -> None:
         self._path, self._manifest = Path(path), manifest
-        self.stored = [StoredShard(self._path, manifest.library, shard) for shard in manifest.shards]
-        self._environments = Environments(self._path, manifest.library, manifest.environments)
+        shards, self._environments = held or _on_disk(self._path, manifest)
+        self.stored = list(shards)
         self._groups: dict[tuple[GroupKey, Wording | None], PolicyGroup | None] = {}
         self._texts = TextVectors(manifest.text_model, encoder or WordLlamaEncoder())
 
@@ -155,12 +163,8 @@ class ShardPolicies:
 
     def _group_of(self, key: GroupKey, stored: StoredShard, rows: np.ndarray) -> PolicyGroup:
         """Members in one stored shard; views of its file where their rows lie together."""
-        layout = self._environments[key.environment].layout
-        if layout.states != stored.entry.states:
-            raise LibraryError(
-                f"shard {stored.entry.id} of library {self._path} has tables of {stored.entry.states} cells, "
-                f"environment {key.environment!r} {layout.states}; {REPAIR}"
-            )
+        environment = self._environments[key.environment]
+        stored.check_task(key, environment)
         first, stop = int(rows[0]), int(rows[-1]) + 1
         tables, inside = stored.sound(first, stop), _within(rows)
         seeds, steps = (stored.numbers(name)[rows].tolist() for name in ("seed", "environment_steps"))
@@ -172,7 +176,7 @@ class ShardPolicies:
             totals=stored.numbers("total")[rows],
             mean_rewards=None if tables.mean_rewards is None else tables.mean_rewards[inside],
             runs=frozenset(zip(seeds, steps, strict=True)),
-            layout=layout.digest,
+            world=environment.task.digest,
             sources=tuple(stored.policies["support_source"].take(rows).to_pylist()),
         )
 
@@ -219,6 +223,11 @@ class ShardPolicies:
         if broken is not None and seen < len(ids):
             raise broken
         return found
+
+
+def _on_disk(path: Path, manifest: Manifest) -> tuple[Sequence[StoredShard], Environments]:
+    shards = [StoredShard(path, manifest.library, shard) for shard in manifest.shards]
+    return shards, Environments(path, manifest.library, manifest.environments)
 
 
 def _within(rows: np.ndarray) -> slice | np.ndarray:

@@ -24,10 +24,11 @@ from lever_ray.library.ranking import RankingRows
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.retrieval import Wording
 from lever_ray.library.rows import objective_id
+from lever_ray.library.selecting import matching, only_terms, terms_of
 from lever_ray.library.shard import Where
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder
-from lever_ray.tasks.objective import Objective, objective_of
+from lever_ray.tasks.objective import Objective
 
 T = TypeVar("T")
 
@@ -111,6 +112,7 @@ class LibraryReader(ABC):
 
         Raises:
             UnknownName: the library has no such environment; the message lists those it has.
+            ForeignFamily: its family of tasks is not installed.
             LibraryError: its file or its row is damaged.
         """
         found = self._up_to_date(lambda: self._environments.get(name))
@@ -119,6 +121,14 @@ class LibraryReader(ABC):
                 "environment", name, self.environments, hint="Train policies for it with `lever-ray build`."
             )
         return found
+
+    def foreign(self) -> dict[str, str]:
+        """The family of every environment whose family of tasks is not installed, by name."""
+        return self._up_to_date(lambda: self._environments.foreign())
+
+    def without_features(self) -> int:
+        """How many policies :meth:`embed` leaves out: their environments lack the features that Psi is made of."""
+        return sum(self._ask("without_features"))
 
     @cached_property
     def _environments(self) -> Environments:
@@ -209,14 +219,26 @@ class LibraryReader(ABC):
         episodes: int | None = None,
         label: str | None = None,
     ) -> list[PolicyRecord]:
-        """Full records of the policies that match every given filter, ordered by group and id."""
-        name = None if objective is None else objective_of(objective).id
+        """Full records of the policies that match every given filter, ordered by group and id.
+
+        Raises:
+            UnknownName: no policy and no environment has a term of that objective.
+        """
         wanted = [
             key
-            for key in self.keys(environment)
-            if name in (None, key.objective) and gamma in (None, key.gamma) and episodes in (None, key.episodes)
+            for key in self.matching(self.keys(environment), objective)
+            if gamma in (None, key.gamma) and episodes in (None, key.episodes)
         ]
         return [record for record in self.members(wanted) if label in (None, record.label)]
+
+    def matching(self, keys: Sequence[GroupKey], objective: Objective | str | None) -> list[GroupKey]:
+        """Those of some groups whose objective is a given one, see :func:`lever_ray.library.selecting.matching`."""
+        return matching(keys, objective, lambda: {*self._all_terms(), *terms_of(self.keys())})
+
+    def _all_terms(self) -> set[tuple[str, ...]]:
+        """The terms of every environment whose family is installed."""
+        foreign = self.foreign()
+        return {self.environment(name).task.terms for name in self.environments if name not in foreign}
 
     def members(self, keys: Sequence[GroupKey]) -> list[PolicyRecord]:
         """Full records of the policies of some groups, ordered by group and id."""
@@ -317,6 +339,7 @@ class LibraryReader(ABC):
         episodes: int | None = None,
         kind: str = "psi",
         canonical: int = CANONICAL_STATES,
+        terms: Sequence[str] | None = None,
     ) -> RankingRows:
         """What a return regressor learns from: every policy at one gamma, with embedding and return; asked for once.
 
@@ -328,20 +351,25 @@ class LibraryReader(ABC):
             episodes: their training budget; None for any.
             kind: ``psi``, ``psi_static`` or ``outcome``.
             canonical: canonical states that the first two are averaged over, at least 1; all that are stored, if more.
+            terms: only environments with these terms, in this order, are learnt from; None where all have the same.
 
         Raises:
-            UnknownName: target or kind is not known.
-            InvalidValue: ``canonical`` is below 1.
+            UnknownName: target or kind is not known, or no environment has a term of the objective.
+            InvalidValue: ``canonical`` is below 1, environments differ in terms and none are given, or there are no
+                feature vectors for ``psi``.
             LibraryError: no policy has that gamma, or none that does has an objective of its own.
         """
         check_known("regressor target", target, TARGETS)
         check_known("embedding", kind, BEHAVIOUR_KINDS)
         check_canonical(canonical)
         wanted, states = Objective.of(objective), states_that_matter(kind, canonical)
-        question = (target, wanted if target == "composite" else None, gamma, episodes, kind, states)
+        learnt = only_terms(self._all_terms()) if terms is None else tuple(terms)
+        wanted = wanted.resolved(learnt) if learnt else wanted
+        question = (target, wanted if target == "composite" else None, gamma, episodes, kind, states, learnt)
         known = self._known_ranking_rows
         if question not in known:
             asked: dict[str, Any] = {"gamma": gamma, "episodes": episodes, "kind": kind, "canonical": states}
+            asked["terms"] = learnt
             answers = self._ask("ranking_rows", target, wanted, **asked)
             parts = [part for part in answers if part is not None]
             if not parts:

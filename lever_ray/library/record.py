@@ -6,19 +6,19 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lever_ray.embedding.canonical import CanonicalStates, canonical_states
-from lever_ray.embedding.offline import support_bits
-from lever_ray.errors import InvalidValue
+from lever_ray.errors import InvalidValue, LeverError
 from lever_ray.learning.sarsa import TrainingRun
-from lever_ray.tasks.gridworld.compile import make_task
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.terrain import ACTIONS
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Environment, check_admitted
+from lever_ray.tasks.support import full_support, support_bits
+
+T = TypeVar("T")
 
 
 def _text(value: object) -> str:
@@ -41,19 +41,36 @@ SUPPORT_SOURCES: tuple[str, ...] = ("visits", "transitions", "unknown")
 """What tells which actions a policy took in training: visit counts, recorded transitions, or nothing."""
 
 
+def _takes_layout(cls: type[T]) -> type[T]:
+    """Let a record be made with ``layout=``, the name of a grid's task, in place of ``task=``."""
+    plain: Callable[..., None] = cls.__init__
+
+    @wraps(plain)
+    def init(self: T, *args: Any, **kwargs: Any) -> None:
+        if "layout" in kwargs:
+            if "task" in kwargs or len(args) > 1:
+                raise InvalidValue("both task and layout= are given, which are one field; give one of them")
+            kwargs["task"] = kwargs.pop("layout")
+        plain(self, *args, **kwargs)
+
+    cls.__init__ = init  # type: ignore[method-assign, assignment]
+    return cls
+
+
+@_takes_layout
 @dataclass(frozen=True, eq=False)
 class PolicyRecord:
     """One policy: a snapshot of a training run, or a Q-table from elsewhere.
 
     Attributes:
-        environment: name of the environment; equal names mean equal layouts.
-        layout: the grid it was trained on.
-        objective: what it was trained for; a name is read as an :class:`Objective`. None (or an empty name) where only
-            the description says it.
+        environment: name of the environment; equal names mean equal tasks.
+        task: what it was trained in; ``layout=`` says the same.
+        objective: what it was trained for; a name is read as an :class:`Objective`, and resolved against the task's
+            terms. None (or an empty name) where only the description says it.
         description: one sentence on what it does.
         q: float32[S, A], action values in reward units; finite.
         visits: uint32[S, A], how often each action was taken; 0 = never. None where nobody counted.
-        successors: int32[S, A], recorded cells; -1 = never seen. Derived from ``visits`` where None.
+        successors: int32[S, A], recorded observations; -1 = never seen. Derived from ``visits`` where None.
         label: ``worst``, ``median``, ``best`` or the owner's own word.
         gamma: discount it was trained with.
         mean_rewards: float32[S, A], mean recorded reward; None where unknown.
@@ -66,13 +83,15 @@ class PolicyRecord:
         seconds: wall-clock seconds of the whole run.
 
     Raises:
+        UnknownName: the task has no such objective term.
         InvalidValue: an array has the wrong shape or dtype or non-finite entries, recorded successors contradict the
-            visits or the layout, gamma lies outside [0, 1], a count is negative, the environment has no name, or there
-            is neither an objective nor a description; the message names the record.
+            visits or the task, the task does not admit the objective, gamma lies outside [0, 1], a count is negative,
+            the environment has no name, or there is neither an objective nor a description; the message names the
+            record.
     """
 
     environment: str
-    layout: Layout
+    task: Environment
     objective: Objective | None
     description: str
     q: np.ndarray
@@ -90,13 +109,15 @@ class PolicyRecord:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objective", Objective.of(self.objective) if self.objective else None)
+        wanted = Objective.of(self.objective).resolved(self.task.terms) if self.objective else None
+        object.__setattr__(self, "objective", wanted)
         for name, kind in _PLAIN.items():
             object.__setattr__(self, name, kind(getattr(self, name)))
         for name, dtype in _ARRAYS.items():
             if getattr(self, name) is not None:
                 self._adopt(name, dtype)
         self._check_plain()
+        self._check_admitted()
         for name in ("q", "mean_rewards"):
             values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():
@@ -124,12 +145,22 @@ class PolicyRecord:
                 wanted = "fit 64 bits" if name == "seed" else "be 0 or more, and fit 64 bits"
                 raise InvalidValue(f"{self._who()}: {name} is {getattr(self, name)}; it must {wanted}")
 
+    def _check_admitted(self) -> None:
+        if self.objective is None or self.task.admits(self.objective):
+            return
+        try:
+            self.task.compile(self.objective)
+            check_admitted(self.task, self.objective)
+        except LeverError as error:
+            raise InvalidValue(f"{self._who()}: {error}") from error
+
     def _adopt(self, name: str, dtype: type) -> None:
         given = np.asarray(getattr(self, name))
-        if given.shape != (self.layout.states, ACTIONS):
+        wanted = (self.task.observations, self.task.actions)
+        if given.shape != wanted:
             raise InvalidValue(
-                f"{self._who()}: {name} has shape {given.shape}; its layout needs ({self.layout.states}, {ACTIONS}), "
-                f"for {self.layout.size} x {self.layout.size} cells: give the layout that it was trained on"
+                f"{self._who()}: {name} has shape {given.shape}; its task needs {wanted}, observations by actions: "
+                "give the environment that it was trained in"
             )
         if given.dtype.kind not in "iufb":
             raise InvalidValue(f"{self._who()}: {name} has dtype {given.dtype}; give numbers")
@@ -139,7 +170,7 @@ class PolicyRecord:
         object.__setattr__(self, name, adopted)
 
     def _check_successors(self) -> None:
-        moves = self.layout.terrain.moves
+        moves = self.task.dynamics.moves
         if self.successors is None:
             if self.visits is not None:
                 object.__setattr__(self, "successors", np.where(self.visits > 0, moves, -1).astype(np.int32))
@@ -147,7 +178,7 @@ class PolicyRecord:
         seen = self.successors >= 0
         if (seen & (self.successors != moves)).any() or (self.successors < -1).any():
             raise InvalidValue(
-                f"{self._who()}: recorded successors contradict its layout; was it trained on another grid?"
+                f"{self._who()}: recorded successors contradict its task; was it trained in another environment?"
             )
         if self.visits is not None and (seen != (self.visits > 0)).any():
             raise InvalidValue(
@@ -155,12 +186,17 @@ class PolicyRecord:
                 "visits must be 0 exactly where successors are -1"
             )
 
+    @property
+    def layout(self) -> Environment:
+        """The task."""
+        return self.task
+
     @cached_property
     def id(self) -> str:
         """Hash of environment, objective, weights, Q and training settings: adding the same policy twice is a no-op."""
         settings = [
             self.environment,
-            self.layout.digest,
+            self.task.digest,
             self.objective.id if self.objective else self.description,
             self.gamma,
             self.algorithm,
@@ -179,10 +215,17 @@ class PolicyRecord:
 
     @property
     def support(self) -> np.ndarray:
-        """uint8[S]: bit ``a`` says that action ``a`` was taken in training; all bits where nothing was recorded."""
+        """uint8[S, B]: a bit per action that was taken in training; all of them where nothing was recorded."""
         if self.successors is None:
-            return np.full(self.layout.states, (1 << ACTIONS) - 1, np.uint8)
+            return full_support(self.task.observations, self.task.actions)
         return support_bits(self.successors >= 0)
+
+
+class HeldPolicy(PolicyRecord):
+    """A policy as a file of a library holds it: whether its task admits its objective was for its writer to see."""
+
+    def _check_admitted(self) -> None:
+        pass
 
 
 def records_of(run: TrainingRun, *, environment: str, description: str) -> list[PolicyRecord]:
@@ -190,7 +233,7 @@ def records_of(run: TrainingRun, *, environment: str, description: str) -> list[
     return [
         PolicyRecord(
             environment=environment,
-            layout=run.layout,
+            task=run.task,
             objective=run.objective,
             description=description,
             q=snapshot.q,
@@ -216,22 +259,26 @@ class EnvironmentRecord:
 
     Attributes:
         name: of the environment.
-        layout: its grid.
+        task: what its policies act in.
         successors: int32[S, A], union of the recorded successors; -1 = never seen.
         canonical: the states at which embeddings are averaged.
     """
 
     name: str
-    layout: Layout
+    task: Environment
     successors: np.ndarray
     canonical: CanonicalStates
 
+    @property
+    def layout(self) -> Environment:
+        """The task."""
+        return self.task
+
     @classmethod
-    def of(cls, name: str, layout: Layout, successors: np.ndarray) -> EnvironmentRecord:
+    def of(cls, name: str, task: Environment, successors: np.ndarray) -> EnvironmentRecord:
         """Draw the canonical states and put the record together.
 
-        They are drawn from recorded transitions; from the layout's own where none was recorded.
+        They are drawn from recorded transitions; from the task's own where none was recorded.
         """
-        events = make_task(layout, "path").events
-        walked = successors if (successors >= 0).any() else layout.terrain.moves
-        return cls(name, layout, successors, canonical_states(layout, walked, events))
+        walked = successors if (successors >= 0).any() else task.dynamics.moves
+        return cls(name, task, successors, canonical_states(task, walked))

@@ -19,9 +19,10 @@ from lever_ray.library.files import belongs_to, decode, labels_of, write_atomica
 from lever_ray.library.ipc import check_messages
 from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import MANIFEST, DataFile, Manifest, OtherVersion, Shard, read_manifest
-from lever_ray.library.record import EnvironmentRecord, PolicyRecord
+from lever_ray.library.record import EnvironmentRecord
 from lever_ray.library.salvage import salvage
 from lever_ray.library.schema import schemas_of
+from lever_ray.library.sealed import AnyEnvironment, AnyPolicy
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.writing import Change, rewritten, write_environments, write_shards
 
@@ -132,36 +133,40 @@ def _assembled(begun: Change, found: Iterable[_Found]) -> Manifest:
             continue
         ids = {identity.decode() for identity in StoredShard(begun.path, begun.manifest.library, shard).ids.tolist()}
         twice = ids & known
-        shards += rewritten(begun, shard, twice, environments, None) if twice else [shard]
+        shards += rewritten(begun, shard, twice, environments.__getitem__, None) if twice else [shard]
         known |= ids
     files = write_environments(begun, [environments[name] for name in sorted(environments)])
     return replace(begun.manifest, shards=tuple(reversed(shards)), environments=tuple(files))
 
 
 def _salvaged(
-    begun: Change, name: str, part: Mapping[str, _Found], environments: Mapping[str, EnvironmentRecord]
-) -> list[PolicyRecord]:
+    begun: Change, name: str, part: Mapping[str, _Found], environments: Mapping[str, AnyEnvironment]
+) -> list[AnyPolicy]:
     """The sound policies of a shard whose files are not what their names say."""
     files = part["policies"].file, part["tables"].file
     shard = Shard(name, files[0].rows, part["tables"].states, (), files)
     return list({record.id: record for record in salvage(begun.path, shard, environments).records.values()}.values())
 
 
-def _environments(begun: Change, files: Sequence[DataFile]) -> Mapping[str, EnvironmentRecord]:
+def _environments(begun: Change, files: Sequence[DataFile]) -> Mapping[str, AnyEnvironment]:
     """Every environment that can be read, with the transitions of all its rows."""
-    found: dict[str, EnvironmentRecord] = {}
+    found: dict[str, AnyEnvironment] = {}
     for file in files:
         held = Environments(begun.path, begun.manifest.library, [file])
         for name in held.names:
             try:
-                new = held[name]
+                new = held.any(name)
             except LibraryError:
                 continue
-            old = found.get(name, new)
-            if old.layout == new.layout:
-                new = replace(old, successors=np.maximum(old.successors, new.successors))
-            found[name] = new
+            found[name] = _joined(found.get(name, new), new)
     return found
+
+
+def _joined(old: AnyEnvironment, new: AnyEnvironment) -> AnyEnvironment:
+    """The newer of two rows of an environment, with the transitions of both where they are of one task."""
+    if isinstance(old, EnvironmentRecord) and isinstance(new, EnvironmentRecord) and old.task.digest == new.task.digest:
+        return replace(new, successors=np.maximum(old.successors, new.successors))
+    return new
 
 
 def _shard_of(begun: Change, name: str, part: Mapping[str, _Found]) -> Shard | None:

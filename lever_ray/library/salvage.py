@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
+from lever_ray.library.arrays import Tables
 from lever_ray.library.files import decode
 from lever_ray.library.manifest import DataFile, Shard
-from lever_ray.library.record import EnvironmentRecord, PolicyRecord
 from lever_ray.library.schema import schemas_of
-from lever_ray.library.stored import ID_LENGTH, Tables, read_policy
+from lever_ray.library.sealed import AnyEnvironment, AnyPolicy, SealedEnvironment
+from lever_ray.library.stored import ID_LENGTH, read_policy, sealed_policy
 
 
 class Salvage(NamedTuple):
@@ -25,11 +26,11 @@ class Salvage(NamedTuple):
         lost: ids of the others, as far as they can be read.
     """
 
-    records: dict[int, PolicyRecord]
+    records: dict[int, AnyPolicy]
     lost: tuple[str, ...]
 
 
-def salvage(path: Path, shard: Shard, environments: Mapping[str, EnvironmentRecord]) -> Salvage:
+def salvage(path: Path, shard: Shard, environments: Mapping[str, AnyEnvironment]) -> Salvage:
     """Read the rows of a damaged shard one by one; nothing of it where its size is wrong, or it is no Arrow file.
 
     Args:
@@ -39,10 +40,10 @@ def salvage(path: Path, shard: Shard, environments: Mapping[str, EnvironmentReco
     """
     policies, tables = _policies(path, shard), _tables(path, shard)
     rows = {} if policies is None else dict(_sound_rows(policies))
-    records: dict[int, PolicyRecord] = {}
+    records: dict[int, AnyPolicy] = {}
     for row, values in rows.items():
         environment = environments.get(values["environment"])
-        if tables is None or environment is None or environment.layout.states != shard.states:
+        if tables is None or environment is None:
             continue
         record = _record(values, tables.cut(row, row + 1), environment)
         if record is not None:
@@ -50,10 +51,12 @@ def salvage(path: Path, shard: Shard, environments: Mapping[str, EnvironmentReco
     return Salvage(records, tuple(rows[row]["id"] for row in rows if row not in records and _is_id(rows[row]["id"])))
 
 
-def _record(values: dict[str, Any], tables: Tables, environment: EnvironmentRecord) -> PolicyRecord | None:
+def _record(values: dict[str, Any], tables: Tables, environment: AnyEnvironment) -> AnyPolicy | None:
     """A policy; None where it is not what its checksum and its id say."""
     if list(tables.checksums([values])) != tables.crc32.tolist():
         return None
+    if isinstance(environment, SealedEnvironment):
+        return sealed_policy(values, tables)
     try:
         record = read_policy(values, tables, environment)
     except LibraryError:

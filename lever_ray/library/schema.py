@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import pyarrow as pa
 
-from lever_ray.embedding.successor import EMBEDDING
-from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.embedding.successor import ENDS
+from lever_ray.tasks.support import support_bytes
 
 SCHEMA_VERSION = 2
 TEXT_DIMENSION = 256
+FEATURES = 70
+"""Features per observation of environments whose Psi is stored."""
+EMBEDDING = FEATURES + ENDS
+"""Length of a stored Psi."""
+MOST_ACTIONS = 8
+"""Actions whose support fits a byte per observation."""
+MOST_ENTRIES = (1 << 31) - 1
+"""Entries of a list that Arrow counts with 32 bits."""
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 
@@ -53,20 +63,25 @@ ENVIRONMENTS = pa.schema(
 """One row per environment and append; a later row replaces an earlier one of the same name."""
 
 
-def tables_schema(states: int, *, visits: bool, mean_rewards: bool) -> pa.Schema:
-    """Schema of a tables file: arrays over ``states`` cells, row-major, in the rows of the policies file.
+def tables_schema(states: int, actions: int, *, visits: bool, mean_rewards: bool) -> pa.Schema:
+    """Schema of a tables file: arrays over observations and actions, row-major, in the rows of the policies file.
 
     ``crc32`` is that of the row in both files, see :func:`lever_ray.library.rows.checksum_of_row`.
     """
-    columns = {"q": pa.list_(pa.float32(), states * ACTIONS), "support": pa.list_(pa.uint8(), states)}
+    pairs = states * actions
+    columns = {
+        "q": pa.list_(pa.float32(), pairs),
+        "support": pa.list_(pa.uint8(), states * support_bytes(actions)),
+    }
     if visits:
-        columns["visits"] = pa.list_(pa.uint32(), states * ACTIONS)
+        columns["visits"] = pa.list_(pa.uint32(), pairs)
     if mean_rewards:
-        columns["mean_rewards"] = pa.list_(pa.float32(), states * ACTIONS)
+        columns["mean_rewards"] = pa.list_(pa.float32(), pairs)
     columns["crc32"] = pa.uint32()
     return pa.schema(columns)
 
 
+@lru_cache(maxsize=256)
 def schemas_of(kind: str, states: int) -> tuple[pa.Schema, ...]:
     """The schemas that a file of some kind may have.
 
@@ -78,7 +93,9 @@ def schemas_of(kind: str, states: int) -> tuple[pa.Schema, ...]:
     if kind in fixed:
         return (fixed[kind],)
     return tuple(
-        tables_schema(states, visits=visits, mean_rewards=rewards)
+        tables_schema(states, actions, visits=visits, mean_rewards=rewards)
+        for actions in range(1, MOST_ACTIONS + 1)
+        if states * actions <= MOST_ENTRIES
         for visits in (False, True)
         for rewards in (False, True)
     )

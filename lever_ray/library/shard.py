@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from lever_ray.errors import check_known
 from lever_ray.library.behaviour import ShardBehaviour
+from lever_ray.library.environments import Environments
 from lever_ray.library.ids import id_order
 from lever_ray.library.index import INDEXES, VectorIndex, make_index, merge_top_k
 from lever_ray.library.manifest import Manifest
@@ -59,9 +61,15 @@ class LibraryShard(ShardBehaviour):
     """
 
     def __init__(
-        self, path: str | Path, manifest: Manifest, *, encoder: TextEncoder | None = None, index: str = INDEX
+        self,
+        path: str | Path,
+        manifest: Manifest,
+        *,
+        encoder: TextEncoder | None = None,
+        index: str = INDEX,
+        held: tuple[Sequence[StoredShard], Environments] | None = None,
     ) -> None:
-        super().__init__(path, manifest, encoder=encoder)
+        super().__init__(path, manifest, encoder=encoder, held=held)
         check_known("index", index, INDEXES)
         self._index_kind = index
 

@@ -17,6 +17,7 @@ from lever_ray.library.checking import Damage, verify
 from lever_ray.library.files import MissingFile
 from lever_ray.library.ids import IdIndex, id_order, places_of
 from lever_ray.library.index import INDEXES
+from lever_ray.library.limits import check_storable
 from lever_ray.library.lock import LOCK, write_lock
 from lever_ray.library.manifest import EMBEDDING_MODEL, MANIFEST, Manifest, read_manifest, write_manifest
 from lever_ray.library.reader import LibraryReader
@@ -25,7 +26,14 @@ from lever_ray.library.rows import descriptions_of, embeddings_table, encoded, t
 from lever_ray.library.shard import INDEX, LibraryShard
 from lever_ray.library.stored import ID_LENGTH, StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
-from lever_ray.library.writing import Change, change, check_layouts, write_environments, write_shards
+from lever_ray.library.writing import (
+    Change,
+    change,
+    check_names,
+    environment_updates,
+    write_environments,
+    write_shards,
+)
 
 _EMBEDDED_AT_ONCE = 4096
 """Policies whose Psi is computed before it is stored."""
@@ -224,16 +232,21 @@ class PolicyLibrary(LibraryReader):
             How many policies were new.
 
         Raises:
-            LibraryError: an environment's name is taken by another layout, or the disk is full.
+            LibraryError: an environment's name is taken by another task, schema version 2 cannot hold its task (more
+                than 8 actions, or a family that is not registered), or the disk is full.
         """
         given: dict[str, PolicyRecord] = {}
         for record in records:
             given.setdefault(record.id, record)
-        check_layouts(list(given.values()))
+        check_names(list(given.values()))
         with change(self.path) as begun:
             if begun.manifest.state != self._manifest.state:
                 self._adopt(begun.manifest)
-            environments = self._environment_updates(list(given.values()))
+            environments = environment_updates(list(given.values()), self._environments.get)
+            held = set(begun.manifest.environment_names)
+            for environment in environments:
+                if environment.name not in held:
+                    check_storable(environment)
             new = [given[identity] for identity in self._unknown(given)]
             if new:
                 self._commit_new(begun, new, environments)
@@ -253,6 +266,19 @@ class PolicyLibrary(LibraryReader):
         )
         self._adopt(begun.commit(manifest))
 
+    def restate(self, environments: Sequence[EnvironmentRecord]) -> None:
+        """Write what is said of some environments anew, e.g. the seed that a task was sampled with.
+
+        Args:
+            environments: records that take the place of those of the same names, whose tasks are equal.
+        """
+        with change(self.path) as begun:
+            if begun.manifest.state != self._manifest.state:
+                self._adopt(begun.manifest)
+            files = write_environments(begun, environments)
+            held = begun.manifest
+            self._adopt(begun.commit(replace(held, environments=(*held.environments, *files))))
+
     def _unknown(self, given: Mapping[str, PolicyRecord]) -> list[str]:
         """Those of some ids that the library does not have; only shards with their environments are looked at."""
         ids, names = list(given), {record.environment for record in given.values()}
@@ -261,25 +287,6 @@ class PolicyLibrary(LibraryReader):
             if names.intersection(stored.entry.environments):
                 known.update(places_of(stored.ids, ids)[0].tolist())
         return [identity for place, identity in enumerate(ids) if place not in known]
-
-    def _environment_updates(self, records: Sequence[PolicyRecord]) -> list[EnvironmentRecord]:
-        """Environments that are new, or whose recorded transitions grow; canonical states stay once they are drawn."""
-        by_name: dict[str, list[PolicyRecord]] = {}
-        for record in records:
-            by_name.setdefault(record.environment, []).append(record)
-        updates = []
-        for name, mine in sorted(by_name.items()):
-            held = self._environments.get(name)
-            if held is not None and held.layout != mine[0].layout:
-                raise LibraryError(f"environment name {name!r} is taken by another layout; give this one another name")
-            recorded = [record.successors for record in mine if record.successors is not None]
-            nothing = np.full((mine[0].layout.states, 4), -1, np.int32)
-            union = np.max([nothing, *recorded], axis=0)
-            if held is None:
-                updates.append(EnvironmentRecord.of(name, mine[0].layout, union))
-            elif (union > held.successors).any():
-                updates.append(replace(held, successors=np.maximum(union, held.successors)))
-        return updates
 
     def delete(self, ids: Sequence[str]) -> int:
         """Take policies out; see :func:`lever_ray.library.maintenance.delete`."""
@@ -293,14 +300,19 @@ class PolicyLibrary(LibraryReader):
         self.refresh()
         return counts
 
-    def verify(self, watch: Callable[[int, int], None] | None = None) -> list[Damage]:
+    def verify(
+        self, watch: Callable[[int, int], None] | None = None, *, tell: Callable[[str], None] | None = None
+    ) -> list[Damage]:
         """Check every file and row; see :func:`lever_ray.library.checking.verify`."""
-        return verify(self.path, watch)
+        return verify(self.path, watch, tell=tell)
 
     # Vectors that are not stored yet.
 
     def embed(self, watch: Callable[[int], None] | None = None) -> int:
         """Compute and store what is missing: Psi of policies, vectors of descriptions; also those of older models.
+
+        Policies of environments without the features that Psi is made of are left out; :meth:`without_features` tells
+        how many they are.
 
         Args:
             watch: told of how many more policies Psi is done.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -12,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LeverError, LibraryError
+from lever_ray.library.arrays import Tables, array_of
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import SHARD_KINDS, Shard
-from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, PolicyRecord
-from lever_ray.library.rows import PLAIN, checksum_of_row, descriptions_of
-from lever_ray.tasks.gridworld.terrain import ACTIONS
-from lever_ray.tasks.objective import Objective, objective_of
+from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, HeldPolicy, PolicyRecord
+from lever_ray.library.rows import PLAIN, descriptions_of
+from lever_ray.library.sealed import AnyPolicy, Lookup, SealedEnvironment, SealedPolicy
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.support import full_support, taken_actions
 
 T = TypeVar("T")
 
@@ -39,52 +40,6 @@ class GroupKey(NamedTuple):
     objective: str
     gamma: float
     episodes: int
-
-
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """Arrays of a shard's policies; views of the mapped file.
-
-    Attributes:
-        q: float32[n, S, A], action values in reward units.
-        support: uint8[n, S], bit ``a`` says that action ``a`` was taken in training.
-        visits: uint32[n, S, A], how often; None where nobody counted.
-        mean_rewards: float32[n, S, A]; None where they are unknown.
-        crc32: uint32[n], see :func:`~lever_ray.library.rows.checksum_of_row`.
-    """
-
-    q: np.ndarray
-    support: np.ndarray
-    visits: np.ndarray | None
-    mean_rewards: np.ndarray | None
-    crc32: np.ndarray
-
-    @classmethod
-    def of(cls, table: pa.Table, states: int, location: Path) -> Tables:
-        """Views of a tables file.
-
-        Raises:
-            LibraryError: a column lacks values.
-        """
-        wide = states, ACTIONS
-        shapes = {"q": wide, "support": (states,), "visits": wide, "mean_rewards": wide}
-        held = {name: _array(table, name, shapes[name], location) for name in table.schema.names if name in shapes}
-        if table["crc32"].null_count:
-            raise LibraryError(f"column 'crc32' of {location} lacks values; {REPAIR}")
-        checksums = table["crc32"].to_numpy()
-        return cls(held["q"], held["support"], held.get("visits"), held.get("mean_rewards"), checksums)
-
-    def cut(self, first: int, stop: int) -> Tables:
-        """Some of the rows."""
-        visits = None if self.visits is None else self.visits[first:stop]
-        rewards = None if self.mean_rewards is None else self.mean_rewards[first:stop]
-        return Tables(self.q[first:stop], self.support[first:stop], visits, rewards, self.crc32[first:stop])
-
-    def checksums(self, values: Iterable[Mapping[str, Any]]) -> Iterator[int]:
-        """What column ``crc32`` should be, from the rows of the policies table."""
-        arrays = [part for part in (self.q, self.support, self.visits, self.mean_rewards) if part is not None]
-        for place, row in enumerate(values):
-            yield checksum_of_row(list(row.values()), [array[place] for array in arrays])
 
 
 class StoredShard:
@@ -257,8 +212,13 @@ class StoredShard:
         for values in (tables.q, tables.mean_rewards):
             if values is not None:
                 wrong |= ~np.isfinite(values[first:stop]).all(axis=(1, 2))
-        wrong |= (tables.support[first:stop] >> ACTIONS).any(axis=1)
+        wrong |= (tables.support[first:stop] & self._impossible).any(axis=(1, 2))
         return first + np.flatnonzero(wrong)
+
+    @cached_property
+    def _impossible(self) -> np.ndarray:
+        """uint8[S, B]: bits of actions that do not exist."""
+        return np.asarray(~full_support(*self.tables.shape))
 
     @cached_property
     def descriptions(self) -> list[str]:
@@ -277,7 +237,7 @@ class StoredShard:
             return None
         if table["description"].to_pylist() != self.descriptions:
             raise LibraryError(f"{self._location('texts')} has vectors of other descriptions; {REPAIR}")
-        return self._finite("texts", _array(table, "embedding", (-1,), self._location("texts")))
+        return self._finite("texts", array_of(table, "embedding", self._location("texts")))
 
     @cached_property
     def psi(self) -> np.ndarray | None:
@@ -289,7 +249,7 @@ class StoredShard:
         table = self._read("embeddings")
         if table is None:
             return None
-        return self._finite("embeddings", _array(table, "psi", (-1,), self._location("embeddings")))
+        return self._finite("embeddings", array_of(table, "psi", self._location("embeddings")))
 
     def _finite(self, kind: str, values: np.ndarray) -> np.ndarray:
         if not np.isfinite(values).all():
@@ -306,19 +266,58 @@ class StoredShard:
         Raises:
             LibraryError: see :meth:`sound`; or a policy is not what its id or its checksum says.
         """
+        for values, tables in self._sound_rows(rows):
+            yield self._record(values, tables, environments[values["environment"]])
+
+    def kept(self, rows: np.ndarray, lookup: Lookup) -> Iterator[AnyPolicy]:
+        """The same, whether or not families are installed: what is to be written again.
+
+        Raises:
+            LibraryError: see :meth:`records`.
+        """
+        for values, tables in self._sound_rows(rows):
+            environment = lookup(values["environment"])
+            if isinstance(environment, SealedEnvironment):
+                self._check_sum(values, tables)
+                yield sealed_policy(values, tables)
+            else:
+                yield self._record(values, tables, environment)
+
+    def _sound_rows(self, rows: np.ndarray) -> Iterator[tuple[dict[str, Any], Tables]]:
         table = self.policies.take(pa.array(rows, pa.int64())).to_pylist()
         for row, values in zip(rows.tolist(), table, strict=True):
-            tables = self.sound(row, row + 1)
-            record = read_policy(values, tables, environments[values["environment"]])
-            if (record.id, record.support_source) != (values["id"], values["support_source"]):
-                raise LibraryError(
-                    f"policy {values['id']!r} in {self.path} has other content than its id says; {REPAIR}"
-                )
-            if list(tables.checksums([values])) != tables.crc32.tolist():
-                raise LibraryError(
-                    f"policy {values['id']!r} in {self.path} has other content than its checksum says; {REPAIR}"
-                )
-            yield record
+            yield values, self.sound(row, row + 1)
+
+    def _record(self, values: dict[str, Any], tables: Tables, environment: EnvironmentRecord) -> PolicyRecord:
+        record = read_policy(values, tables, environment)
+        if (record.id, record.support_source) != (values["id"], values["support_source"]):
+            raise LibraryError(f"policy {values['id']!r} in {self.path} has other content than its id says; {REPAIR}")
+        self._check_sum(values, tables)
+        return record
+
+    def _check_sum(self, values: dict[str, Any], tables: Tables) -> None:
+        if list(tables.checksums([values])) != tables.crc32.tolist():
+            raise LibraryError(
+                f"policy {values['id']!r} in {self.path} has other content than its checksum says; {REPAIR}"
+            )
+
+    def check_task(self, key: GroupKey, environment: EnvironmentRecord) -> None:
+        """Refuse a group whose tables or objective are not of its environment's task.
+
+        Raises:
+            LibraryError: naming both.
+        """
+        task, wanted = environment.task, self.tables.shape
+        if (task.observations, task.actions) != wanted:
+            raise LibraryError(
+                f"shard {self.entry.id} of library {self.path} has tables {wanted}, environment {environment.name!r} "
+                f"{(task.observations, task.actions)}; {REPAIR}"
+            )
+        if key.objective:
+            try:
+                _check_order(Objective.of(key.objective), task.terms)
+            except (LeverError, ValueError) as error:
+                raise _wrong_objective(key.objective, self._location("policies"), error) from error
 
 
 ID_LENGTH = 20
@@ -335,24 +334,30 @@ def _hexadecimal(letters: np.ndarray) -> bool:
     return bool((((letters >= 48) & (letters <= 57)) | ((letters >= 97) & (letters <= 102))).all())
 
 
-def _array(table: pa.Table, name: str, shape: tuple[int, ...], location: Path) -> np.ndarray:
-    """A column of fixed-size lists as an array [n, *shape]; a view."""
-    column = table[name]
-    (chunk,) = column.chunks
-    if column.null_count or chunk.flatten().null_count:
-        raise LibraryError(f"column {name!r} of {location} lacks values; {REPAIR}")
-    whole = chunk.flatten().to_numpy().reshape(len(table), column.type.list_size)
-    return whole if shape == (-1,) else whole.reshape(len(table), *shape)
-
-
 def _check_objective(name: str, location: Path) -> None:
+    """Refuse what cannot be an objective of any task."""
     if not name:
         return
     try:
-        if "-".join(objective_of(name).terms) != name.partition("[")[0]:
-            raise ValueError("its terms are not in order")
+        if Objective.of(name).name != name.partition("[")[0]:
+            raise ValueError("its terms are not as they are written")
     except (LeverError, ValueError) as error:
-        raise LibraryError(f"{location} holds a policy for objective {name!r} ({error}); {REPAIR}") from error
+        raise _wrong_objective(name, location, error) from error
+
+
+def _check_order(objective: Objective, terms: Sequence[str]) -> None:
+    if objective.resolved(terms).terms != objective.terms:
+        raise ValueError("its terms are not in order")
+
+
+def _wrong_objective(name: str, location: Path, error: Exception) -> LibraryError:
+    return LibraryError(f"{location} holds a policy for objective {name!r} ({error}); {REPAIR}")
+
+
+def sealed_policy(row: Mapping[str, Any], tables: Tables) -> SealedPolicy:
+    """A policy of an environment whose family is not installed, from its row and its arrays [1, ...]."""
+    visits, rewards = (None if part is None else part[0] for part in (tables.visits, tables.mean_rewards))
+    return SealedPolicy(row, tables.q[0], tables.support[0], visits, rewards)
 
 
 def read_policy(row: dict[str, Any], tables: Tables, environment: EnvironmentRecord) -> PolicyRecord:
@@ -361,12 +366,12 @@ def read_policy(row: dict[str, Any], tables: Tables, environment: EnvironmentRec
     Raises:
         LibraryError: the row cannot be a policy of that environment.
     """
-    terms = row["objective"].partition("[")[0].split("-")
-    known = ((tables.support[0][:, None] >> np.arange(ACTIONS)) & 1).astype(bool)
+    task, terms = environment.task, row["objective"].partition("[")[0].split("-")
     try:
-        recorded = np.where(known, environment.layout.terrain.moves, -1)
-        return PolicyRecord(
-            layout=environment.layout,
+        known = taken_actions(tables.support[0], task.actions)
+        recorded = np.where(known, task.dynamics.moves, -1)
+        return HeldPolicy(
+            task=task,
             objective=Objective.of(terms, weights=dict(zip(terms, row["weights"], strict=True)))
             if row["objective"]
             else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.environments import Environments
 from lever_ray.library.files import write_table
 from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import DataFile, Manifest, Shard, listed, read_manifest, write_manifest
@@ -22,13 +21,14 @@ from lever_ray.library.rows import (
     descriptions_of,
     embeddings_table,
     encoded,
+    environment_parts,
     environments_table,
     shard_tables,
     texts_table,
 )
+from lever_ray.library.sealed import AnyEnvironment, AnyPolicy, Lookup
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, model_of
-from lever_ray.tasks.gridworld.layout import Layout
 
 
 class Change:
@@ -99,7 +99,7 @@ NO_PSI: Mapping[str, np.ndarray] = {}
 
 def write_shards(
     begun: Change,
-    records: Sequence[PolicyRecord],
+    records: Sequence[AnyPolicy],
     encoder: TextEncoder | None,
     *,
     psi: Mapping[str, np.ndarray] = NO_PSI,
@@ -117,7 +117,7 @@ def write_shards(
 
 
 def _write_shard(
-    begun: Change, records: Sequence[PolicyRecord], encoder: TextEncoder | None, psi: Mapping[str, np.ndarray]
+    begun: Change, records: Sequence[AnyPolicy], encoder: TextEncoder | None, psi: Mapping[str, np.ndarray]
 ) -> Shard:
     shard = uuid.uuid4().hex[:12]
     policies, tables = shard_tables(records)
@@ -130,14 +130,14 @@ def _write_shard(
         known = np.stack([psi[record.id] for record in records])
         files.append(begun.write("embeddings", embeddings_table(known), shard=shard))
     environments = tuple(sorted({record.environment for record in records}))
-    return Shard(shard, len(records), records[0].layout.states, environments, tuple(files))
+    return Shard(shard, len(records), len(records[0].q), environments, tuple(files))
 
 
 def rewritten(
     begun: Change,
     shard: Shard,
     lost: set[str],
-    environments: Mapping[str, EnvironmentRecord] | Environments,
+    lookup: Lookup,
     encoder: TextEncoder | None,
 ) -> list[Shard]:
     """A shard without some policies; with Psi of the others where it had them."""
@@ -145,7 +145,7 @@ def rewritten(
     kept = np.array([row for row, known in enumerate(stored.ids.tolist()) if known.decode() not in lost], np.int64)
     if not len(kept):
         return []
-    return write_shards(begun, list(stored.records(kept, environments)), encoder, psi=stored_psi(stored))
+    return write_shards(begun, list(stored.kept(kept, lookup)), encoder, psi=stored_psi(stored))
 
 
 def stored_psi(stored: StoredShard) -> dict[str, np.ndarray]:
@@ -158,23 +158,53 @@ def stored_psi(stored: StoredShard) -> dict[str, np.ndarray]:
     return {} if psi is None else dict(zip(ids, psi, strict=True))
 
 
-def write_environments(begun: Change, environments: Sequence[EnvironmentRecord]) -> list[DataFile]:
-    """Write environments as a new file; none where there are none."""
-    if not environments:
-        return []
-    names = [environment.name for environment in environments]
-    return [begun.write("environments", environments_table(environments), environments=names)]
+def write_environments(begun: Change, environments: Sequence[AnyEnvironment]) -> list[DataFile]:
+    """Write environments as a new file, or as few as hold them; none where there are none."""
+    return [
+        begun.write("environments", environments_table(part), environments=[each.name for each in part])
+        for part in environment_parts(environments)
+    ]
 
 
-def check_layouts(records: Sequence[PolicyRecord]) -> None:
-    """Refuse records that give one environment's name to several layouts.
+def check_names(records: Sequence[PolicyRecord]) -> None:
+    """Refuse records that give one environment's name to several tasks.
 
     Raises:
         LibraryError: naming it.
     """
-    layouts: dict[str, Layout] = {}
+    tasks: dict[str, str] = {}
     for record in records:
-        if layouts.setdefault(record.environment, record.layout) != record.layout:
+        if tasks.setdefault(record.environment, record.task.digest) != record.task.digest:
             raise LibraryError(
-                f"environment name {record.environment!r} is given to two layouts; give one of them another name"
+                f"environment name {record.environment!r} is given to two tasks; give one of them another name"
             )
+
+
+def environment_updates(
+    records: Sequence[PolicyRecord], held: Callable[[str], EnvironmentRecord | None]
+) -> list[EnvironmentRecord]:
+    """Environments that are new, or whose recorded transitions grow; canonical states stay once they are drawn.
+
+    Args:
+        records: new policies, those of one environment of one task.
+        held: gives the environments that there are already.
+
+    Raises:
+        LibraryError: an environment of that name is of another task.
+    """
+    by_name: dict[str, list[PolicyRecord]] = {}
+    for record in records:
+        by_name.setdefault(record.environment, []).append(record)
+    updates = []
+    for name, mine in sorted(by_name.items()):
+        known, task = held(name), mine[0].task
+        if known is not None and known.task.digest != task.digest:
+            raise LibraryError(f"environment name {name!r} is taken by another task; give this one another name")
+        recorded = [record.successors for record in mine if record.successors is not None]
+        nothing = np.full((task.observations, task.actions), -1, np.int32)
+        union = np.max([nothing, *recorded], axis=0)
+        if known is None:
+            updates.append(EnvironmentRecord.of(name, task, union))
+        elif (union > known.successors).any():
+            updates.append(replace(known, successors=np.maximum(union, known.successors)))
+    return updates

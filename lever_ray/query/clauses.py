@@ -64,7 +64,7 @@ _JOINT = re.compile(r" ,(?: and| or)? | (?:and|or) ")
 class Cue:
     """Words ``start`` to ``stop`` of a span that turn round what follows, and if ``backward`` what precedes.
 
-    ``departing`` marks "leave", which leaves the gold behind but never stands against the path.
+    ``departing`` marks "leave", which leaves the gold behind but never stands against a way out.
     """
 
     effect: Effect
@@ -73,9 +73,9 @@ class Cue:
     backward: bool = False
     departing: bool = False
 
-    def governs(self, start: int, stop: int, term: str | None) -> bool:
-        """Whether it turns round words ``start`` to ``stop`` of its span, which name ``term``."""
-        if self.departing and term == "path":
+    def governs(self, start: int, stop: int, *, leaving: bool) -> bool:
+        """Whether it turns round words ``start`` to ``stop`` of its span; ``leaving`` where they name a way out."""
+        if self.departing and leaving:
             return False
         return self.stop <= start or (self.backward and self.start >= stop)
 
@@ -88,29 +88,31 @@ class Span:
     words: tuple[str, ...]
     cues: tuple[Cue, ...]
 
-    def runs(self) -> Iterator[tuple[int, int]]:
-        """First word, and the one after the last, of every run that says something and holds no cue.
+    def stretches(self) -> Iterator[tuple[int, int]]:
+        """First word, and the one after the last, of what stands between the cues.
 
-        "leave" and "into" may be part of a phrase, and so of a run.
+        "leave" and "into" may be part of a phrase, and so of a stretch.
         """
-        turning = {
-            place
-            for cue in self.cues
-            if not cue.departing and cue.effect is not Effect.EMBRACE
-            for place in range(cue.start, cue.stop)
-        }
-        for start in range(len(self.words)):
-            for stop in range(start + 1, min(start + _LONGEST_RUN, len(self.words)) + 1):
-                if stop - 1 in turning:
-                    break
-                if not vocabulary.FUNCTION_WORDS.issuperset(self.words[start:stop]):
-                    yield start, stop
+        start = 0
+        for cue in self.cues:
+            if not cue.departing and cue.effect is not Effect.EMBRACE:
+                yield start, cue.start
+                start = cue.stop
+        yield start, len(self.words)
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """First word, and the one after the last, of every run that says something and holds no cue."""
+        for first, last in self.stretches():
+            for start in range(first, last):
+                for stop in range(start + 1, min(start + _LONGEST_RUN, last) + 1):
+                    if not vocabulary.FUNCTION_WORDS.issuperset(self.words[start:stop]):
+                        yield start, stop
 
     def leaves_out(self, start: int, stop: int, phrase: Phrase) -> bool:
         """Whether the clause leaves out the term that its words ``start`` to ``stop`` name by ``phrase``."""
         reversals, embraced = 0, False
         for cue in self.cues:
-            if not cue.governs(start, stop, phrase.term):
+            if not cue.governs(start, stop, leaving=phrase.leaving):
                 continue
             if cue.effect is Effect.DISREGARD:
                 if reversals % 2 == 0:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from lever_ray.composition.operators import Combine, Operator, check_composable, composition_operator
+from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers import (
     OfflineReturnRanker,
     Ranker,
@@ -31,8 +32,8 @@ from lever_ray.query.members import group_keys, retrieve
 from lever_ray.query.parse import parse_query
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up, warm_up_routes
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Environment
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def compose(
     if width < 1:
         raise InvalidValue(f"width is {width}; a beam keeps at least 1 state")
     begun = perf_counter()
-    wanted = _objective(query, objective)
-    parsed = perf_counter()
     held = library.environment(environment)
+    wanted = _objective(query, objective, held.task)
+    parsed = perf_counter()
     keys = group_keys(library, environment, wanted, groups, gamma, episodes)
     members = retrieve(library, keys, found_by)
     retrieved = perf_counter()
@@ -143,8 +144,9 @@ def compose(
     scorer = make_ranker(ranked_by, held, wanted, regressor=fitted)
     making = perf_counter() - prepared
     composer = Composer(chosen, combine, scorer, support, executor, width=width)
-    factors = None if weights is None else _group_weights(keys, weights)
-    answer = composer.compose(members, layout=held.layout, environment=environment, objective=wanted, weights=factors)
+    problem = Problem(held.task, wanted, tuple(members), environment)
+    factors = None if weights is None else _group_weights(keys, weights, held.task.terms)
+    answer = composer.compose(problem, weights=factors)
     stages = {"parse": parsed - begun, "retrieve": retrieved - parsed + answer.timings["retrieve"]}
     timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "coverage": answer.timings["coverage"]}
@@ -152,10 +154,12 @@ def compose(
     return replace(answer, timings=timings, retrieval=found_by.label)
 
 
-def _objective(query: str | None, objective: Objective | str | None) -> Objective:
+def _objective(query: str | None, objective: Objective | str | None, task: Environment) -> Objective:
     if (query is None) == (objective is None):
         raise InvalidValue("give either a query in words or objective=, and not both")
-    return Objective.of(parse_query(query).objective if query is not None else objective)  # type: ignore[arg-type]
+    if query is not None:
+        objective = parse_query(query, words=task.describe()).objective
+    return Objective.of(objective).resolved(task.terms)  # type: ignore[arg-type]
 
 
 def make_ranker(
@@ -165,27 +169,28 @@ def make_ranker(
     if name == "regressor":
         assert regressor is not None
         states = environment.canonical.thinned(regressor.canonical)
-        return RegressorRanker(make_embedder(environment.layout, states), regressor)
-    task = make_task(environment.layout, objective)
+        return RegressorRanker(make_embedder(environment.task, states), regressor)
     if name == "recorded-return":
-        return RecordedReturnRanker(task.moves, task.events, task.rules.start)
-    return OfflineReturnRanker(task)
+        return RecordedReturnRanker(environment.task.dynamics, environment.task.discount)
+    return OfflineReturnRanker(environment.task.compile(objective))
 
 
 def fit(
     library: LibraryReader, environment: str, objective: Objective, key: GroupKey, settings: RegressorSettings
 ) -> FittedRegressor:
     """Fit the return regressor on the library's other environments, at the members' gamma."""
+    task = library.environment(environment).task
     rows = library.ranking_rows(
+        terms=task.terms,
         target=settings.target,
         objective=objective,
         gamma=key.gamma,
         episodes=key.episodes,
         kind=settings.embedding,
         canonical=settings.canonical,
-    ).without(environment, library.environment(environment).layout)
+    ).without(environment, task)
     if settings.target != "composite":
-        rows = rows.of_other_objectives(objective)
+        rows = rows.of_other_objectives(objective, task.terms)
     if len(rows.x) < 2:
         raise LibraryError(
             f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
@@ -198,13 +203,14 @@ def fit(
         target=settings.target,
         kind=settings.embedding,
         terms=rows.terms,
+        names=task.terms,
         objective=objective,
     )
     return replace(fitted, canonical=states_that_matter(settings.embedding, settings.canonical))
 
 
-def _group_weights(keys: Sequence[GroupKey], weights: Mapping[str, float]) -> list[float]:
-    given = {Objective.of(name).name: weight for name, weight in weights.items()}
+def _group_weights(keys: Sequence[GroupKey], weights: Mapping[str, float], terms: Sequence[str]) -> list[float]:
+    given = {Objective.of(name).resolved(terms).name: weight for name, weight in weights.items()}
     for name in given:
         if name not in {key.objective for key in keys}:
             raise UnknownName("group", name, [key.objective for key in keys], hint="Weights are given per group.")

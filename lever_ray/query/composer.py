@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 
 from lever_ray.composition.coverage import Coverage, route_coverage, value_coverage
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import Operator, check_composable, composed_table, is_masked
+from lever_ray.composition.groups import CandidateSpace
+from lever_ray.composition.operators import Operator, check_answers, check_composable, composed_table, is_masked
+from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers import Ranker, Scores, check_ranker
 from lever_ray.composition.routes import route_of
 from lever_ray.composition.search import BATCH, SearchResult, Strategy, search
 from lever_ray.executor import Executor, in_order
 from lever_ray.query.result import CompositionResult
-from lever_ray.tasks.gridworld.compile import make_task
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.planner import plan
-from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import rollout
 
 PLAN_WIDTH = 100
@@ -60,37 +57,40 @@ class Composer:
 
     def compose(
         self,
-        groups: Sequence[PolicyGroup],
+        problem: Problem,
         *,
-        layout: Layout,
-        environment: str,
-        objective: Objective,
         weights: Sequence[float] | None = None,
     ) -> CompositionResult:
-        """Search the product of the groups and compose the best candidate.
+        """Search the product of a problem's groups and compose the best candidate.
+
+        Args:
+            problem: the task, the objective and the groups.
+            weights: factor on the action values of each group.
 
         Raises:
-            InvalidValue: see :meth:`lever_ray.composition.groups.CandidateSpace.of`,
+            InvalidValue: the operator cannot answer this task; see
+                :meth:`lever_ray.composition.groups.CandidateSpace.of`,
                 :func:`~lever_ray.composition.operators.check_composable` and
                 :func:`~lever_ray.composition.rankers.check_ranker`.
             UnknownName: the support rule is not known.
         """
         check_composable(self.operator, support=self.support, weighted=weights is not None)
         check_ranker(self.ranker.name, self.operator)
+        check_answers(self.operator, problem.task)
         begun = perf_counter()
-        space = CandidateSpace.of(groups, weights=weights, normalised=self.operator.normalised)
+        space = CandidateSpace.of(problem.members, weights=weights, normalised=self.operator.normalised)
         retrieved = perf_counter()
         found = self._search(space) if self.operator.needs_candidates else None
         ranked = perf_counter()
-        made = self._combine(space, found, layout, objective)
+        made = self._combine(space, found, problem)
         composed = perf_counter()
-        coverage = _coverage(layout, objective, space, made)
+        coverage = _coverage(problem, space, made)
         sources = _sources(space, found)
         stages = {"retrieve": retrieved - begun, "rank": ranked - retrieved, "compose": composed - ranked}
         return CompositionResult(
-            environment=environment,
-            objective=objective,
-            groups=tuple(group.objective for group in groups),
+            environment=problem.environment,
+            objective=problem.objective,
+            groups=tuple(group.objective for group in problem.members),
             policy_ids=_ids(space, found),
             q=made.q,
             actions=made.actions,
@@ -98,7 +98,7 @@ class Composer:
             coverage=coverage,
             evaluated=made.found.evaluated,
             timings=stages | {"total": composed - begun, "coverage": perf_counter() - composed},
-            warnings=(*_source_warnings(sources), *_warnings(made.found, coverage, self.operator)),
+            warnings=(*_source_warnings(sources), *_warnings(made.found, coverage, self.operator, problem.task.ends)),
             strategy=self.strategy.id if self.operator.needs_candidates else UNION,
             operator=self.operator.name,
             ranker=self.ranker.name,
@@ -124,16 +124,17 @@ class Composer:
         shared = (self.ranker, space, self.operator, masked)
         return in_order(self.executor.map(_score, list(blocks), shared=shared))
 
-    def _combine(
-        self, space: CandidateSpace, found: SearchResult | None, layout: Layout, objective: Objective
-    ) -> _Composed:
-        task = make_task(layout, objective)
+    def _combine(self, space: CandidateSpace, found: SearchResult | None, problem: Problem) -> _Composed:
         if found is None:
-            total, route = plan(task, width=self.width, support=space.union)
-            return _Composed(np.arange(len(space.pool.q)), None, route, planned(total))
+            search_plan = problem.task.hooks.plan
+            assert search_plan is not None  # check_answers has seen to that
+            made = search_plan(problem.task, problem.objective, width=self.width, support=space.union)
+            return _Composed(np.arange(len(space.pool.q)), made.q, made.actions, planned(made.total))
         members = space.mixtures(np.array([found.candidate]))[0]
         if self.operator.is_route:
-            return _Composed(members, None, route_of(task, space.pool, members, operator=self.operator.name), found)
+            return _Composed(
+                members, None, route_of(problem.compiled, space.pool, members, operator=self.operator.name), found
+            )
         table = composed_table(self.operator, space, members, masked=is_masked(self.support))
         return _Composed(members, table, None, found)
 
@@ -175,7 +176,7 @@ def _sources(space: CandidateSpace, found: SearchResult | None) -> dict[str, str
 
 
 def _tier_of(space: CandidateSpace) -> str:
-    """Least information that the members need: unknown support is read from the layout's moves."""
+    """Least information that the members need: unknown support is read from the task's moves."""
     return "I3" if any("unknown" in group.sources for group in space.groups) else "I0"
 
 
@@ -184,7 +185,7 @@ def _source_warnings(sources: Mapping[str, str]) -> Iterator[str]:
         ("transitions", "was derived from given transitions"),
         (
             "unknown",
-            "is unknown: every action counts as taken, rollouts follow the layout's moves, coverage says nothing",
+            "is unknown: every action counts as taken, rollouts follow the task's moves, coverage says nothing",
         ),
     ):
         ids = [identity for identity, known in sources.items() if known == source]
@@ -193,15 +194,16 @@ def _source_warnings(sources: Mapping[str, str]) -> Iterator[str]:
             yield f"support of policies [{', '.join(ids[:_SHOWN])}]{more} {told}"
 
 
-def _coverage(layout: Layout, objective: Objective, space: CandidateSpace, made: _Composed) -> Coverage:
-    """Coverage of the composed policy's route over the layout that the library holds; no environment is touched."""
-    route = rollout(layout, objective=objective, q=made.q, actions=made.actions)
+def _coverage(problem: Problem, space: CandidateSpace, made: _Composed) -> Coverage:
+    """Coverage of the composed policy's route in the task that the library holds; no environment is touched."""
+    task, objective = problem.task, problem.objective
+    route = rollout(task, objective=objective, q=made.q, actions=made.actions)
     taken = np.bitwise_or.reduce(space.pool.support[made.members])
-    value = value_coverage(layout, objective, space.union)
-    return route_coverage(layout, taken, route.path, route.actions, value=value)
+    value = value_coverage(task, objective, space.union)
+    return route_coverage(task, taken, route.observations, route.actions, value=value)
 
 
-def _warnings(found: SearchResult, coverage: Coverage, operator: Operator) -> tuple[str, ...]:
+def _warnings(found: SearchResult, coverage: Coverage, operator: Operator, ends: Sequence[str]) -> tuple[str, ...]:
     warnings = []
     if operator.combine is not None:
         warnings.append(
@@ -214,9 +216,17 @@ def _warnings(found: SearchResult, coverage: Coverage, operator: Operator) -> tu
         )
     if coverage.leaves_at is not None:
         warnings.append(
-            f"the composed route leaves the recorded transitions at cell {coverage.leaves_at}; "
+            f"the composed route leaves the recorded transitions at {_place(coverage.leaves_at)}; "
             "what follows is not predicted"
         )
     if coverage.circles:
-        warnings.append("the composed route circles until the episode is cut; it reaches neither exit nor hazard")
+        warnings.append(f"the composed route circles until the episode is cut; it reaches {_nothing(ends)}")
     return tuple(warnings)
+
+
+def _place(label: Hashable) -> str:
+    return f"cell {label}" if isinstance(label, tuple) else f"observation {label}"
+
+
+def _nothing(ends: Sequence[str]) -> str:
+    return f"neither {' nor '.join(ends)}" if len(ends) > 1 else f"no {ends[0]} state"

@@ -9,7 +9,6 @@ from lever_ray.errors import InvalidValue, LibraryError
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.retrieval import Retrieval, Wording
 from lever_ray.library.stored import GroupKey
-from lever_ray.query.vocabulary import describe
 from lever_ray.tasks.objective import Objective
 
 
@@ -26,8 +25,9 @@ def retrieve(library: LibraryReader, keys: Sequence[GroupKey], retrieval: Retrie
     """
     if retrieval.rule == "objective" and not any(_undeclared(library, key.environment) for key in keys):
         return library.groups(keys)
-    unwanted = describe(retrieval.without) if retrieval.without else ""
-    return library.groups(keys, [Wording(describe(key.objective), retrieval, unwanted) for key in keys])
+    words = library.environment(keys[0].environment).task.describe()
+    unwanted = words.describe(retrieval.without) if retrieval.without else ""
+    return library.groups(keys, [Wording(words.describe(key.objective), retrieval, unwanted) for key in keys])
 
 
 def _undeclared(library: LibraryReader, environment: str) -> list[GroupKey]:
@@ -48,7 +48,7 @@ def group_keys(
     Args:
         library: where they are looked for.
         environment: its name.
-        objective: the composite objective.
+        objective: the composite objective, resolved.
         groups: sub-objectives; by default the smallest exact cover of the objective that the library holds, where
             policies without an objective stand for any single term.
         gamma: discount of the members; None where the library holds only one.
@@ -75,7 +75,8 @@ def group_keys(
         stand_in = objective.terms if any(not key.objective for key in usable) else ()
         names: Sequence[str] = cover(objective, {key.objective for key in usable if key.objective} | set(stand_in))
     else:
-        names = [Objective.of(name).name for name in groups]
+        terms = library.environment(environment).task.terms
+        names = [Objective.of(name).resolved(terms).name for name in groups]
         check_cover(objective, names)
     pairs = _settings_of(usable, {*names}) or _settings_of(usable, {""}) or _settings_of(usable[:1])
     if len(pairs) > 1:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from textwrap import shorten
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lever_ray.errors import InvalidValue, UnmatchedQuery
+from lever_ray.errors import InvalidValue, UnmatchedQuery, check_known
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
 from lever_ray.query.clauses import Span, spans
-from lever_ray.query.vocabulary import DESCRIPTIONS, PHRASES, Phrase
-from lever_ray.tasks.objective import TERMS
+from lever_ray.query.vocabulary import FAMILIAR, FUNCTION_WORDS, OFF_SUBJECT, WAYS_OUT, Phrase, Stance
+from lever_ray.tasks.protocol import Words
+from lever_ray.tasks.registry import usual_source
 
 DEFAULT_THRESHOLD = 0.6
 """Least score of a term that is named; settled on the tuning half of ``benchmarks/data/queries.json``."""
@@ -27,10 +27,8 @@ _KNOWN = 0.5
 """Cosine to the nearest phrase from which a word counts as understood."""
 _LONGEST_QUERY = 2_000
 """Most characters of a query."""
-_REMEDY = (
-    "say which of path, gold, hazard and lever to pursue, e.g. 'grab the gold and avoid hazards', "
-    "or bypass the text with objective='gold-hazard'"
-)
+_MOST_LISTED = 12
+"""Most terms that an error lists."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class ParsedQuery:
 
     Attributes:
         text: the query as it was given.
-        objective: name of the objective, terms in canonical order, e.g. ``"gold-hazard"``.
+        objective: name of the objective, terms in the order of the task's, e.g. ``"gold-hazard"``.
         clauses: what each clause says of each term, in the order of the text.
         closest: the clause that names its term most clearly.
         relevance: share of the query's words that are on the subject, in [0, 1]; a factor of every score.
@@ -75,16 +73,25 @@ class ParsedQuery:
     relevance: float
 
 
-def parse_query(text: str, *, encoder: TextEncoder | None = None, threshold: float = DEFAULT_THRESHOLD) -> ParsedQuery:
+def parse_query(
+    text: str,
+    *,
+    words: Words | None = None,
+    encoder: TextEncoder | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
+) -> ParsedQuery:
     """Read the objective that ``text`` asks for.
 
-    The text is split into clauses. In each, every run of up to four words is compared with the phrases of
-    :mod:`lever_ray.query.vocabulary`; a term is named where its nearest phrase is near, clearly nearer than
-    any of another meaning, and most of the text is on the subject. Cues such as "not" and "ignore" decide
-    whether the clause asks for the term or wants it left out. The objective is every term that is asked for.
+    The text is split into clauses. In each, every run of up to four words is compared with the phrases of the task's
+    terms and with those of :mod:`lever_ray.query.vocabulary`; a term is named where its nearest phrase is near, clearly
+    nearer than any of another meaning, and most of the text is on the subject. A term's own name always names it; one
+    without phrases is found by its description, too. Cues such as "not" and "ignore" decide whether the clause asks for
+    the term or wants it left out. The objective is every term that is asked for.
 
     Args:
         text: e.g. ``"grab the gold and keep away from hazards"``; English.
+        words: what the terms are called, e.g. ``task.describe()``; by default those of
+            :func:`~lever_ray.tasks.registry.usual_source`. Give the same object again: its vectors are kept.
         encoder: what turns words into vectors; by default :class:`~lever_ray.library.text.WordLlamaEncoder`.
         threshold: least score in (0, 1] of a term that is named.
 
@@ -93,24 +100,27 @@ def parse_query(text: str, *, encoder: TextEncoder | None = None, threshold: flo
 
     Raises:
         UnmatchedQuery: the text is blank, names no term, or only says what to leave out.
-        InvalidValue: the threshold is outside (0, 1], or the text is longer than 2,000 characters.
+        InvalidValue: the threshold is outside (0, 1], the text is longer than 2,000 characters, or ``words`` have no
+            terms, a blank description or a blank phrase.
+        UnknownName: ``words`` have phrases of a term that they do not describe.
     """
     if not 0.0 < threshold <= 1.0:
         raise InvalidValue(f"threshold is {threshold}; it must be in (0, 1], e.g. {DEFAULT_THRESHOLD}")
     if len(text) > _LONGEST_QUERY:
         raise InvalidValue(f"query {_shown(text)} has {len(text)} characters; at most {_LONGEST_QUERY} are read")
-    matches, relevance = _read(text, encoder or WordLlamaEncoder(), threshold)
+    words = usual_source().words if words is None else words
+    matches, relevance = _read(text, _vocabulary(words, encoder or WordLlamaEncoder()), threshold)
     if not matches:
-        raise UnmatchedQuery(f"query {_shown(text)} holds no words to go by; {_REMEDY}")
+        raise UnmatchedQuery(f"query {_shown(text)} holds no words to go by; {_remedy(words)}")
     clauses = tuple(_clauses(matches, relevance, threshold))
     named = [clause for clause in clauses if clause.term]
     if not named:
-        raise UnmatchedQuery(_nothing_named(text, max(matches, key=_closeness), relevance, threshold))
+        raise UnmatchedQuery(_nothing_named(text, words, max(matches, key=_closeness), relevance, threshold))
     asked = {clause.term for clause in named if not clause.negated}
     if not asked:
         left_out = ", ".join(dict.fromkeys(str(clause.term) for clause in named))
-        raise UnmatchedQuery(f"query {_shown(text)} only says what to leave out ({left_out}); {_REMEDY}")
-    objective = "-".join(term for term in TERMS if term in asked)
+        raise UnmatchedQuery(f"query {_shown(text)} only says what to leave out ({left_out}); {_remedy(words)}")
+    objective = "-".join(term for term in words.descriptions if term in asked)
     return ParsedQuery(text, objective, clauses, max(named, key=lambda clause: clause.score), relevance)
 
 
@@ -139,10 +149,10 @@ def _closeness(match: _Match) -> tuple[float, float]:
     return match.clarity, match.margin
 
 
-def _read(text: str, encoder: TextEncoder, threshold: float) -> tuple[list[_Match], float]:
+def _read(text: str, vocabulary: _Vocabulary, threshold: float) -> tuple[list[_Match], float]:
     clauses = spans(text)
-    runs = _compared(clauses, encoder)
-    matches = list(_matches(clauses, runs))
+    runs = _compared(clauses, vocabulary)
+    matches = list(_matches(clauses, runs, vocabulary))
     return matches, _relevance(runs, [match for match in matches if match.clarity >= threshold])
 
 
@@ -163,17 +173,116 @@ def _clauses(matches: Sequence[_Match], relevance: float, threshold: float) -> I
             )
 
 
-def _nothing_named(text: str, closest: _Match, relevance: float, threshold: float) -> str:
+def _nothing_named(text: str, words: Words, closest: _Match, relevance: float, threshold: float) -> str:
     return (
         f"query {_shown(text)} names no objective term. Closest is {closest.term!r} "
-        f"({DESCRIPTIONS[closest.term]!r}): {closest.words!r} resembles {closest.phrase.text!r} "
+        f"({words.descriptions[closest.term]!r}): {closest.words!r} resembles {closest.phrase.text!r} "
         f"and scores {closest.clarity * relevance:.2f}, below the threshold {threshold:g}, "
-        f"where {relevance:.0%} of the query's words are on the subject; {_REMEDY}"
+        f"where {relevance:.0%} of the query's words are on the subject; {_remedy(words)}"
     )
+
+
+def _remedy(words: Words) -> str:
+    """What to do about a refusal, with an example of two terms where there are as many."""
+    terms = list(words.descriptions)
+    more = len(terms) - _MOST_LISTED
+    listed = [*terms[:_MOST_LISTED], *([f"{more} more"] if more > 0 else [])]
+    which = f"which of {', '.join(listed[:-1])} and {listed[-1]}" if len(listed) > 1 else f"that {listed[0]} is"
+    query, objective = words.example or _example(words, terms[:2])
+    return f"say {which} to pursue, e.g. {query!r}, or bypass the text with objective={objective!r}"
+
+
+def _example(words: Words, terms: Sequence[str]) -> tuple[str, str]:
+    sentence = words.describe(terms).rstrip(".")
+    return sentence[0].lower() + sentence[1:], "-".join(terms)
 
 
 def _shown(text: str) -> str:
     return repr(shorten(text, 120, placeholder=" ..."))
+
+
+# Vocabulary: what a query's words are compared with.
+
+
+@dataclass(frozen=True, eq=False)
+class _Vocabulary:
+    """The phrases of one task's words and of all tasks, by meaning: its terms, familiar words, and others.
+
+    Attributes:
+        terms: ``k`` terms, in the task's order.
+        names: place of a term in ``terms``, by the words of its own name.
+        phrases: ``p`` phrases, those of one meaning side by side.
+        blocks: of each of the ``k + 2`` meanings, where its phrases stand.
+        encoder: that made the vectors.
+        vectors: float32[p, d], of the phrases.
+    """
+
+    terms: tuple[str, ...]
+    names: Mapping[str, int]
+    phrases: tuple[Phrase, ...]
+    blocks: tuple[slice, ...]
+    encoder: TextEncoder
+    vectors: NDArray[np.float32]
+
+
+@lru_cache(maxsize=8)
+def _vocabulary(words: Words, encoder: TextEncoder) -> _Vocabulary:
+    """That of one object of words; a phrase that a term claims is no longer a familiar or a foreign one."""
+    _check(words)
+    terms = tuple(words.descriptions)
+    of_terms = [_phrases(words, term) for term in terms]
+    claimed = {phrase.text for phrases in of_terms for phrase in phrases}
+    others = [[phrase for phrase in phrases if phrase.text not in claimed] for phrases in (FAMILIAR, OFF_SUBJECT)]
+    meanings = [*of_terms, *others]
+    blocks = tuple(slice(*ends) for ends in pairwise(accumulate(map(len, meanings), initial=0)))
+    phrases = tuple(phrase for meaning in meanings for phrase in meaning)
+    names = {text: number for number, term in enumerate(terms) for text, _ in _name(term)}
+    return _Vocabulary(terms, names, phrases, blocks, encoder, encoder.encode([phrase.text for phrase in phrases]))
+
+
+def _check(words: Words) -> None:
+    if not words.descriptions:
+        raise InvalidValue("the words describe no term; give one sentence per term in descriptions")
+    for term, sentence in words.descriptions.items():
+        if not sentence.strip():
+            raise InvalidValue(f"the description of term {term!r} is blank; say in a sentence what it wants")
+    for table in (words.wanted, words.feared, words.shunned):
+        for term, texts in table.items():
+            check_known("objective term", term, words.descriptions)
+            if isinstance(texts, str) or not all(text.strip() for text in texts):
+                raise InvalidValue(f"phrases of term {term!r} are {texts!r}; give a tuple of texts, none of them blank")
+
+
+def _phrases(words: Words, term: str) -> list[Phrase]:
+    """Those that are listed, then the term's name; where none are listed, what its description says, too."""
+    tables = ((words.wanted, Stance.WANTED), (words.feared, Stance.FEARED), (words.shunned, Stance.SHUNNED))
+    listed = [(" ".join(text.lower().split()), stance) for table, stance in tables for text in table.get(term, ())]
+    described = list(_said(words.descriptions[term]))
+    feared = any(stance is Stance.FEARED for _, stance in (*listed, *described[:1]))
+    named = [(text, Stance.FEARED if feared else stance) for text, stance in _name(term)]
+    common = {phrase.text for phrase in (*FAMILIAR, *OFF_SUBJECT)}
+    told = [] if listed else [(text, stance) for text, stance in described if text not in common]
+    stances: dict[str, Stance] = {}
+    for text, stance in (*listed, *named, *told):
+        stances.setdefault(text, stance)
+    leaving = any(stance is Stance.WANTED and text.split()[0] in WAYS_OUT for text, stance in stances.items())
+    return [Phrase(text, term, stance, leaving=leaving) for text, stance in stances.items()]
+
+
+def _name(term: str) -> list[tuple[str, Stance]]:
+    """The words of a term's own name, as ``no_crashes`` is a "crashes" to fear."""
+    plain = term.replace("_", " ")
+    return list(_said(plain)) or [(plain, Stance.WANTED)]
+
+
+def _said(sentence: str) -> Iterator[tuple[str, Stance]]:
+    """The words between the cues of a sentence, and whether it says to seek or to fear what they name."""
+    for span in spans(sentence):
+        for start, stop in span.stretches():
+            words = span.words[start:stop]
+            if not FUNCTION_WORDS.issuperset(words):
+                left_out = span.leaves_out(start, stop, Phrase("", None))
+                yield " ".join(words), Stance.FEARED if left_out else Stance.WANTED
 
 
 # Similarity: which terms the words of a clause name.
@@ -181,15 +290,17 @@ def _shown(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Runs of words with their nearest phrases, one for each meaning: four terms, familiar words, and others.
+    """Runs of words with their nearest phrases, one for each meaning: ``k`` terms, familiar words, and others.
 
     Attributes:
         places: int64[w, 3], of each of ``w`` runs the span's number, the first word, the one after the last.
-        cosines: float32[w, 6], cosine to the nearest phrase of each meaning.
-        nearest: int64[w, 6], position of that phrase in ``_PHRASES``.
+        named: bool[w, k], whether a run is the very name of a term.
+        cosines: float32[w, k + 2], cosine to the nearest phrase of each meaning.
+        nearest: int64[w, k + 2], position of that phrase in the vocabulary.
     """
 
     places: NDArray[np.int64]
+    named: NDArray[np.bool_]
     cosines: NDArray[np.float32]
     nearest: NDArray[np.int64]
 
@@ -199,50 +310,41 @@ class _Runs:
         return self.places[:, 2] - self.places[:, 1]
 
     def leads(self) -> NDArray[np.float32]:
-        """float32[w, 4], by how much the cosine to each term exceeds that to any other meaning."""
-        rivals = [np.delete(self.cosines, meaning, axis=1).max(axis=1) for meaning in range(len(TERMS))]
-        leads: NDArray[np.float32] = self.cosines[:, : len(TERMS)] - np.stack(rivals, axis=1)
+        """float32[w, k], by how much the cosine to each term exceeds that to any other meaning."""
+        terms = self.named.shape[1]
+        rivals = [np.delete(self.cosines, meaning, axis=1).max(axis=1) for meaning in range(terms)]
+        leads: NDArray[np.float32] = self.cosines[:, :terms] - np.stack(rivals, axis=1)
         return leads
 
-
-def _meaning(phrase: Phrase) -> int:
-    if phrase.term is not None:
-        return TERMS.index(phrase.term)
-    return len(TERMS) if phrase.familiar else len(TERMS) + 1
-
-
-_PHRASES = sorted(PHRASES, key=_meaning)
-_BLOCKS = [
-    slice(bisect_left(_PHRASES, meaning, key=_meaning), bisect_right(_PHRASES, meaning, key=_meaning))
-    for meaning in range(len(TERMS) + 2)
-]
+    def clarity(self, leads: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[w, k], how clearly each run names each term, in [0, 1]; the name of a term leads far enough."""
+        enough = np.where(self.named, np.maximum(leads, _CLEAR_LEAD), leads)
+        return np.clip(np.minimum(self.cosines[:, : self.named.shape[1]], enough / _CLEAR_LEAD), 0.0, 1.0)
 
 
-@lru_cache(maxsize=8)
-def _phrase_vectors(encoder: TextEncoder) -> NDArray[np.float32]:
-    return encoder.encode([phrase.text for phrase in _PHRASES])
-
-
-def _compared(clauses: Sequence[Span], encoder: TextEncoder) -> _Runs:
+def _compared(clauses: Sequence[Span], vocabulary: _Vocabulary) -> _Runs:
     places = [(span.number, *run) for span in clauses for run in span.runs()]
     texts = [" ".join(clauses[number].words[start:stop]) for number, start, stop in places]
-    cosines = np.matmul(encoder.encode(texts), _phrase_vectors(encoder).T)
-    nearest = np.stack([cosines[:, block].argmax(axis=1) + block.start for block in _BLOCKS], axis=1)
+    cosines = np.matmul(vocabulary.encoder.encode(texts), vocabulary.vectors.T)
+    nearest = np.stack([cosines[:, block].argmax(axis=1) + block.start for block in vocabulary.blocks], axis=1)
     by_meaning = np.take_along_axis(cosines, nearest, axis=1)
-    return _Runs(np.array(places, np.int64).reshape(-1, 3), by_meaning, nearest)
+    named = np.array([vocabulary.names.get(text, -1) for text in texts], np.int64)[:, None]
+    return _Runs(
+        np.array(places, np.int64).reshape(-1, 3), named == np.arange(len(vocabulary.terms)), by_meaning, nearest
+    )
 
 
-def _matches(clauses: Sequence[Span], runs: _Runs) -> Iterator[_Match]:
+def _matches(clauses: Sequence[Span], runs: _Runs, vocabulary: _Vocabulary) -> Iterator[_Match]:
     """The clearest match of every span with every term; of equal ones the longest."""
     leads = runs.leads()
-    clarity = np.clip(np.minimum(runs.cosines[:, : len(TERMS)], leads / _CLEAR_LEAD), 0.0, 1.0)
+    clarity = runs.clarity(leads)
     rank = np.round(clarity, 3) + 1e-4 * runs.lengths[:, None] + 1e-5 * leads
     for span in clauses:
         rows = np.flatnonzero(runs.places[:, 0] == span.number)
-        for number, term in enumerate(TERMS if len(rows) else ()):
+        for number, term in enumerate(vocabulary.terms if len(rows) else ()):
             row = rows[rank[rows, number].argmax()]
             _, start, stop = runs.places[row].tolist()
-            phrase = _PHRASES[runs.nearest[row, number]]
+            phrase = vocabulary.phrases[runs.nearest[row, number]]
             yield _Match(span, start, stop, term, phrase, float(clarity[row, number]), float(leads[row, number]))
 
 

@@ -23,7 +23,7 @@ class CompositionResult:
         policy_ids: the chosen members, one per group; every member whose transitions ``plan`` searched.
         q: float32[S, A], the composed action values (-inf for actions that ``support="mask"`` excludes); None for
             operators that are no Q-table.
-        actions: int8[T], the route of such an operator; None for Q-tables.
+        actions: int16[T], the route of such an operator; None for Q-tables.
         predicted_return: what the ranker expects, in reward units.
         coverage: how much of the task and of the composed route was seen in training.
         evaluated: candidates evaluated.

@@ -1,46 +1,16 @@
-"""The words of a query: what the terms are called, what is off the subject, and what turns a meaning round.
+"""The English of a query, whatever the task: what is off the subject, and what turns a meaning round.
 
-The phrases are examples, not keywords: a query's words are compared with them as vectors, so that a word need
-not be listed to be understood, and the words listed as off the subject compete for it.
+What the terms are called comes from the task (:class:`~lever_ray.tasks.protocol.Words`). All phrases are examples, not
+keywords: a query's words are compared with them as vectors, so that a word need not be listed to be understood, and the
+words listed as off the subject compete for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-
-from lever_ray.tasks.objective import Objective
-
-DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "path": "Reach the exit as fast as possible.",
-        "gold": "Collect as much gold as possible.",
-        "hazard": "Avoid hazards at all cost.",
-        "lever": "Activate the lever.",
-    }
-)
-"""One canonical sentence per objective term."""
-
-
-def describe(objective: str | Objective | Iterable[str]) -> str:
-    """A plain English sentence that says what ``objective`` wants, and from which it can be parsed again.
-
-    Args:
-        objective: e.g. ``"gold-hazard"``; weights are left unsaid.
-
-    Returns:
-        e.g. ``"Collect as much gold as possible and avoid hazards at all cost."``
-
-    Raises:
-        UnknownName: a term is not one of the four.
-        InvalidValue: no terms at all.
-    """
-    wishes = [DESCRIPTIONS[term].rstrip(".") for term in Objective.of(objective).terms]
-    wishes[1:] = [wish[0].lower() + wish[1:] for wish in wishes[1:]]
-    listed = [", ".join(wishes[:-1]), wishes[-1]] if len(wishes) > 1 else wishes
-    return " and ".join(listed) + "."
 
 
 class Stance(Enum):
@@ -76,13 +46,15 @@ class Phrase:
         text: the words, in lower case.
         term: the objective term it speaks of; None for words that name no term.
         stance: what it says of its term.
-        familiar: whether the words belong to such a task at all; the others mark a text as off the subject.
+        familiar: whether the words belong to such tasks at all; the others mark a text as off the subject.
+        leaving: whether the term is about leaving, against which a "leave" never stands.
     """
 
     text: str
     term: str | None
     stance: Stance = Stance.WANTED
     familiar: bool = True
+    leaving: bool = False
 
 
 def _split(texts: str) -> tuple[str, ...]:
@@ -96,54 +68,6 @@ def _words(text: str) -> frozenset[str]:
 def _sequences(texts: str) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(text.split()) for text in _split(texts))
 
-
-_WANTED = {
-    "path": """
-        path; exit; exits; the exit; way out; get out; getting out; get out of here; out of here;
-        escape; flee; leave the maze; leave the level; leave quickly; leaving; door; the goal; reach
-        the goal; goal cell; finish; finish line; destination; get to the end; end of the maze;
-        fast; faster; fastest; quick; quickly; quickest; speed; speedy; rapidly; swiftly; hurry;
-        hurry up; rush; haste; sprint; dash; race; as soon as possible; asap; in no time; in time;
-        short; shortest; shortest path; shortest route; short cut; few steps; fewest steps; number
-        of steps; fewest moves; number of moves; run; straight to; directly to; immediately;
-        efficient route; time is short; against the clock; hustle; pronto; in a hurry; gate; make it
-        out
-    """,
-    "gold": """
-        gold; golden; coin; coins; treasure; treasures; nugget; nuggets; loot; booty; plunder;
-        riches; wealth; wealthy; millionaire; money; cash; rich; get rich; fortune; bullion;
-        valuables; jewels; gems; ingots; precious metal; collect gold; gold coins; pieces of gold;
-        shiny gold; gold rush; bounty; jackpot; bling; diamonds
-    """,
-    "hazard": """
-        safe; safely; safest; safety; play it safe; survive; survival; stay alive; alive; careful;
-        carefully; be careful; take care; caution; cautious; unharmed; unscathed; unhurt; in one
-        piece; watch your step; beware; protect yourself
-    """,
-    "lever": """
-        lever; levers; pull the lever; switch; the switch; flip the switch; button; press the
-        button; handle; pull the handle; crank; knob; mechanism; activate; activate it; trigger;
-        toggle; switch it on; turn it on; turn on; power on; set it off; flick; device
-    """,
-}
-_FEARED = {
-    "hazard": """
-        hazard; hazards; hazardous; danger; dangers; dangerous; deadly; lethal; fatal; harmful;
-        unsafe; lava; fire; flames; trap; traps; pit; pits; spike; spikes; thorns; poison; acid;
-        die; dying; death; dead; get killed; killed; kill yourself; harm; harm's way; get hurt;
-        hurt; injured; injury; wounded; damage; get burned; burned; burn; peril; risk; risky;
-        threat; threats; get into trouble; out of trouble; disaster; lose a life; perish; wounds;
-        suffer; drown; enemy; monsters; jeopardy; explosion
-    """,
-}
-_SHUNNED = {
-    "path": """
-        dawdle; dawdling; waste time; wasting time; wasting any time; waste steps; delay; delays;
-        slow; slowly; linger; loiter; take your time; detour; detours; take forever; take long;
-        wander around; long way round
-    """,
-    "hazard": "reckless; recklessly; careless; carelessly; take risks",
-}
 
 _FAMILIAR = _split(
     """
@@ -189,18 +113,11 @@ _OFF_SUBJECT = _split(
 )
 
 
-def _phrases(table: Mapping[str, str], stance: Stance) -> list[Phrase]:
-    return [Phrase(text, term, stance) for term, texts in table.items() for text in _split(texts)]
+FAMILIAR: tuple[Phrase, ...] = tuple(Phrase(text, None) for text in _FAMILIAR)
+"""What people say of any such task, whichever of its terms they mean."""
 
-
-PHRASES: tuple[Phrase, ...] = (
-    *_phrases(_WANTED, Stance.WANTED),
-    *_phrases(_FEARED, Stance.FEARED),
-    *_phrases(_SHUNNED, Stance.SHUNNED),
-    *(Phrase(text, None) for text in _FAMILIAR),
-    *(Phrase(text, None, familiar=False) for text in _OFF_SUBJECT),
-)
-"""Every example, terms first; what a query's words are compared with."""
+OFF_SUBJECT: tuple[Phrase, ...] = tuple(Phrase(text, None, familiar=False) for text in _OFF_SUBJECT)
+"""What they say of other things."""
 
 _CUES = {
     Effect.REVERSE: """
@@ -233,7 +150,10 @@ VERDICTS: frozenset[tuple[str, ...]] = _sequences(
 """Cues of disregard that also govern what stands before them, as in "the gold is not important"."""
 
 DEPARTURES: frozenset[tuple[str, ...]] = frozenset({("leave",), ("leaving",)})
-"""Cues only where something follows ("leave the gold"), never against the path ("leave the maze fast")."""
+"""Cues only where something follows ("leave the gold"), never against a way out ("leave the maze fast")."""
+
+WAYS_OUT: frozenset[str] = _words("leave leaving exit exits escape")
+"""First words of the phrases that show a term to be about leaving."""
 
 IDIOMS: Mapping[str, str] = MappingProxyType(
     {

@@ -9,64 +9,81 @@ import numpy as np
 
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.operators import OPERATORS
+from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RecordedReturnRanker, RegressorRanker
 from lever_ray.composition.search import Strategy
+from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
-from lever_ray.embedding.successor import EMBEDDING, make_embedder
+from lever_ray.embedding.successor import ENDS, make_embedder
 from lever_ray.learning.sarsa import train
 from lever_ray.library.index import make_index
-from lever_ray.library.record import EnvironmentRecord
 from lever_ray.query.composer import Composer
-from lever_ray.tasks.gridworld.compile import make_task
-from lever_ray.tasks.gridworld.features import features
-from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.optimum import optimum
-from lever_ray.tasks.gridworld.planner import plan
+from lever_ray.tasks.features import features
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.protocol import Environment
+from lever_ray.tasks.registry import families, family, usual_source
 from lever_ray.tasks.rollout import random_return
-
-_LAYOUT = Layout(size=3, start=(0, 0), exit=(2, 2), golds=((0, 2),), hazards=((2, 0),), lever=(1, 2))
+from lever_ray.tasks.support import full_support
 
 
 @cache
-def warm_up() -> float:
-    """Run every kernel once on a 3 x 3 grid; returns the seconds it took. Free from the second call on.
+def warm_up(name: str = "") -> float:
+    """Run every kernel once on the small example of a family; returns the seconds it took. Then it is free.
 
     Half a minute of CPU time where nothing is compiled yet, about 1 s from numba's cache on disk.
+
+    Args:
+        name: of the family; empty for that of the usual source.
     """
     begun = perf_counter()
-    objective = Objective.of("path-gold")
-    run = train(_LAYOUT, objective=objective, episodes=2)
-    features(_LAYOUT, state=0, golds=1, lever=False)
-    random_return(_LAYOUT, objective, episodes=1)
-    optimum(_LAYOUT, objective=objective)
-    plan(make_task(_LAYOUT, objective), width=2)
-    record = EnvironmentRecord.of("warm-up", _LAYOUT, run.snapshots[-1].successors)
-    embedder = make_embedder(_LAYOUT, record.canonical)
-    everything = np.full((1, _LAYOUT.states), 15, np.uint8)
-    rewards = run.snapshots[-1].mean_rewards[None]
-    group = PolicyGroup("path-gold", ("a",), run.q[None], everything, np.zeros(1), rewards)
-    widths = {kind: len(OUTCOME_FEATURES) if kind == "outcome" else EMBEDDING for kind in BEHAVIOUR_KINDS}
-    predictors = {kind: LinearPredictor(np.zeros(width), 0.0) for kind, width in widths.items()}
-    task = make_task(_LAYOUT, objective)
-    exact = OfflineReturnRanker(task)
-    rankers: list[Ranker] = [
-        RecordedReturnRanker(task.moves, task.events, task.rules.start),
+    task = family(name or usual_source().family).example()
+    objective = Objective.of(task.terms[:2])
+    run = train(task, objective=objective, episodes=2)
+    features(task, state=0, memory=task.dynamics.memory)
+    random_return(task, objective, episodes=1)
+    if task.hooks.optimum is not None:
+        optimum(task, objective=objective)
+    problem = _problem(task, objective, run.q, run.snapshots[-1].mean_rewards)
+    rankers = _rankers(problem, run.snapshots[-1].successors)
+    asked = [("sum", ranker) for ranker in rankers]
+    asked += [("plan", rankers[-1])] if task.hooks.plan is not None else []
+    for operator, ranker in asked:
+        Composer(Strategy("targeted"), OPERATORS[operator], ranker).compose(problem)
+    return perf_counter() - begun
+
+
+def _problem(task: Environment, objective: Objective, q: np.ndarray, rewards: np.ndarray) -> Problem:
+    """Two equal groups of one policy each, which has taken every action."""
+    everything = full_support(task.observations, task.actions)[None]
+    group = PolicyGroup(objective.name, ("a",), q[None], everything, np.zeros(1), rewards[None])
+    return Problem(task, objective, (group, group), "warm-up")
+
+
+def _rankers(problem: Problem, successors: np.ndarray) -> list[Ranker]:
+    """One of each kind, the exact one last."""
+    task = problem.task
+    embedder, tables = make_embedder(task, canonical_states(task, successors)), task.features()
+    widths = {} if tables is None else dict.fromkeys(BEHAVIOUR_KINDS, tables.dimension + ENDS)
+    predictors = {
+        kind: LinearPredictor(np.zeros(width), 0.0)
+        for kind, width in (widths | {"outcome": len(OUTCOME_FEATURES)}).items()
+    }
+    return [
+        RecordedReturnRanker(task.dynamics, task.discount),
         *(
             RegressorRanker(embedder, FittedRegressor("ridge", "own", kind, predictor, 0.0, 0))
             for kind, predictor in predictors.items()
         ),
+        OfflineReturnRanker(problem.compiled),
     ]
-    for operator, ranker in [("sum", ranker) for ranker in (*rankers, exact)] + [("plan", exact)]:
-        composer = Composer(Strategy("targeted"), OPERATORS[operator], ranker)
-        composer.compose([group, group], layout=_LAYOUT, environment="warm-up", objective=objective)
-    return perf_counter() - begun
 
 
 def compile_all() -> None:
     """Compile every kernel into numba's cache on disk, so that nobody waits for them later."""
-    warm_up()
+    for name in families():
+        warm_up(name)
     warm_up_routes()
     vectors = np.eye(4, dtype=np.float32)
     for kind in ("flat", "flat-int8"):
@@ -78,8 +95,9 @@ def compile_all() -> None:
 @cache
 def warm_up_routes() -> None:
     """Run the kernels of ``gpi`` and ``switch`` once; apart from the others, since few queries need them."""
-    objective, states = Objective.of("path-gold"), _LAYOUT.states
-    q, everything = np.zeros((1, states, 4), np.float32), np.full((1, states), 15, np.uint8)
-    group = PolicyGroup("path-gold", ("a",), q, everything, np.zeros(1))
-    composer = Composer(Strategy("targeted"), OPERATORS["gpi"], OfflineReturnRanker(make_task(_LAYOUT, objective)))
-    composer.compose([group], layout=_LAYOUT, environment="warm-up", objective=objective)
+    task = family(usual_source().family).example()
+    objective = Objective.of(task.terms[:2])
+    shape = (task.observations, task.actions)
+    problem = _problem(task, objective, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+    composer = Composer(Strategy("targeted"), OPERATORS["gpi"], OfflineReturnRanker(problem.compiled))
+    composer.compose(problem)

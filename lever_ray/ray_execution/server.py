@@ -148,7 +148,7 @@ def end_shared(library: str) -> int:
 
 
 def dealt(manifest: Manifest, count: int) -> list[Manifest]:
-    """The parts of ``count`` actors, the same ones in whatever process: each shard to who has least cells so far.
+    """The parts of ``count`` actors, the same ones in whatever process: each shard to who has least to hold so far.
 
     Shards are dealt oldest first, so that an append moves none of those before it.
     """

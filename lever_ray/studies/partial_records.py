@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from lever_ray.composition.groups import PolicyGroup
-from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.tasks.gridworld.terrain import ACTIONS
+from lever_ray.tasks.support import support_bits, taken_actions
 
 DROPS: tuple[str, ...] = ("shared", "independent")
 """Pairs are dropped for all policies of an environment at once, or for each policy by itself."""
@@ -38,25 +37,22 @@ def thin_groups(groups: Sequence[PolicyGroup], *, coverage: float, drop: str, se
     rng = np.random.default_rng([seed, DROPS.index(drop)])
     support = np.concatenate([group.support for group in groups])
     recorded = np.bitwise_or.reduce(support)[None] if drop == "shared" else support
-    left = support & np.stack([_sample_bits(bits, coverage, rng) for bits in recorded])
+    actions = groups[0].q.shape[2]
+    left = support & np.stack([_sample_bits(bits, actions, coverage, rng) for bits in recorded])
     parts = np.split(left, np.cumsum([len(group) for group in groups])[:-1])
     return [_with_support(group, bits) for group, bits in zip(groups, parts, strict=True)]
 
 
-def taken_actions(support: np.ndarray) -> np.ndarray:
-    """bool[..., S, A] of support bits uint8[..., S]."""
-    return (support[..., None] >> np.arange(ACTIONS, dtype=np.uint8)) & 1 == 1
-
-
-def _sample_bits(bits: np.ndarray, coverage: float, rng: np.random.Generator) -> np.ndarray:
-    """uint8[S]: a share of the bits set in uint8[S]."""
-    taken = taken_actions(bits)
+def _sample_bits(bits: np.ndarray, actions: int, coverage: float, rng: np.random.Generator) -> np.ndarray:
+    """uint8[S, B]: a share of the bits set in uint8[S, B]."""
+    taken = taken_actions(bits, actions)
     pairs = rng.permutation(np.flatnonzero(taken))
-    kept = np.zeros(taken.size, np.uint8)
-    kept[pairs[: round(coverage * len(pairs))]] = 1
+    kept = np.zeros(taken.size, bool)
+    kept[pairs[: round(coverage * len(pairs))]] = True
     return support_bits(kept.reshape(taken.shape))
 
 
 def _with_support(group: PolicyGroup, support: np.ndarray) -> PolicyGroup:
-    rewards = None if group.mean_rewards is None else group.mean_rewards * taken_actions(support)
+    recorded = group.mean_rewards
+    rewards = None if recorded is None else recorded * taken_actions(support, recorded.shape[2])
     return replace(group, support=support, mean_rewards=rewards)

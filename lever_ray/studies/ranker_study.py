@@ -19,7 +19,7 @@ from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, kernel_form
 from lever_ray.composition.rankers import OfflineReturnRanker, RecordedReturnRanker, Scores
 from lever_ray.embedding.canonical import canonical_states
-from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns, support_bits
+from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
 from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features, outcomes
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import TERM_MODELS, FittedRegressor, fit_regressor, term_weights
@@ -29,13 +29,14 @@ from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row, interval, layout_means, resamples
 from lever_ray.learning.sarsa import train, training_budget
-from lever_ray.studies.partial_records import DROPS, taken_actions, thin_groups
+from lever_ray.studies.partial_records import DROPS, thin_groups
 from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
-from lever_ray.tasks.gridworld.optimum import optimum
-from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
+from lever_ray.tasks.support import support_bits, taken_actions
 
 METRICS: tuple[str, ...] = ("regret", "regret_where_returns_differ", "tau", "undefined", "returns_tie", "left_support")
 
@@ -101,7 +102,7 @@ class RankerStudy:
     @property
     def problems(self) -> tuple[Setup, ...]:
         """The setups, with their groups."""
-        return tuple(Setup.of(mode, objective) for mode, objective in self.setups)
+        return tuple(Setup.of(mode, objective, source(self.family)) for mode, objective in self.setups)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -188,7 +189,7 @@ def _train_group(layout: Layout, study: RankerStudy, objective: str, gamma: floa
         objective=objective,
         ids=tuple(f"{objective}-{place:02d}" for place in range(len(snapshots))),
         q=np.stack([snapshot.q for snapshot in snapshots]),
-        support=support_bits(np.stack([snapshot.visits for snapshot in snapshots])),
+        support=support_bits(np.stack([snapshot.visits for snapshot in snapshots]) > 0),
         totals=np.array([snapshot.total for snapshot in snapshots]),
         mean_rewards=np.stack([snapshot.mean_rewards for snapshot in snapshots]),
     )
@@ -198,10 +199,9 @@ def _recorded(trained: TrainedLayout, study: RankerStudy, gamma: float, coverage
     whole = [trained.groups[gamma, objective] for objective in study.objectives]
     groups = thin_groups(whole, coverage=coverage, drop=study.drop, seed=trained.seed)
     support = np.concatenate([group.support for group in groups])
-    task = make_task(trained.layout, "path")
-    known = taken_actions(np.bitwise_or.reduce(support))
-    successors = np.where(known.ravel(), task.moves, np.int32(-1)).astype(np.int32).reshape(known.shape)
-    embedder = make_embedder(trained.layout, canonical_states(trained.layout, successors, task.events))
+    known = taken_actions(np.bitwise_or.reduce(support), trained.layout.actions)
+    successors = np.where(known, trained.layout.dynamics.moves, np.int32(-1)).astype(np.int32)
+    embedder = make_embedder(trained.layout, canonical_states(trained.layout, successors))
     pool = make_pool(np.concatenate([group.q for group in groups]), support)
     return Recorded(trained.seed, trained.layout, {group.objective: group for group in groups}, pool, embedder)
 
@@ -219,15 +219,14 @@ def _lessons(trained: TrainedLayout, study: RankerStudy, gamma: float, coverage:
         (kind, masked): behaviour_features(held.embedder, held.pool, singles, masked=masked, kind=kind)
         for kind, masked in product(study.kinds, (False, True))
     }
-    groups, task = held.groups.values(), make_task(held.layout, "path")
+    groups, layout = held.groups.values(), held.layout
     rewards = np.concatenate([group.mean_rewards for group in groups])
-    where = task.moves, task.events, task.rules.start
-    recorded, _ = recorded_returns(*where, held.pool, rewards, singles, SUM, True)
+    recorded, _ = recorded_returns(layout.dynamics, layout.discount, held.pool, rewards, singles, SUM, True)
     shown = outcomes(held.embedder, held.pool, singles, masked=False)[:, OFF_SUPPORT] == 0
     totals = np.concatenate([group.totals for group in groups])
     y = {"own": np.where(shown, totals, np.nan), "recorded": recorded}
     for setup in study.problems:
-        task = make_task(held.layout, setup.objective)
+        task = layout.compile(setup.objective)
         y[setup.objective], _ = offline_returns(task, held.pool, singles, SUM, True, True)
     return Lessons(np.repeat(list(held.groups), [len(group) for group in groups]), x, y)
 
@@ -246,11 +245,11 @@ def fit_case(case: RankerCase, setup: Setup, lessons: Iterable[Lessons]) -> Fitt
         xs.append(case.columns(lesson.x[case.features, case.target != "own"])[usable])
         ys.append(lesson.y[target][usable])
         names.append(lesson.objectives[usable])
-    weights = {name: term_weights(name) for name in setup.pool}
-    terms = np.array([weights[name] for name in np.concatenate(names)]).reshape(-1, len(TERMS))
+    weights = {name: term_weights(name, Layout.terms) for name in setup.pool}
+    terms = np.array([weights[name] for name in np.concatenate(names)]).reshape(-1, len(Layout.terms))
     return fit_regressor(
         np.concatenate(xs), np.concatenate(ys), model=case.model, target=case.target, kind=case.features,
-        terms=terms, objective=Objective.of(setup.objective),
+        terms=terms, names=Layout.terms, objective=Objective.of(setup.objective),
     )  # fmt: skip
 
 
@@ -308,10 +307,10 @@ class _Problem:
         mixtures = space.mixtures(_sample(space, study.candidates, held.seed))
         operator = composition_operator(study.operator)
         pool, rows, code = kernel_form(operator, space, mixtures)
-        task = make_task(held.layout, setup.objective)
+        task = held.layout.compile(setup.objective)
         returns, _ = offline_returns(task, pool, rows, code, True, False)
         offline = OfflineReturnRanker(task).score(space, mixtures, operator=operator, masked=True)
-        recorded = RecordedReturnRanker(task.moves, task.events, task.rules.start)
+        recorded = RecordedReturnRanker(held.layout.dynamics, held.layout.discount)
         nobody = np.zeros(len(mixtures), bool)
         totals = np.concatenate([group.totals for group in space.groups])
         baselines = {

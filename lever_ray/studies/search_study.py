@@ -13,16 +13,16 @@ from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, is_masked
 from lever_ray.composition.rankers import OfflineReturnRanker, Scores
 from lever_ray.composition.search import BATCH, KEPT, Strategy, search
-from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train, training_budget
 from lever_ray.query.warm import warm_up
-from lever_ray.tasks.gridworld.compile import Task, make_task
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
+from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import random_return
+from lever_ray.tasks.support import support_bits
 
 NO_GAP = 1e-3
 """Where random draws are nearer to the best than this share of (best - J_rand), the gap closed is undefined."""
@@ -70,7 +70,7 @@ class SearchStudy:
 
     def __post_init__(self) -> None:
         layout_family(self.family)
-        Objective.of(self.objective)
+        Objective.of(self.objective).resolved(Layout.terms)
         composition_operator(self.operator)
         is_masked(self.support)
         for name in ("layouts", "training_seeds", "snapshots", "sample", "repeats"):
@@ -132,7 +132,7 @@ def _summary(rows: Sequence[Row]) -> dict[str, float]:
 def _layout_rows(seed: int, study: SearchStudy) -> list[Row]:
     warm_up()
     layout = Layout.sample(study.family, seed=seed)
-    task, chance = make_task(layout, study.objective), random_return(layout, study.objective)
+    task, chance = layout.compile(study.objective), random_return(layout, study.objective)
     rows = []
     for gamma in study.gammas:
         space = _space(layout, study, gamma)
@@ -163,7 +163,7 @@ def _ratio(above: float, below: float) -> float:
 
 def _space(layout: Layout, study: SearchStudy, gamma: float) -> CandidateSpace:
     return CandidateSpace.of(
-        [_group(layout, study, term, gamma) for term in Objective.of(study.objective).terms],
+        [_group(layout, study, term, gamma) for term in Objective.of(study.objective).resolved(layout.terms).terms],
         normalised=composition_operator(study.operator).normalised,
     )
 
@@ -178,17 +178,19 @@ def _group(layout: Layout, study: SearchStudy, term: str, gamma: float) -> Polic
         objective=term,
         ids=tuple(f"{term}-{place:03d}" for place in range(len(snapshots))),
         q=np.stack([snapshot.q for snapshot in snapshots]),
-        support=support_bits(np.stack([snapshot.visits for snapshot in snapshots])),
+        support=support_bits(np.stack([snapshot.visits for snapshot in snapshots]) > 0),
         totals=np.array([snapshot.total for snapshot in snapshots]),
     )
 
 
-def _scores(space: CandidateSpace, task: Task, study: SearchStudy, blocks: Iterable[np.ndarray]) -> Iterable[Scores]:
+def _scores(
+    space: CandidateSpace, task: CompiledTask, study: SearchStudy, blocks: Iterable[np.ndarray]
+) -> Iterable[Scores]:
     ranker, operator = OfflineReturnRanker(task), composition_operator(study.operator)
     return (ranker.score(space, block, operator=operator, masked=is_masked(study.support)) for block in blocks)
 
 
-def _sample(space: CandidateSpace, task: Task, study: SearchStudy) -> np.ndarray:
+def _sample(space: CandidateSpace, task: CompiledTask, study: SearchStudy) -> np.ndarray:
     """float64[K]: returns of a seeded sample of the product, ascending."""
     count = min(study.sample, space.candidates)
     flat = np.random.default_rng(0).choice(space.candidates, count, replace=False)
@@ -205,7 +207,7 @@ def expected_maximum(ascending: np.ndarray, draws: int) -> float:
     return float(ascending @ np.diff(below))
 
 
-def _returns(name: str, space: CandidateSpace, task: Task, study: SearchStudy) -> np.ndarray:
+def _returns(name: str, space: CandidateSpace, task: CompiledTask, study: SearchStudy) -> np.ndarray:
     """float64[budgets]: returns after each budget, means over search seeds; one search gives all budgets."""
     own = np.concatenate([group.totals for group in space.groups])
     repeats = 1 if name == "best-first" else study.repeats

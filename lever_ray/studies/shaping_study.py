@@ -9,16 +9,18 @@ import numpy as np
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, kernel_form
 from lever_ray.composition.search import product_blocks
-from lever_ray.embedding.offline import offline_returns, support_bits
+from lever_ray.embedding.offline import offline_returns
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import TrainingRun, train, training_budget
 from lever_ray.query.warm import warm_up
-from lever_ray.tasks.gridworld.compile import Task, make_task
 from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.optimum import optimum, optimum_on
+from lever_ray.tasks.kernel import CompiledTask
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
+from lever_ray.tasks.support import support_bits
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,16 @@ def _layout_rows(seed: int, study: ShapingStudy) -> list[Row]:
     for shaping in study.shapings:
         for gamma in study.gammas:
             for mode, objective in study.setups:
-                rows += _setup_rows(layout, study, Setup.of(mode, objective), gamma, shaping)
+                rows += _setup_rows(layout, study, Setup.of(mode, objective, source(study.family)), gamma, shaping)
     return [{"layout_seed": seed, "trivial_layout": layout.trivial, "family": study.family} | row for row in rows]
 
 
 def _setup_rows(layout: Layout, study: ShapingStudy, setup: Setup, gamma: float, shaping: float) -> list[Row]:
     groups = [_group(layout, study, name, gamma, shaping) for name in setup.groups]
-    task = make_task(layout, setup.objective, shaping=shaping)
+    task = layout.compile(setup.objective, shaping=shaping)
     best = optimum(layout, objective=setup.objective, shaping=shaping).total
     union = CandidateSpace.of(groups).union
-    planned = optimum_on(layout, objective=setup.objective, support=union, shaping=shaping).total
+    planned = optimum(layout, objective=setup.objective, support=union, shaping=shaping).total
     chance = random_return(layout, setup.objective, shaping=shaping)
     scratch = float(np.mean([run.total for run in _runs(layout, study, setup.objective, gamma, shaping)]))
     single = max(_returns(task, CandidateSpace.of([group]), "sum").max() for group in groups)
@@ -97,12 +99,12 @@ def _group(layout: Layout, study: ShapingStudy, objective: str, gamma: float, sh
     runs = _runs(layout, study, objective, gamma, shaping)
     snapshots = [snapshot for run in runs for snapshot in run.labelled().values()]
     ids = tuple(f"{objective}-{place:02d}" for place in range(len(snapshots)))
-    support = support_bits(np.stack([snapshot.visits for snapshot in snapshots]))
+    support = support_bits(np.stack([snapshot.visits for snapshot in snapshots]) > 0)
     totals = np.array([snapshot.total for snapshot in snapshots])
     return PolicyGroup(objective, ids, np.stack([snapshot.q for snapshot in snapshots]), support, totals)
 
 
-def _returns(task: Task, space: CandidateSpace, operator: str) -> np.ndarray:
+def _returns(task: CompiledTask, space: CandidateSpace, operator: str) -> np.ndarray:
     every = space.mixtures(np.concatenate(list(product_blocks(space.sizes))))
     pool, mixtures, code = kernel_form(composition_operator(operator), space, every)
     totals, _ = offline_returns(task, pool, mixtures, code, True, False)

@@ -1,25 +1,29 @@
-"""Objectives: non-empty subsets of the four reward terms, with optional weights."""
+"""Objectives: non-empty sets of a family's reward terms, with one weight each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lever_ray.errors import InvalidValue, UnknownName
 
-TERMS: tuple[str, ...] = ("path", "gold", "hazard", "lever")
-"""The reward terms, in the order in which an objective's name lists them."""
+TERM = re.compile(r"[a-z][a-z0-9_]*")
+"""How a reward term may be called: objectives join them with hyphens."""
 
 
 @dataclass(frozen=True)
 class Objective:
     """A non-empty set of reward terms with one weight each.
 
+    :meth:`of` reads one as it is written; which terms there are, and their order, is for a family to say. Compare and
+    hash objectives that are :meth:`resolved` alone.
+
     Attributes:
-        terms: the terms in canonical order, without repetition.
-        weights: one non-negative finite weight per term, in the same order; at least one is positive.
+        terms: the terms, without repetition.
+        weights: one finite weight per term, in the same order; at least one is not 0.
     """
 
     terms: tuple[str, ...]
@@ -49,20 +53,21 @@ class Objective:
 
     @classmethod
     def of(cls, value: str | Objective | Iterable[str], *, weights: Mapping[str, float] | None = None) -> Objective:
-        """Read an objective from a name, a set of terms or an objective; order and repetition do not matter.
+        """Read an objective as it is written.
 
         Args:
-            value: e.g. ``"gold-path"``, ``["gold", "path"]`` or an :class:`Objective`.
-            weights: weight by term, 1 where a term is missing. Overrides the weights of an :class:`Objective`.
+            value: e.g. ``"gold-path"``, ``"path-gold[1,2.5]"``, ``["gold", "path"]`` or an :class:`Objective`.
+            weights: weight by term, 1 where a term is missing. Overrides other weights.
 
         Raises:
-            UnknownName: a term is not one of :data:`TERMS`.
-            InvalidValue: no terms at all, a weight for a term that the objective lacks, or weights that are
-                negative, not finite, or all zero.
+            InvalidValue: no terms at all, one that is no name, a weight for a term that the objective lacks, not one
+                number per term in the brackets, or weights that are not finite, or all zero.
         """
-        if isinstance(value, Objective) and weights is None:
-            return value
-        terms = _normalised_terms(value)
+        if isinstance(value, Objective):
+            return value if weights is None else cls.of(value.terms, weights=weights)
+        if isinstance(value, str) and "[" in value:
+            value, weights = _bracketed(value) if weights is None else (value.partition("[")[0], weights)
+        terms = _terms(value)
         given = dict.fromkeys(terms, 1.0) | {term: float(weight) for term, weight in (weights or {}).items()}
         for term in given:
             if term not in terms:
@@ -70,8 +75,30 @@ class Objective:
                     f"weight for term {term!r}, which objective {'-'.join(terms)!r} lacks; drop it or add the term"
                 )
         values = tuple(given[term] for term in terms)
-        check_weights(values, what=f"weights of objective {'-'.join(terms)!r}")
+        if not all(map(math.isfinite, values)) or not any(values):
+            raise InvalidValue(
+                f"weights of objective {'-'.join(terms)!r} are {list(values)}; they must be finite, and not all zero"
+            )
         return cls(terms, values)
+
+    def resolved(self, terms: Sequence[str]) -> Objective:
+        """The same with its terms in the order of a family's.
+
+        Raises:
+            UnknownName: the family has no such term.
+        """
+        for term in sorted(self.terms):
+            if term not in terms:
+                hint = f"Asked for objective {self.name!r}; join terms with hyphens."
+                raise UnknownName("objective term", term, terms, hint=hint)
+        order = sorted(range(len(self.terms)), key=lambda place: terms.index(self.terms[place]))
+        if order == list(range(len(order))):
+            return self
+        return Objective(tuple(self.terms[place] for place in order), tuple(self.weights[place] for place in order))
+
+    def same(self, other: Objective) -> bool:
+        """Whether both have the same terms and weights, in whatever order."""
+        return dict(zip(self.terms, self.weights, strict=True)) == dict(zip(other.terms, other.weights, strict=True))
 
 
 def _shortest(weight: float) -> str:
@@ -79,25 +106,31 @@ def _shortest(weight: float) -> str:
     return short if float(short := f"{weight:g}") == weight else repr(weight)
 
 
-def objective_of(identity: str | Objective) -> Objective:
-    """The objective with a name, or with an id such as ``path-gold[1,2.5]``.
-
-    Raises:
-        UnknownName: a term is not known.
-        InvalidValue: the weights are not one number per term, or are refused by :class:`Objective`.
-    """
-    if isinstance(identity, Objective) or "[" not in identity:
-        return Objective.of(identity)
+def _bracketed(identity: str) -> tuple[str, dict[str, float]]:
+    """Names and weights of an id such as ``path-gold[1,2.5]``."""
     names, _, weights = identity.strip().removesuffix("]").partition("[")
-    terms = [term.strip().lower() for term in names.split("-")]
-    Objective.of(names)
     try:
-        given = dict(zip(terms, map(float, weights.split(",")), strict=True))
+        return names, dict(zip(_parts(names), map(float, weights.split(",")), strict=True))
     except ValueError:
         raise InvalidValue(
             f"objective {identity!r} does not have one number per term in its brackets; write e.g. path-gold[1,2.5]"
         ) from None
-    return Objective.of(names, weights=given)
+
+
+def _parts(value: str | Iterable[str]) -> list[str]:
+    return [part.strip().lower() for part in (value.split("-") if isinstance(value, str) else value)]
+
+
+def _terms(value: str | Iterable[str]) -> tuple[str, ...]:
+    terms = tuple(dict.fromkeys(_parts(value)))
+    if not terms:
+        raise InvalidValue("an objective needs at least one term; join their names with hyphens")
+    for term in terms:
+        if not TERM.fullmatch(term):
+            raise InvalidValue(
+                f"objective {value!r} has a term {term!r}; terms are letters, digits and _, joined with hyphens"
+            )
+    return terms
 
 
 def check_weights(weights: Iterable[float], *, what: str) -> None:
@@ -109,19 +142,3 @@ def check_weights(weights: Iterable[float], *, what: str) -> None:
     values = list(weights)
     if any(not math.isfinite(weight) or weight < 0 for weight in values) or not any(values):
         raise InvalidValue(f"{what} are {values}; they must be finite, not negative, and not all zero")
-
-
-def _normalised_terms(value: str | Objective | Iterable[str]) -> tuple[str, ...]:
-    if isinstance(value, Objective):
-        return value.terms
-    parts = value.split("-") if isinstance(value, str) else list(value)
-    names = {part.strip().lower() for part in parts}
-    for name in sorted(names):
-        if name not in TERMS:
-            shown = value if isinstance(value, str) else "-".join(parts)
-            raise UnknownName(
-                "objective term", name, TERMS, hint=f"Asked for objective {shown!r}; join terms with hyphens."
-            )
-    if not names:
-        raise InvalidValue("an objective needs at least one term; choose from " + ", ".join(TERMS))
-    return tuple(term for term in TERMS if term in names)

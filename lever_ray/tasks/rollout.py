@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidValue
-from lever_ray.tasks.gridworld.compile import TERMINAL, make_task, nearest_gold, step
-from lever_ray.tasks.gridworld.layout import Cell, Layout
-from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, HAZARD
+from lever_ray.tasks.kernel import GOAL, TERMINAL, TRAP, CompiledTask, draw_start, nearest_item, step
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Environment
 
-ENDS: tuple[str, ...] = ("exit", "hazard", "truncated")
-"""How an episode can end in the environment."""
+TRUNCATED = "truncated"
+"""How an episode ends that comes to no terminal observation within the horizon."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """One episode.
+    """What a policy earns, and one of its episodes.
 
     Attributes:
-        total: undiscounted return, in reward units.
-        end: ``exit``, ``hazard`` or ``truncated``.
-        path: the cells visited, the start first; ``len(path) == steps + 1``.
-        actions: int8[T], the actions taken.
+        total: expected return over the starts, discounted as the environment is evaluated, in reward units.
+        ends: share of every end over the starts, by name.
+        end: how the episode from the likeliest start ends: one of the environment's ends, or ``truncated``.
+        path: the labels of its observations, the start first; ``len(path) == steps + 1``.
+        observations: int32[T + 1], the same as numbers.
+        actions: int16[T], the actions taken.
         rewards: float64[T].
-        golds_left: golds not collected.
-        lever_on: whether the lever was entered.
+        memory: what is left of its memory: items as bits, and 1 where the switch is on.
     """
 
     total: float
+    ends: Mapping[str, float]
     end: str
-    path: tuple[Cell, ...]
+    path: tuple[Hashable, ...]
+    observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
-    golds_left: int
-    lever_on: bool
+    memory: tuple[int, int]
 
     @property
     def steps(self) -> int:
@@ -47,8 +49,8 @@ class Rollout:
 
 @njit(cache=True)
 def greedy_actions(q):
-    """int8[S]: the action of highest value in float[S, A], ties to the lowest action."""
-    actions = np.empty(q.shape[0], np.int8)
+    """int16[S]: the action of highest value in float[S, A], ties to the lowest action."""
+    actions = np.empty(q.shape[0], np.int16)
     for state in range(q.shape[0]):
         best = 0
         for action in range(1, q.shape[1]):
@@ -59,121 +61,158 @@ def greedy_actions(q):
 
 
 @njit(cache=True)
-def play(task, actions, tabular, states, rewards):
+def play(task, start, actions, tabular, states, rewards):
     """Play one episode into the given arrays.
 
     Args:
-        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
-        actions: int8[S] by cell where ``tabular``, else int8[T] by time.
+        task: see :class:`lever_ray.tasks.kernel.CompiledTask`.
+        start: the observation that it begins with, an int64.
+        actions: int16[S] by observation where ``tabular``, else int16[T] by time.
         tabular: how ``actions`` is read.
-        states: int32[horizon + 1], filled with the cells visited.
+        states: int32[horizon + 1], filled with the observations visited.
         rewards: float64[horizon], filled with the rewards.
 
     Returns:
-        ``(steps, total, event, golds, lever)`` at the end.
+        ``(steps, total, flag, memory)`` at the end.
     """
-    moves, events, tabulated, near, rules = task
-    state, golds, lever = rules.start, rules.all_golds, 0
-    nearest = nearest_gold(near, state, golds)
+    moves, flags, table, near, _, _, rules = task
+    state, memory = start, rules.memory
+    nearest = nearest_item(near, state, memory)
     limit = rules.horizon if tabular else min(rules.horizon, len(actions))
-    event = events[state]
-    total = 0.0
-    time = 0
+    flag, total, weight, time = np.int64(flags[state]), 0.0, 1.0, 0
     states[0] = state
     while time < limit:
         action = np.int64(actions[state] if tabular else actions[time])
-        state, golds, lever, nearest, reward, event = step(
-            moves, events, tabulated, near, rules, state, golds, lever, nearest, action
-        )
+        state, memory, nearest, reward, flag = step(moves, flags, table, near, rules, state, memory, nearest, action)
         rewards[time] = reward
-        total += reward
+        total += weight * reward
+        weight *= rules.discount
         time += 1
         states[time] = state
-        if event & TERMINAL:
+        if flag & TERMINAL:
             break
-    return time, total, event, golds, lever
+    return time, total, flag, memory
+
+
+@njit(cache=True)
+def expected_return(task, actions):
+    """Expected return over the starts of following int16[S], and the steps of all these episodes."""
+    starts, weights, horizon = task.starts, task.weights, task.rules.horizon
+    states, rewards = np.empty(horizon + 1, np.int32), np.empty(horizon)
+    total, steps = 0.0, 0
+    for place in range(len(starts)):
+        made, earned, _, _ = play(task, np.int64(starts[place]), actions, np.bool_(True), states, rewards)
+        total += weights[place] * earned
+        steps += made
+    return total, steps
 
 
 @njit(cache=True)
 def random_returns(task, rng, episodes):
     """float64[episodes]: returns of the uniformly random policy."""
-    moves, events, tabulated, near, rules = task
-    returns = np.zeros(episodes)
+    moves, flags, table, near, starts, weights, rules = task
+    actions, returns = moves.shape[1], np.zeros(episodes)
     for episode in range(episodes):
-        state, golds, lever = rules.start, rules.all_golds, 0
-        nearest = nearest_gold(near, state, golds)
+        state, memory, weight = draw_start(starts, weights, rng), rules.memory, 1.0
+        nearest = nearest_item(near, state, memory)
         for _ in range(rules.horizon):
-            action = int(rng.random() * ACTIONS)
-            state, golds, lever, nearest, reward, event = step(
-                moves, events, tabulated, near, rules, state, golds, lever, nearest, action
+            action = int(rng.random() * actions)
+            state, memory, nearest, reward, flag = step(
+                moves, flags, table, near, rules, state, memory, nearest, action
             )
-            returns[episode] += reward
-            if event & TERMINAL:
+            returns[episode] += weight * reward
+            weight *= rules.discount
+            if flag & TERMINAL:
                 break
     return returns
 
 
 def rollout(
-    layout: Layout,
+    task: Environment,
     *,
     objective: Objective | str,
     q: np.ndarray | None = None,
     actions: np.ndarray | None = None,
     shaping: float = 1.0,
 ) -> Rollout:
-    """Play one episode in the real environment.
+    """Play in the real environment, from every start.
 
     Args:
-        layout: the grid.
+        task: the environment.
         objective: what is rewarded.
         q: float[S, A]; the greedy policy is followed, ties to the lowest action.
-        actions: int[T], a route instead of a Q-table; it is cut at N^2 steps and counts as truncated where it ends
-            short of a terminal cell.
-        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
+        actions: int[T], a route instead of a Q-table, where there is one start; it is cut at the horizon and counts as
+            truncated where it ends short of a terminal observation.
+        shaping: see :meth:`lever_ray.tasks.protocol.Environment.compile`.
 
     Raises:
-        InvalidValue: neither or both of ``q`` and ``actions`` are given, a shape differs from the layout's, ``q``
-            holds NaN, or an action is not 0, 1, 2 or 3.
+        InvalidValue: neither or both of ``q`` and ``actions`` are given, a shape differs from the task's, ``q``
+            holds NaN, an action does not exist, or a route is given for several starts.
     """
     if (q is None) == (actions is None):
         raise InvalidValue("rollout needs either q or actions, and not both")
-    plan = _read_q(layout, q) if q is not None else _read_actions(actions)
-    task = make_task(layout, objective, shaping=shaping)
-    states, rewards = np.empty(task.rules.horizon + 1, np.int32), np.empty(task.rules.horizon)
-    steps, total, event, golds, lever = play(task, plan, q is not None, states, rewards)
-    end = "exit" if event & EXIT else "hazard" if event & HAZARD else "truncated"
-    taken = plan[states[:steps]] if q is not None else plan[:steps]
-    path = tuple(layout.cell(state) for state in states[: steps + 1])
-    return Rollout(float(total), end, path, taken, rewards[:steps].copy(), int(golds).bit_count(), bool(lever))
+    followed = _read_q(task, q) if q is not None else _read_actions(task, actions)
+    compiled = task.compile(objective, shaping=shaping)
+    horizon, tabular = compiled.rules.horizon, q is not None
+    states, rewards = np.empty(horizon + 1, np.int32), np.empty(horizon)
+    total, ends = 0.0, dict.fromkeys((*task.ends, TRUNCATED), 0.0)
+    likeliest = int(np.argmax(compiled.weights))
+    for place in (*range(likeliest), *range(likeliest + 1, len(compiled.starts)), likeliest):
+        steps, earned, flag, memory = play(compiled, int(compiled.starts[place]), followed, tabular, states, rewards)
+        total += compiled.weights[place] * earned
+        ends[end_of(task, flag)] += float(compiled.weights[place])
+    taken = followed[states[:steps]] if tabular else followed[:steps]
+    visited, left = states[: steps + 1].copy(), (int(memory[0]), int(memory[1]))
+    path = tuple(task.label(state) for state in visited.tolist())
+    return Rollout(float(total), ends, end_of(task, flag), path, visited, taken, rewards[:steps].copy(), left)
 
 
-def _read_q(layout: Layout, q: np.ndarray) -> np.ndarray:
-    table = np.require(q, requirements=["C_CONTIGUOUS", "WRITEABLE"])
-    if table.shape != (layout.states, ACTIONS):
-        raise InvalidValue(f"q has shape {table.shape}; this layout needs ({layout.states}, {ACTIONS})")
+def end_of(task: Environment, flag: int) -> str:
+    """What an episode's end is called, from the flags of its last observation."""
+    return task.ends[0] if flag & GOAL else task.ends[1] if flag & TRAP else TRUNCATED
+
+
+def _read_q(task: Environment, q: np.ndarray) -> np.ndarray:
+    table, shape = np.require(q, requirements=["C_CONTIGUOUS", "WRITEABLE"]), (task.observations, task.actions)
+    if table.shape != shape:
+        raise InvalidValue(f"q has shape {table.shape}; this task needs {shape}")
     if np.isnan(table).any():
         raise InvalidValue("q holds NaN; its greedy action is undefined")
     return greedy_actions(table)
 
 
-def _read_actions(actions: np.ndarray | None) -> np.ndarray:
-    plan = np.asarray(actions)
-    if plan.ndim != 1 or (plan.size and not np.isin(plan, range(ACTIONS)).all()):
+def _read_actions(task: Environment, actions: np.ndarray | None) -> np.ndarray:
+    route = np.asarray(actions)
+    if route.ndim != 1 or (route.size and not np.isin(route, range(task.actions)).all()):
         raise InvalidValue(
-            f"actions has shape {plan.shape} and values {np.unique(plan)[:6]}; use a list of 0, 1, 2 and 3"
+            f"actions has shape {route.shape} and values {np.unique(route)[:6]}; use a list of 0 to {task.actions - 1}"
         )
-    return plan.astype(np.int8)
+    check_one_start(task, "a route of actions")
+    return route.astype(np.int16)
+
+
+def check_one_start(task: Environment, what: str) -> None:
+    """Refuse what answers with one sequence of actions where episodes begin in several observations.
+
+    Raises:
+        InvalidValue: naming ``what`` and the number of starts.
+    """
+    starts = len(task.dynamics.starts)
+    if starts > 1:
+        raise InvalidValue(
+            f"{what} answers one start, and this task has {starts}; use a Q-table, e.g. of operator 'sum'"
+        )
 
 
 def random_return(
-    layout: Layout, objective: Objective | str, *, episodes: int = 100, seed: int = 0, shaping: float = 1.0
+    task: Environment, objective: Objective | str, *, episodes: int = 100, seed: int = 0, shaping: float = 1.0
 ) -> float:
-    """J_rand: mean undiscounted return of ``episodes`` rollouts of the uniformly random policy.
+    """J_rand: mean return of ``episodes`` rollouts of the uniformly random policy.
 
     Raises:
         InvalidValue: ``episodes`` is below 1.
     """
     if episodes < 1:
         raise InvalidValue(f"episodes is {episodes}; at least 1 is needed")
-    task = make_task(layout, objective, shaping=shaping)
-    return float(random_returns(task, np.random.default_rng(seed), episodes).mean())
+    compiled: CompiledTask = task.compile(objective, shaping=shaping)
+    return float(random_returns(compiled, np.random.default_rng(seed), episodes).mean())

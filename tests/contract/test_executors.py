@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lever_ray.composition.operators import composition_operator
+from lever_ray.composition.problem import Problem
 from lever_ray.composition.search import Strategy
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.embedding.offline import make_pool
@@ -134,7 +135,8 @@ class TestLibrary:
     def test_ranking_rows_do_not_depend_on_who_holds_the_shards(
         self, mixed: LibraryReader, mixed_library: Path, target: str
     ) -> None:
-        question: dict[str, Any] = {"target": target, "objective": "path-gold-hazard", "gamma": 0.0}
+        question: dict[str, Any] = {"target": target, "objective": Objective.of("path-gold-hazard"), "gamma": 0.0}
+        question |= {"terms": mixed.environment("grid8-0").task.terms}
         mine, its = mixed.ranking_rows(**question), PolicyLibrary.open(mixed_library).ranking_rows(**question)
         assert len(mine.ids)
         for field in fields(mine):
@@ -189,7 +191,7 @@ class TestLibrary:
         for key, found in zip(keys, library.predictions(keys, regressor), strict=True):
             (group,) = reference.groups([key])
             pool = make_pool(group.q, group.support)
-            embedder = make_embedder(held.layout, held.canonical)
+            embedder = make_embedder(held.task, held.canonical)
             alone = np.arange(len(group), dtype=np.int32)[:, None]
             wanted = regressor.predictor.predict(behaviour_features(embedder, pool, alone, kind=kind))
             assert found == dict(zip(group.ids, wanted.tolist(), strict=True))
@@ -216,10 +218,10 @@ def test_blocks_of_candidates_fan_out_and_the_choice_stays_the_same(
     keys = [GroupKey("grid8-2", name, 0.0, 10_000) for name in objective.terms]
     regressor = fit(library, "grid8-2", objective, keys[0], RegressorSettings()) if ranker == "regressor" else None
     scorer, groups = make_ranker(ranker, record, objective, regressor=regressor), library.groups(keys)
-    place: dict[str, Any] = {"layout": record.layout, "environment": "grid8-2", "objective": objective}
+    problem = Problem(record.task, objective, tuple(groups), "grid8-2")
     whole = Composer(Strategy("exhaustive"), composition_operator("sum"), scorer)
     blocks = replace(whole, executor=executor, batch=7)
-    one, other = whole.compose(groups, **place), blocks.compose(groups, **place)
+    one, other = whole.compose(problem), blocks.compose(problem)
     assert one.evaluated == other.evaluated == 81
     assert one.policy_ids == other.policy_ids
     assert np.array_equal(one.search.scores.values, other.search.scores.values)

@@ -27,7 +27,7 @@ from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.cell import run_environment
 from lever_ray.experiment.plan import Setup
 from lever_ray.library.build import build_library
-from lever_ray.query.vocabulary import describe
+from lever_ray.tasks.registry import source
 
 FOLDER = Path(__file__).parent
 COMMON = {
@@ -59,6 +59,11 @@ def digest(values: Any) -> str:
     return "" if values is None else hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
 
 
+def bytes_of(actions: Any) -> Any:
+    """A byte per action, whatever integers they are told in."""
+    return None if actions is None else np.asarray(actions).astype(np.int8)
+
+
 def strategies() -> list[str]:
     """Every strategy with its parameter."""
     return [f"{name}-{PARAMETERS[name]}" if name in PARAMETERS else name for name in STRATEGIES]
@@ -78,7 +83,7 @@ def combinations() -> Iterator[tuple[str, str, str, str, str]]:
 def answers(library: Any, environment: str) -> Iterator[dict[str, Any]]:
     """What every way of answering gives in one environment."""
     mode, objective, gamma = SETUPS[environment]
-    groups = Setup.of(mode, objective).groups
+    groups = Setup.of(mode, objective, source(environment.partition("-")[0])).groups
     world = library.environment(environment).layout
     for strategy, operator, ranker, support, retrieval in combinations():
         found = lever.compose(
@@ -97,8 +102,8 @@ def answers(library: Any, environment: str) -> Iterator[dict[str, Any]]:
             "end": played.end,
             "path": digest(np.array(played.path)),
             "q": digest(found.q),
-            "actions": digest(played.actions),
-            "route": digest(found.actions),
+            "actions": digest(bytes_of(played.actions)),
+            "route": digest(bytes_of(found.actions)),
             "evaluated": found.evaluated,
             "members_scored": found.search.members_scored,
             "candidates": digest(found.search.candidates),
@@ -181,14 +186,15 @@ def embeddings(library: Any) -> Iterator[dict[str, Any]]:
 def front(path: Path, folder: Path) -> list[dict[str, Any]]:
     """Trials of a small study with a fixed seed."""
     from lever_ray.experiment.study_settings import search_space
-    from lever_ray.experiment.trial import Bench, Problem
+    from lever_ray.experiment.trial import Bench, TuningProblem
     from lever_ray.tuning import open_study, tune
 
     setup = SetupSettings("double", "path-gold-hazard")
     space = SpaceSettings(budget=[5, 30], embeddings=["outcome", "psi"], k=[2, 5])
     settings = TuningSettings(study="golden", trials=20, setup=setup, space=space, seed=5, repeats=1)
     library = lever.PolicyLibrary.open(path)
-    problem = Problem(Setup.of(setup.mode, setup.objective), 10_000, ("grid8-0", "grid8-1", "grid8-3"), ("grid8-2",))
+    asked = Setup.of(setup.mode, setup.objective, source("grid8"))
+    problem = TuningProblem(asked, 10_000, ("grid8-0", "grid8-1", "grid8-3"), ("grid8-2",))
     trials = tune(
         open_study(settings, folder / "journal", problem=problem),
         settings,
@@ -207,7 +213,7 @@ def collect(folder: Path) -> dict[str, list[dict[str, Any]]]:
     libraries = {}
     for settings in LIBRARIES:
         path = folder / settings.name
-        build_library(path, settings, executor=SerialExecutor(), describe=describe)
+        build_library(path, settings, executor=SerialExecutor())
         libraries[settings.family] = lever.PolicyLibrary.open(path)
     found: dict[str, list[dict[str, Any]]] = {"answers": [], "rows": []}
     for environment in SETUPS:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lever_ray.cli import main
+from tests.conftest import needs_sea, sea_settings, sea_setup
 
 
 @pytest.fixture
@@ -127,6 +128,49 @@ def test_build_experiment_and_tune_on_one_core_without_tracking(home: Path, caps
     assert "Mean return over 2 layouts" in told
     assert main(["tune", *small, "tuning.trials=3", "tuning.setup.mode=double"]) == 0
     assert "Pareto front" in capsys.readouterr().out
+
+
+def test_environments_of_any_name_are_asked_without_training(
+    home: Path, maze_library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(maze_library, home / "libraries" / "mazes")
+    asked = ["cluster=serial", "tracking=none", "library=mazes", "library.environments=[maze,grid8-1]"]
+    small = [*asked, "experiment=quick", "experiment.bootstrap=20"]
+    assert main(["experiment", *small]) == 0
+    told = capsys.readouterr().out
+    assert "Mean return over 2 layouts" in told
+    assert "Training library" not in told
+    assert main(["report", *small]) == 0
+    assert capsys.readouterr().out.startswith("2 layouts of grid8; ")
+    assert main(["tune", *small, "tuning.trials=2", "tuning.setup.mode=double"]) == 0
+    assert "Pareto front" in capsys.readouterr().out
+    assert main(["compose", "reach the exit and grab gold", "--environment", "maze", "--gamma", "0", *asked]) == 0
+    assert "path-gold" in capsys.readouterr().out
+    assert main(["experiment", *small, "library.environments=[amaze]"]) == 2
+    assert "unknown environment 'amaze'. Did you mean 'maze'" in capsys.readouterr().err
+
+
+@needs_sea
+def test_a_task_without_a_grid_goes_through_every_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings, setup = sea_settings(), sea_setup()
+    sea = ["cluster=serial", "tracking=none", "library.name=sea", f"library.family={settings.family}"]
+    sea += ["library.layouts=3", "library.training_seeds=1", "library.gammas=[0.99]"]
+    sea += [f"library.objectives=[{','.join(settings.objectives)}]"]
+    assert main(["build", *sea]) == 0
+    assert "new policies" in capsys.readouterr().out
+    cells = [f"experiment.setups=[{{mode:{setup.mode},objective:{setup.objective}}}]", "experiment.bootstrap=20"]
+    cells += ["experiment.strategies=[hybrid]"]
+    for command in ("experiment", "report"):
+        assert main([command, *sea, *cells]) == 0
+        assert "3 layouts" in capsys.readouterr().out
+    tuned = [f"tuning.setup.mode={setup.mode}", f"tuning.setup.objective={setup.objective}"]
+    assert main(["tune", *sea, *tuned, "tuning.trials=2", "tuning.space.operators=[sum,max]"]) == 0
+    assert "Pareto front" in capsys.readouterr().out
+    first = f"{settings.family}-0"
+    assert main(["compose", "--objective", setup.objective, "--environment", first, *sea]) == 0
+    assert setup.objective in capsys.readouterr().out
+    assert main(["inspect", *sea]) == 0
+    assert first in capsys.readouterr().out
 
 
 def test_settings_may_stand_anywhere(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,16 +15,17 @@ from lever_ray.composition.groups import CandidateSpace, PolicyGroup, check_cove
 from lever_ray.composition.operators import OPERATORS, composition_operator, is_masked
 from lever_ray.composition.rankers import OfflineReturnRanker, Scores
 from lever_ray.composition.search import Strategy, product_blocks, search
-from lever_ray.embedding.offline import OFFLINE_ENDS, mixture_table, offline_returns, support_bits
+from lever_ray.embedding.offline import mixture_table, offline_returns
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.optimum import optimum
 from lever_ray.tasks.gridworld.planner import plan
-from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.gridworld.terrain import TERMS
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.support import full_support, support_bits
 from tests import twin
-from tests.twin import layouts, objectives, pool_of, random_tables
+from tests.twin import OFFLINE_ENDS, layouts, objectives, pool_of, random_tables
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
 shares = st.sampled_from([1.0, 0.8, 0.4])
@@ -33,7 +34,9 @@ seeds = st.integers(0, 10_000)
 
 
 def table_of(pool, mixture, operator, masked):
-    return mixture_table(pool.q, pool.support, np.array(mixture, np.int32), OPERATORS[operator].code, masked)
+    return mixture_table(
+        pool.q, pool.support, pool.actions, np.array(mixture, np.int32), OPERATORS[operator].code, masked
+    )
 
 
 def returns_of(task, pool, mixtures, operator, masked, *, recorded=True):
@@ -55,7 +58,7 @@ def test_offline_returns_agree_with_the_plain_twin(layout, data, seed, tried, op
     objective = data.draw(objectives(layout))
     members = data.draw(st.integers(1, 3))
     q, visits = random_tables(layout, seed=seed, members=members, tried=tried)
-    task, pool = make_task(layout, objective), pool_of(q, visits)
+    task, pool = layout.compile(objective), pool_of(q, visits)
     totals, ends = returns_of(task, pool, [range(members)], operator, masked, recorded=recorded)
 
     def choose(state):
@@ -72,7 +75,7 @@ def test_on_full_support_the_offline_return_is_that_of_the_real_environment(layo
     objective = data.draw(objectives(layout))
     q, visits = random_tables(layout, seed=seed, members=3)
     pool = pool_of(q, np.ones_like(visits))
-    totals, ends = returns_of(make_task(layout, objective), pool, [[0, 1, 2]], operator, True)
+    totals, ends = returns_of(layout.compile(objective), pool, [[0, 1, 2]], operator, True)
     route = rollout(layout, objective=objective, q=table_of(pool, [0, 1, 2], operator, True))
     assert totals[0] == pytest.approx(route.total, abs=1e-9)
     assert OFFLINE_ENDS[ends[0]] == route.end
@@ -83,7 +86,7 @@ def test_a_composed_table_breaks_near_ties_as_the_ranked_policy_does():
     q, visits = np.zeros((2, 4, 4), np.float32), np.ones((2, 4, 4), np.uint32)
     q[0, 0, :2], q[1, 0, 1] = 1.0, 1e-9
     pool = pool_of(q, visits)
-    totals, _ = returns_of(make_task(layout, "path"), pool, [[0, 1]], "sum", True)
+    totals, _ = returns_of(layout.compile("path"), pool, [[0, 1]], "sum", True)
     assert totals[0] == rollout(layout, objective="path", q=table_of(pool, [0, 1], "sum", True)).total
 
 
@@ -91,7 +94,7 @@ def test_a_composed_table_breaks_near_ties_as_the_ranked_policy_does():
 def test_the_order_of_members_does_not_matter(layout, seed, tried, operator, masked):
     pool = pool_of(*random_tables(layout, seed=seed, members=3, tried=tried))
     orders = list(permutations(range(3)))
-    totals, ends = returns_of(make_task(layout, "path"), pool, orders, operator, masked)
+    totals, ends = returns_of(layout.compile("path"), pool, orders, operator, masked)
     assert (totals == totals[0]).all()
     assert (ends == ends[0]).all()
     tables = [table_of(pool, order, operator, masked) for order in orders]
@@ -114,7 +117,7 @@ def test_a_masked_composition_takes_an_action_that_was_tried_wherever_one_was(la
 def test_sum_adds_and_max_takes_the_larger_value(operator, expected):
     q = np.zeros((2, 4, 4), np.float32)
     q[:, 0] = [[2, -2, 0, 4], [1, 3, 0, 0]]
-    assert list(table_of(pool_of(q, np.ones_like(q)), [0, 1], operator, True)[0]) == expected
+    assert list(table_of(pool_of(q, np.ones(q.shape, np.uint32)), [0, 1], operator, True)[0]) == expected
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_candidates_that_leave_the_support_rank_last():
 
 def test_the_offline_return_ranker_simulates_and_flags_what_leaves_the_support():
     space = CandidateSpace.of([group_of("path", 6, tried=0.5), group_of("gold", 6, seed=1, tried=0.5)])
-    task, mixtures = make_task(ROOM, "path-gold"), space.mixtures(next(product_blocks(space.sizes)))
+    task, mixtures = ROOM.compile("path-gold"), space.mixtures(next(product_blocks(space.sizes)))
     scores = OfflineReturnRanker(task).score(space, mixtures, operator=OPERATORS["sum"], masked=False)
     totals, ends = returns_of(task, space.pool, mixtures, "sum", False)
     assert np.array_equal(scores.values, totals)
@@ -340,12 +343,13 @@ def test_library_coverage_is_the_share_of_reachable_moves_that_were_taken(layout
 
 
 def test_route_coverage_says_where_a_route_leaves_what_was_tried():
-    support = np.full(16, 15, np.uint8)
+    support = full_support(16, 4)
     support[ROOM.index((0, 1))] = 0b1101
-    path, actions = ((0, 0), (0, 1), (1, 1), (1, 2)), np.array([0, 1, 0])
-    found = route_coverage(ROOM, support, path, actions)
+    states = np.array([ROOM.index(cell) for cell in ((0, 0), (0, 1), (1, 1), (1, 2))])
+    actions = np.array([0, 1, 0])
+    found = route_coverage(ROOM, support, states, actions)
     assert (found.on_policy, found.leaves_at) == (pytest.approx(2 / 3), (0, 1))
-    found = route_coverage(ROOM, np.full(16, 15, np.uint8), path, actions)
+    found = route_coverage(ROOM, full_support(16, 4), states, actions)
     assert (found.library, found.on_policy, found.leaves_at) == (1.0, 1.0, None)
 
 
@@ -368,20 +372,20 @@ def test_the_exact_optimum_agrees_with_trying_everything(layout, data, shaping):
 @given(layouts(largest=4), st.data(), seeds, st.sampled_from([1, 5, 100]))
 def test_no_route_beats_the_optimum_and_a_beam_returns_what_its_route_earns(layout, data, seed, width):
     objective = data.draw(objectives(layout))
-    best, task = optimum(layout, objective=objective).total, make_task(layout, objective)
+    best, task = optimum(layout, objective=objective).total, layout.compile(objective)
     walk = rollout(layout, objective=objective, actions=np.random.default_rng(seed).integers(0, 4, 30))
     assert walk.total <= best + 1e-9
     q, visits = random_tables(layout, seed=seed, members=1)
     assert rollout(layout, objective=objective, q=q[0]).total <= best + 1e-9
-    total, actions = plan(task, width=width)
+    total, actions, _ = plan(task, width=width)
     assert total <= best + 1e-9
     assert rollout(layout, objective=objective, actions=actions).total == pytest.approx(total, abs=1e-9)
     support = support_bits(visits[0])
-    total, actions = plan(task, width=width, support=support)
+    total, actions, _ = plan(task, width=width, support=support)
     assume(len(actions))
     route = rollout(layout, objective=objective, actions=actions)
     assert route.total == pytest.approx(total, abs=1e-9)
-    assert route_coverage(layout, support, route.path, route.actions).on_policy == 1.0
+    assert route_coverage(layout, support, route.observations, route.actions).on_policy == 1.0
 
 
 def test_where_the_optimum_is_too_large_to_prove_a_beams_route_stands_in():

@@ -9,12 +9,12 @@ from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers import RegressorRanker
 from lever_ray.embedding.canonical import CANONICAL_STATES, CanonicalStates, canonical_states
-from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool, support_bits
+from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool
 from lever_ray.embedding.regressor import MODELS, FittedRegressor, LinearPredictor, fit_regressor
 from lever_ray.embedding.successor import KINDS, embed, make_embedder
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.support import support_bits
 from tests.twin import DOWN, LEFT, RIGHT, UP, layouts, moved, pool_of, random_tables, twin_choice, twin_psi
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
@@ -24,7 +24,7 @@ CODES = {"sum": SUM, "max": MAX}
 
 def full_states(layout, states):
     """Canonical states as twins take them."""
-    for cell, golds, lever in zip(states.cells, states.golds, states.levers, strict=True):
+    for cell, (golds, lever) in zip(states.observations, states.memories, strict=True):
         left = frozenset(gold for bit, gold in enumerate(layout.golds) if int(golds) >> bit & 1)
         yield layout.cell(cell), left, bool(lever)
 
@@ -33,7 +33,7 @@ def canonical_of(layout, full):
     masks = [sum(1 << bit for bit, gold in enumerate(layout.golds) if gold in golds) for _, golds, _ in full]
     cells = [layout.index(cell) for cell, _, _ in full]
     levers = [lever for *_, lever in full]
-    return CanonicalStates(np.array(cells, np.int32), np.array(masks, np.uint64), np.array(levers, np.uint8))
+    return CanonicalStates(np.array(cells, np.int32), np.array(list(zip(masks, levers, strict=True)), np.uint64))
 
 
 def policy(layout, actions, *, tried=True):
@@ -197,25 +197,24 @@ def reachable(layout, successors):
 def test_canonical_states_are_the_start_and_distinct_states_that_were_recorded(layout, seed, tried, count):
     _, visits = random_tables(layout, seed=seed, members=1, tried=tried)
     successors = np.where(visits[0] > 0, layout.terrain.moves, -1).astype(np.int32)
-    events = make_task(layout, "path").events
-    drawn = canonical_states(layout, successors, events, count=count)
+    drawn = canonical_states(layout, successors, count=count)
     states, possible = list(full_states(layout, drawn)), reachable(layout, successors)
     assert states[0] == (layout.start, frozenset(layout.golds), False)
     assert len(drawn) == len(states) == len(set(states)) <= min(count, len(possible))
     assert set(states) <= possible
-    again = canonical_states(layout, successors, events, count=count)
+    again = canonical_states(layout, successors, count=count)
     assert list(full_states(layout, again)) == states
 
 
 def test_sixty_four_canonical_states_are_drawn_where_there_are_as_many():
     layout = Layout.sample("grid8", seed=0)
-    drawn = canonical_states(layout, layout.terrain.moves, make_task(layout, "path").events)
+    drawn = canonical_states(layout, layout.terrain.moves)
     assert len(drawn) == CANONICAL_STATES == 64
 
 
 def test_fewer_than_one_canonical_state_is_refused():
     with pytest.raises(InvalidValue, match="canonical states is 0"):
-        canonical_states(ROOM, ROOM.terrain.moves, make_task(ROOM, "path").events, count=0)
+        canonical_states(ROOM, ROOM.terrain.moves, count=0)
 
 
 # Regressors.
@@ -266,7 +265,7 @@ def test_an_unknown_regressor_names_the_nearest_match():
 
 @pytest.mark.parametrize(("target", "tier"), [("composite", "I3"), ("own", "I1")])
 def test_the_regressor_ranker_predicts_from_the_embedding(target, tier):
-    states = canonical_states(ROOM, ROOM.terrain.moves, make_task(ROOM, "path").events)
+    states = canonical_states(ROOM, ROOM.terrain.moves)
     embedder, predictor = make_embedder(ROOM, states), LinearPredictor(np.arange(73.0), 5.0)
     ranker = RegressorRanker(embedder, FittedRegressor("ridge", target, "psi", predictor, 0.0, 2))
     q, visits = random_tables(ROOM, seed=0, members=3)
@@ -283,12 +282,12 @@ def test_the_regressor_ranker_predicts_from_the_embedding(target, tier):
 @pytest.mark.parametrize("count", [1, 2, 5, 17, 64, 1_000])
 def test_fewer_canonical_states_keep_the_start_and_spread_over_the_rest(count):
     layout = Layout.sample("grid8", seed=3)
-    stored = canonical_states(layout, layout.terrain.moves, make_task(layout, "path").events)
+    stored = canonical_states(layout, layout.terrain.moves)
     some = stored.thinned(count)
     assert len(some) == min(count, len(stored))
-    assert (some.cells[0], some.golds[0]) == (layout.terrain.start, layout.terrain.all_golds)
-    whole = list(zip(stored.cells, stored.golds, stored.levers, strict=True))
-    places = [whole.index(state) for state in zip(some.cells, some.golds, some.levers, strict=True)]
+    assert (some.observations[0], *some.memories[0]) == (layout.terrain.start, layout.terrain.all_golds, 0)
+    whole = list(zip(stored.observations, map(tuple, stored.memories), strict=True))
+    places = [whole.index(state) for state in zip(some.observations, map(tuple, some.memories), strict=True)]
     assert places == sorted(set(places))
     if 2 < count < len(stored):
         assert max(np.diff(places[1:])) - min(np.diff(places[1:])) <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,18 @@ from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.cell import run_environment
+from lever_ray.experiment.controls import best_known, seed_of
 from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id, make_plan
-from lever_ray.experiment.run import plan_digest, run_experiment
+from lever_ray.experiment.run import plan_digest, read_rows, run_experiment
+from lever_ray.experiment.statistics import summarise
+from lever_ray.library.build import build_library
 from lever_ray.library.store import PolicyLibrary
-from tests.conftest import SMALL_LIBRARY
+from lever_ray.tasks.protocol import Hooks
+from lever_ray.tasks.registry import source
+from tests.conftest import SMALL_LIBRARY, needs_sea, sea_settings, sea_setup
+
+SOURCE = source("grid8")
 
 
 def _plan(**changes: Any) -> ExperimentPlan:
@@ -36,23 +44,24 @@ def rows(small_library: Path) -> list[dict[str, Any]]:
 
 def test_modes_take_their_groups_from_their_pools() -> None:
     composite = "path-gold-hazard-lever"
-    assert Setup.of("trivial", composite).groups == ("path", "gold", "hazard", "lever")
-    assert Setup.of("double", composite).groups == ("path-gold", "hazard-lever")
-    assert Setup.of("triple", composite).groups == ("path-gold-hazard", "lever")
-    assert Setup.of("double", "hazard-path-gold").groups == ("path-gold", "hazard")
+    assert Setup.of("trivial", composite, SOURCE).groups == ("path", "gold", "hazard", "lever")
+    assert Setup.of("double", composite, SOURCE).groups == ("path-gold", "hazard-lever")
+    assert Setup.of("triple", composite, SOURCE).groups == ("path-gold-hazard", "lever")
+    assert Setup.of("double", "hazard-path-gold", SOURCE).groups == ("path-gold", "hazard")
 
 
 def test_the_composite_objective_itself_is_never_in_the_pool() -> None:
-    setup = Setup.of("double", "path-gold")
+    setup = Setup.of("double", "path-gold", SOURCE)
     assert "path-gold" not in setup.pool
     assert setup.groups == ("path", "gold")
     with pytest.raises(UncoveredObjective, match="path"):
-        Setup.of("trivial", "path")
+        Setup.of("trivial", "path", SOURCE)
 
 
 def test_cell_ids_are_readable() -> None:
-    setup = Setup.of("triple", "path-gold-hazard-lever")
-    assert cell_id(_plan(), setup, 0.0, "grid8-7") == "grid8/g0/X1/triple/path-gold-hazard-lever/seed-0007"
+    setup = Setup.of("triple", "path-gold-hazard-lever", SOURCE)
+    assert cell_id(_plan(), setup, 0.0, "grid8-7", 7) == "grid8/g0/X1/triple/path-gold-hazard-lever/seed-0007"
+    assert cell_id(_plan(), setup, 0.99, "maze", None) == "grid8/g0.99/X1/triple/path-gold-hazard-lever/env-maze"
 
 
 @pytest.mark.parametrize(
@@ -212,3 +221,78 @@ def test_the_digest_changes_with_whatever_decides_the_rows() -> None:
     digest = plan_digest(plan, names, "abc")
     assert digest == plan_digest(_plan(), names, "abc")
     assert len({digest, plan_digest(_plan(support="ignore"), names, "abc"), plan_digest(plan, names, "abd")}) == 3
+
+
+# Environments that were not sampled.
+
+
+def test_an_environment_without_a_seed_is_run_like_any_other(maze_library: Path, tmp_path: Path) -> None:
+    library, plan = PolicyLibrary.open(maze_library), _plan(strategies=["targeted", "hybrid"])
+    found = run_experiment(plan, library, ["maze", "grid8-1"], executor=SerialExecutor(), folder=tmp_path)
+    assert found.failures == []
+    seeds = {row["environment"]: row["layout_seed"] for row in found.rows}
+    assert seeds == {"grid8-1": 1, "maze": None}
+    mazes = [row for row in found.rows if row["environment"] == "maze"]
+    assert {row["cell"].rpartition("/")[2] for row in mazes} == {"env-maze"}
+    assert [row["environment"] for row in found.rows] == ["grid8-1"] * len(mazes) + ["maze"] * len(mazes)
+    assert all(math.isfinite(row["return/random_q"]) for row in mazes)
+    assert repr(read_rows(tmp_path / "rows.parquet")) == repr(found.rows)
+    assert {line["layouts"] for line in summarise(found.rows, bootstrap=20)} == {2}
+
+
+def test_what_is_drawn_in_an_environment_without_a_seed_follows_from_what_it_is(small_library: Path) -> None:
+    task = PolicyLibrary.open(small_library).environment("grid8-2").task
+    nameless = replace(task, seed=None, name="elsewhere")
+    assert seed_of(task) == 2
+    assert seed_of(nameless) == seed_of(replace(nameless, name="maze")) == int(task.digest[:8], 16)
+
+
+def test_operators_that_an_environment_cannot_answer_are_refused_before_anything_is_measured(
+    small_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = PolicyLibrary.open(small_library)
+    monkeypatch.setattr(type(library.environment("grid8-0").task), "hooks", Hooks())
+    with pytest.raises(InvalidValue, match="has no planner, which operator 'plan' asks for"):
+        run_experiment(
+            _plan(operators=["sum", "plan"]), library, ["grid8-0"], executor=SerialExecutor(), folder=tmp_path / "rows"
+        )
+    assert not (tmp_path / "rows").exists()
+
+
+def test_a_family_without_hooks_is_measured_against_the_best_that_was_reached(
+    small_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = PolicyLibrary.open(small_library)
+    task = library.environment("grid8-0").task
+    monkeypatch.setattr(type(task), "hooks", Hooks())
+    assert best_known(task, "path").total == -math.inf
+    asked_nowhere_else = [SetupSettings("trivial", "gold-lever")]  # what is remembered does not know of hooks
+    plan = _plan(setups=asked_nowhere_else, strategies=["targeted"], rankers=["offline-return"])
+    for row in run_environment("grid8-0", library, plan):
+        assert not row["optimum_exact"]
+        assert row["quality/normalised"] <= 1 + 1e-9
+        assert row["return/optimum"] >= max(row["return/composed"], row["return/scratch_longer"]) - 1e-9
+        for unknown in ("return/memoryless", "return/walk_planner", "return/recorded_optimum", "gap/coverage"):
+            assert math.isnan(row[unknown])
+
+
+@needs_sea
+def test_a_task_without_a_grid_is_run_like_any_other(tmp_path: Path) -> None:
+    settings, setup = sea_settings(), sea_setup()
+    build_library(tmp_path / "sea", settings, executor=SerialExecutor())
+    library = PolicyLibrary.open(tmp_path / "sea")
+    asked = ExperimentSettings(setups=[setup], operators=["sum", "plan"], random_rollouts=10, strategies=["hybrid"])
+    plan = make_plan(asked, settings, StrategySettings(), episodes=10_000)
+    found = run_experiment(
+        plan, library, library.environments, executor=SerialExecutor(), folder=tmp_path / "experiment"
+    )
+    assert found.failures == []
+    assert len(found.rows) == len(library.environments) * plan.cells_per_environment
+    ends = library.environment(library.environments[0]).task.ends
+    for row in found.rows:
+        assert row["family"] == "deep-sea"
+        assert sum(row[f"ends/{end}"] for end in (*ends, "truncated")) == pytest.approx(1)
+        assert row["return/optimum"] >= row["return/composed"] - 1e-6
+        assert math.isfinite(row["quality/normalised"])
+    (line, *_) = summarise(found.rows, bootstrap=20)
+    assert f"ends/{ends[0]}/ci_low" in line

@@ -12,10 +12,9 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lever_ray.errors import InvalidLayout, InvalidValue, UnknownName
-from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.errors import InvalidTask, InvalidValue, UnknownName
+from lever_ray.tasks.features import features
 from lever_ray.tasks.gridworld.env import GridWorld, register
-from lever_ray.tasks.gridworld.features import features
 from lever_ray.tasks.gridworld.layout import FAMILIES, Layout, LayoutFamily, layout_family
 from lever_ray.tasks.gridworld.text import as_text
 from lever_ray.tasks.rollout import random_return, rollout
@@ -66,7 +65,7 @@ def test_rollout_of_a_route_agrees_with_the_plain_twin(data, layout, shaping, ac
     assert (route.path[0], route.path[-1]) == (layout.start, twin.cell)
     assert (route.steps, len(route.path)) == (len(rewards), len(rewards) + 1)
     assert route.end == (twin.end or "truncated")
-    assert (route.golds_left, route.lever_on) == (len(twin.golds), twin.lever_on)
+    assert (route.memory[0].bit_count(), bool(route.memory[1])) == (len(twin.golds), twin.lever_on)
 
 
 @given(layouts(golds=6), st.data())
@@ -74,7 +73,7 @@ def test_features_of_any_full_state_agree_with_the_plain_twin(layout, data):
     state = data.draw(st.integers(0, layout.states - 1))
     golds = data.draw(st.sets(st.sampled_from(layout.golds))) if layout.golds else set()
     lever = data.draw(st.booleans())
-    phi = features(layout, state=state, golds=gold_mask(layout, golds), lever=lever)
+    phi = features(layout, state=state, memory=(gold_mask(layout, golds), lever))
     assert phi.dtype == np.float32
     assert phi == pytest.approx(np.array(twin_features(layout, layout.cell(state), golds, lever)), abs=1e-6)
 
@@ -82,7 +81,7 @@ def test_features_of_any_full_state_agree_with_the_plain_twin(layout, data):
 def test_features_keep_the_fifty_golds_that_are_nearest():
     cells = [(row, col) for row in range(8) for col in range(8)]
     layout = Layout(size=8, start=(0, 0), exit=(7, 7), golds=tuple(cells[1:61]))
-    phi = features(layout, state=0, golds=(1 << 60) - 1, lever=False)
+    phi = features(layout, state=0, memory=((1 << 60) - 1, 0))
     assert phi[5] == 60
     assert phi == pytest.approx(np.array(twin_features(layout, (0, 0), layout.golds, False)), abs=1e-6)
 
@@ -101,8 +100,8 @@ def test_sixty_four_golds_are_all_counted_and_collected_and_one_more_is_refused(
     cells = [(row, col) for row in range(9) for col in range(9)]
     layout = Layout(size=9, start=cells[0], exit=cells[80], golds=tuple(cells[1:65]))
     route = rollout(layout, objective="gold", actions=[RIGHT] * 8 + [DOWN] + [LEFT] * 8)
-    assert route.golds_left == 64 - 17
-    with pytest.raises(InvalidLayout, match="65 golds; at most 64"):
+    assert route.memory[0].bit_count() == 64 - 17
+    with pytest.raises(InvalidTask, match="65 golds; at most 64"):
         Layout(size=9, start=cells[0], exit=cells[80], golds=tuple(cells[1:66]))
 
 
@@ -135,17 +134,17 @@ def changed(**fields):
     ],
 )
 def test_a_layout_that_breaks_a_rule_is_refused_and_the_message_says_where(fields, message):
-    with pytest.raises(InvalidLayout, match=message):
+    with pytest.raises(InvalidTask, match=message):
         changed(**fields)
 
 
 def test_a_cell_that_is_a_mapping_is_refused():
-    with pytest.raises(InvalidLayout, match="start"):
+    with pytest.raises(InvalidTask, match="start"):
         changed(start={"row": 0, "col": 0})
 
 
 def test_a_layout_without_its_corner_stones_is_refused_and_the_message_names_them():
-    with pytest.raises(InvalidLayout, match="lacks size, exit"):
+    with pytest.raises(InvalidTask, match="lacks size, exit"):
         Layout.from_dict({"start": [0, 0]})
 
 
@@ -201,9 +200,9 @@ def test_draws_that_cannot_be_solved_never_come_back_as_a_layout():
 
 def test_an_unsolvable_family_is_refused_and_the_message_names_the_counts():
     counts = r"200 draws of walled \(1 golds, 2 blocks, 394 hazards on 20 x 20\)"
-    with pytest.raises(InvalidLayout, match=counts):
+    with pytest.raises(InvalidTask, match=counts):
         Layout.sample(LayoutFamily("walled", 20, 1, 2, 394), seed=0)
-    with pytest.raises(InvalidLayout, match="places 10 things on 9 cells"):
+    with pytest.raises(InvalidTask, match="places 10 things on 9 cells"):
         Layout.sample(LayoutFamily("packed", 3, 3, 2, 2), seed=0)
 
 
@@ -227,14 +226,14 @@ def test_layouts_whose_exit_is_within_three_steps_are_flagged_trivial():
 
 @pytest.mark.parametrize("objective", ["gold", "lever"])
 def test_an_objective_about_what_the_layout_lacks_is_refused(objective):
-    with pytest.raises(InvalidLayout, match=f"asks for (the )?{objective}"):
-        make_task(Layout(size=2, start=(0, 0), exit=(1, 1)), objective)
+    with pytest.raises(InvalidTask, match=f"asks for (the )?{objective}"):
+        Layout(size=2, start=(0, 0), exit=(1, 1)).compile(objective)
 
 
 @pytest.mark.parametrize("shaping", [-1.0, math.nan, math.inf])
 def test_bad_shaping_is_refused(shaping):
     with pytest.raises(InvalidValue, match="shaping is"):
-        make_task(ROOM, "path", shaping=shaping)
+        ROOM.compile("path", shaping=shaping)
 
 
 # The Gymnasium environment.
@@ -309,7 +308,7 @@ def test_rollout_follows_the_greedy_policy_with_ties_to_the_lowest_action():
     assert (route.end, route.path) == ("hazard", ((0, 0), (0, 1), (0, 2), (0, 3)))
     q[:, [DOWN, UP]] = 1.0
     route = rollout(ROOM, objective="path", q=q)
-    assert (route.end, route.steps, route.lever_on, route.golds_left) == ("truncated", 16, True, 1)
+    assert (route.end, route.steps, route.memory[1], route.memory[0].bit_count()) == ("truncated", 16, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -317,12 +316,12 @@ def test_rollout_follows_the_greedy_policy_with_ties_to_the_lowest_action():
     [
         ({}, "either q or actions"),
         ({"q": np.zeros((16, 4)), "actions": [0]}, "either q or actions"),
-        ({"q": np.zeros((9, 4))}, r"q has shape \(9, 4\); this layout needs \(16, 4\)"),
+        ({"q": np.zeros((9, 4))}, r"q has shape \(9, 4\); this task needs \(16, 4\)"),
         ({"q": np.full((16, 4), np.nan)}, "q holds NaN"),
         ({"actions": [[0, 1]]}, r"actions has shape \(1, 2\)"),
         ({"actions": [0, 4]}, r"values \[0 4\]"),
         ({"actions": [-1]}, r"values \[-1\]"),
-        ({"actions": [0.5]}, "use a list of 0, 1, 2 and 3"),
+        ({"actions": [0.5]}, "use a list of 0 to 3"),
     ],
 )
 def test_bad_input_to_rollout_is_refused(given_input, message):
@@ -332,7 +331,7 @@ def test_bad_input_to_rollout_is_refused(given_input, message):
 
 def test_an_empty_route_stays_at_the_start():
     route = rollout(ROOM, objective="path", actions=[])
-    assert (route.total, route.end, route.path, route.golds_left) == (0.0, "truncated", (ROOM.start,), 2)
+    assert (route.total, route.end, route.path, route.memory) == (0.0, "truncated", (ROOM.start,), (0b11, 0))
 
 
 def test_the_random_return_is_seeded_and_lies_between_the_worst_and_the_best_episode():

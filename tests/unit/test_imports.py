@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import lever_ray as package
+from lever_ray.tasks.registry import families, family
 
 HEAVY = (
     "ray",
@@ -60,3 +66,46 @@ def test_every_public_name_resolves() -> None:
     assert all(getattr(lever_ray, name) is not None for name in lever_ray.__all__)
     assert set(lever_ray.__all__) <= set(dir(lever_ray))
     assert not hasattr(lever_ray, "no_such_name")
+
+
+# A family of tasks is named in its own folder, by the registry, the public names and the studies alone.
+
+ROOT = Path(package.__file__).parent
+AT_HOME = ("tasks/gridworld/", "tasks/finite/", "tasks/registry.py", "__init__.py", "studies/")
+
+
+def _names() -> set[str]:
+    """Families, and what libraries are built from."""
+    return {*families(), *(source for name in families() for source in family(name).sources)}
+
+
+def _strings(file: Path) -> Iterator[str]:
+    """String constants of a module that are no docstrings."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    told = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in told:
+            yield each.value
+
+
+def test_no_other_module_names_a_family_in_a_string() -> None:
+    names, found = _names(), []
+    for file in sorted(ROOT.rglob("*.py")):
+        place = file.relative_to(ROOT).as_posix()
+        if place.startswith(AT_HOME):
+            continue
+        found += [(place, text) for text in _strings(file) if names & {text, *text.replace("/", ".").split(".")}]
+    assert {"gridworld", "finite", "grid8"} <= names
+    assert found == []
+
+
+def test_no_other_module_names_a_layout() -> None:
+    outside = [file for file in ROOT.rglob("*.py") if not file.relative_to(ROOT).as_posix().startswith(AT_HOME)]
+    named = [
+        file.name
+        for file in outside
+        for each in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(each, ast.Name | ast.alias) and getattr(each, "id", getattr(each, "name", "")) == "Layout"
+    ]
+    assert len(outside) > 90
+    assert named == []

@@ -12,12 +12,12 @@ from lever_ray.embedding import blocks, offline, successor
 from lever_ray.embedding.blocks import cores, in_blocks
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.classes import make_block
-from lever_ray.embedding.offline import MAX, OFFLINE_ENDS, SUM, make_pool, offline_returns, support_bits
-from lever_ray.embedding.successor import EMBEDDING, KINDS, embed, make_embedder
-from lever_ray.tasks.gridworld.compile import make_task
+from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
+from lever_ray.embedding.successor import KINDS, embed, make_embedder
 from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.support import support_bits
 from tests import twin
-from tests.twin import DOWN, LEFT, RIGHT, UP, layouts, objectives, pool_of, random_tables
+from tests.twin import DOWN, LEFT, OFFLINE_ENDS, RIGHT, UP, layouts, objectives, pool_of, random_tables
 
 ROOM = Layout(5, (0, 0), (4, 4), ((0, 2), (2, 0), (3, 3)), ((1, 1),), ((0, 4),), (4, 0))
 CODES = {"sum": SUM, "max": MAX}
@@ -40,12 +40,12 @@ def similar_tables(layout, *, seed, members, tried=0.9, spread=0.3):
 
 
 def embedder_of(layout):
-    return make_embedder(layout, canonical_states(layout, layout.terrain.moves, make_task(layout, "path").events))
+    return make_embedder(layout, canonical_states(layout, layout.terrain.moves))
 
 
 def everything(layout, pool, mixtures, *, operator=SUM, masked=True, threads=1):
     """Returns, ends and both embeddings of mixtures."""
-    task, embedder = make_task(layout, "path-gold-hazard-lever"), embedder_of(layout)
+    task, embedder = layout.compile("path-gold-hazard-lever"), embedder_of(layout)
     totals, ends = offline_returns(task, pool, mixtures, operator, masked, True, threads=threads)
     psis = [
         embed(embedder, pool, mixtures, operator=operator, masked=masked, kind=kind, threads=threads) for kind in KINDS
@@ -68,7 +68,7 @@ def test_returns_of_many_mixtures_are_those_of_the_twin(layout, data, seed, trie
     tables = data.draw(st.sampled_from([random_tables, similar_tables]))
     q, visits = tables(layout, seed=seed, members=7, tried=tried)
     mixtures, environment = product_of(2, 3, 2), twin.twin_of(layout, objective)
-    task, pool = make_task(layout, objective), pool_of(q, visits)
+    task, pool = layout.compile(objective), pool_of(q, visits)
     totals, ends = offline_returns(task, pool, mixtures, CODES[operator], masked, recorded)
 
     def choose(mixture, state):
@@ -87,10 +87,10 @@ def test_embeddings_of_many_mixtures_are_those_of_the_twin(layout, data, seed, t
     tables = data.draw(st.sampled_from([random_tables, similar_tables]))
     q, visits = tables(layout, seed=seed, members=5, tried=tried)
     mixtures, masked = product_of(2, 3), data.draw(st.booleans())
-    states = canonical_states(layout, layout.terrain.moves, make_task(layout, "path").events, count=3)
+    states = canonical_states(layout, layout.terrain.moves, count=3)
     full = [
         (layout.cell(cell), frozenset(gold for bit, gold in enumerate(layout.golds) if int(golds) >> bit & 1), bool(on))
-        for cell, golds, on in zip(states.cells, states.golds, states.levers, strict=True)
+        for cell, (golds, on) in zip(states.observations, states.memories, strict=True)
     ]
     psi = embed(
         make_embedder(layout, states), pool_of(q, visits), mixtures, operator=CODES[operator], masked=masked, kind=kind
@@ -115,10 +115,10 @@ def test_a_cycle_through_every_cell_is_closed_exactly():
     visits, mixtures = np.ones(q.shape, np.uint32), np.zeros((1, 1), np.int32)
     pool, choose = pool_of(q, visits), partial(twin.twin_choice, q, visits, operator="sum", masked=True)
     for objective in ("path", "path-gold-hazard-lever"):
-        totals, _ = offline_returns(make_task(off_the_way, objective), pool, mixtures, SUM, True, True)
+        totals, _ = offline_returns(off_the_way.compile(objective), pool, mixtures, SUM, True, True)
         environment = twin.TwinEnvironment(off_the_way, objective)
         assert totals[0] == pytest.approx(twin.twin_offline_return(environment, choose)[0], abs=1e-9)
-    states = canonical_states(off_the_way, off_the_way.terrain.moves, make_task(off_the_way, "path").events, count=1)
+    states = canonical_states(off_the_way, off_the_way.terrain.moves, count=1)
     full = [((0, 0), frozenset(off_the_way.golds), False)]
     for kind in KINDS:
         psi = embed(make_embedder(off_the_way, states), pool, mixtures, kind=kind)[0]
@@ -179,7 +179,7 @@ def test_a_tie_after_rounding_is_a_tie_in_a_batch_too():
     for more, end in ((1.0, "exit"), (8.0, "truncated")):
         q[4:, :, DOWN] = more
         pool = pool_of(q, np.ones(q.shape, np.uint32))
-        _, ends = offline_returns(make_task(layout, "path"), pool, mixtures, SUM, True, True)
+        _, ends = offline_returns(layout.compile("path"), pool, mixtures, SUM, True, True)
         assert [OFFLINE_ENDS[code] for code in ends] == [end] * 16
 
 
@@ -189,7 +189,7 @@ def test_all_agree_but_one_member_never_took_the_action():
     q, visits = np.zeros((6, 9, 4), np.float32), np.ones((6, 9, 4), np.uint32)
     q[:, :, RIGHT] = 9.0
     visits[[0, 3], :, RIGHT] = 0
-    mixtures, task = product_of(3, 3), make_task(layout, "path")
+    mixtures, task = product_of(3, 3), layout.compile("path")
     for masked, end in ((True, "truncated"), (False, "off-support")):
         _, ends = offline_returns(task, pool_of(q, visits), mixtures, SUM, masked, True)
         assert [OFFLINE_ENDS[code] for code in ends] == [end, *["exit"] * 8]
@@ -199,7 +199,7 @@ def test_no_mixtures_give_no_answers():
     pool, none = pool_of(*random_tables(ROOM, seed=0, members=2)), np.empty((0, 2), np.int32)
     totals, ends, *psis = everything(ROOM, pool, none)
     assert len(totals) == len(ends) == 0
-    assert [psi.shape for psi in psis] == [(0, EMBEDDING)] * 2
+    assert [psi.shape for psi in psis] == [(0, 73)] * 2
 
 
 def test_mixtures_of_any_type_and_layout_are_taken():
@@ -212,7 +212,9 @@ def test_mixtures_of_any_type_and_layout_are_taken():
 
 
 def test_a_block_holds_the_rows_that_its_mixtures_use():
-    block = make_block(np.zeros((9, 4, 4), np.float32), np.array([[7, 2], [2, 8]], np.int32))
+    block = make_block(
+        np.zeros((9, 4, 4), np.float32), np.zeros((9, 4, 1), np.uint8), np.array([[7, 2], [2, 8]], np.int32)
+    )
     assert list(block.rows) == [2, 7, 8]
     assert block.mixtures.tolist() == [[1, 0], [0, 2]]
     assert block.used.tolist() == [[1, 1, 0], [1, 0, 1]]
@@ -245,6 +247,6 @@ def test_blocks_cover_everything_once_and_errors_come_through(threads):
 def test_support_bits_reach_the_kernels():
     q, visits = random_tables(ROOM, seed=5, members=2, tried=0.0)
     _, ends = offline_returns(
-        make_task(ROOM, "path"), make_pool(q, support_bits(visits)), np.array([[0, 1]], np.int32), SUM, True, True
+        ROOM.compile("path"), make_pool(q, support_bits(visits)), np.array([[0, 1]], np.int32), SUM, True, True
     )
     assert OFFLINE_ENDS[ends[0]] == "off-support"

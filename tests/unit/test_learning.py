@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lever_ray.errors import InvalidLayout, InvalidValue, UnknownName
+from lever_ray.errors import InvalidTask, InvalidValue, UnknownName
 from lever_ray.learning.sarsa import BUDGETS, Snapshot, TrainingRun, default_decay, train, training_budget
 from lever_ray.tasks.gridworld.env import GridWorld
 from lever_ray.tasks.gridworld.layout import Layout
@@ -207,5 +207,5 @@ def test_a_setting_outside_its_domain_is_refused(setting, message):
 def test_objectives_that_do_not_exist_or_do_not_fit_the_layout_are_refused():
     with pytest.raises(UnknownName, match="Did you mean 'path'"):
         train(ROOM, objective="paht")
-    with pytest.raises(InvalidLayout, match="asks for gold"):
+    with pytest.raises(InvalidTask, match="asks for gold"):
         train(Layout(2, (0, 0), (1, 1)), objective="gold")

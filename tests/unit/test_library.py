@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from lever_ray.embedding.offline import SUM, make_pool, offline_returns, support_bits
+from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.successor import KINDS, embed, make_embedder
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.learning.sarsa import train
@@ -16,9 +16,9 @@ from lever_ray.library import writing
 from lever_ray.library.record import PolicyRecord, records_of
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.support import support_bits
 from tests.twin import made_up_record
 
 ROOM = Layout(4, (0, 0), (3, 3), ((0, 2), (2, 0)), ((1, 1),), ((0, 3),), (3, 0))
@@ -126,7 +126,7 @@ def test_policies_given_twice_in_one_call_are_added_once(tmp_path):
     assert len(made) == len(made.select()) == 2
 
 
-def test_an_environments_name_taken_by_another_layout_is_refused_and_nothing_changes(library):
+def test_an_environments_name_taken_by_another_task_is_refused_and_nothing_changes(library):
     before = on_disk(library.path)
     for clash in (
         [record("room", HALL)],
@@ -134,7 +134,7 @@ def test_an_environments_name_taken_by_another_layout_is_refused_and_nothing_cha
     ):
         with pytest.raises(
             LibraryError,
-            match=r"another layout; give this one another name|given to two layouts; give one of them another name",
+            match=r"another task; give this one another name|given to two tasks; give one of them another name",
         ):
             library.add(clash)
     assert on_disk(library.path) == before
@@ -175,7 +175,7 @@ def test_groups_hold_every_member_in_the_order_of_ids(library):
         assert group.objective == key.objective
         assert group.ids == tuple(one.id for one in members)
         assert np.array_equal(group.q, [one.q for one in members])
-        assert np.array_equal(group.support, [support_bits(one.visits) for one in members])
+        assert np.array_equal(group.support, [support_bits(one.visits > 0) for one in members])
         assert list(group.totals) == [one.total for one in members]
         assert (group.q.dtype, group.support.dtype, group.totals.dtype) == ("float32", "uint8", "float64")
 
@@ -205,7 +205,7 @@ def test_recorded_transitions_grow_and_canonical_states_stay_once_they_are_drawn
     after = made.environment("room")
     assert np.array_equal(before.successors, first.successors)
     assert np.array_equal(after.successors, np.maximum(first.successors, second.successors))
-    for name in ("cells", "golds", "levers"):
+    for name in ("observations", "memories"):
         assert np.array_equal(getattr(before.canonical, name), getattr(after.canonical, name))
 
 
@@ -246,10 +246,10 @@ def expected_rows(library, key, kind, objective):
     held, (group,) = library.environment(key.environment), library.groups([key])
     pool, singles = make_pool(group.q, group.support), np.arange(len(group), dtype=np.int32)[:, None]
     masked = objective is not None
-    x = embed(make_embedder(held.layout, held.canonical), pool, singles, masked=masked, kind=kind)
+    x = embed(make_embedder(held.task, held.canonical), pool, singles, masked=masked, kind=kind)
     if objective is None:
         return x, group.totals
-    return x, offline_returns(make_task(held.layout, objective), pool, singles, SUM, True, True)[0]
+    return x, offline_returns(held.task.compile(Objective.of(objective)), pool, singles, SUM, True, True)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -264,7 +264,7 @@ def test_ranking_rows_are_the_embeddings_and_returns_of_all_policies_at_a_gamma(
     assert np.array_equal(rows.x, np.concatenate([x for x, _ in parts])[order])
     assert np.array_equal(rows.y, np.concatenate([y for _, y in parts])[order])
     assert list(rows.environments) == ["hall"] * 4 + ["room"] * 8
-    kept = rows.without("room", library.environment("room").layout)
+    kept = rows.without("room", library.environment("room").task)
     assert (list(kept.environments), len(kept.x), len(kept.y)) == (["hall"] * 4, 4, 4)
 
 
@@ -306,7 +306,7 @@ def test_ranking_rows_that_cannot_be_had_are_refused(library, changed, error, me
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"q": np.zeros((9, 4))}, r"q has shape \(9, 4\); its layout needs \(16, 4\)"),
+        ({"q": np.zeros((9, 4))}, r"q has shape \(9, 4\); its task needs \(16, 4\)"),
         ({"visits": np.zeros(64)}, r"visits has shape \(64,\)"),
         ({"successors": np.zeros((16, 3))}, "successors has shape"),
         ({"mean_rewards": np.zeros((4, 4))}, "mean_rewards has shape"),
@@ -315,8 +315,8 @@ def test_ranking_rows_that_cannot_be_had_are_refused(library, changed, error, me
         ({"gamma": 1.5}, "gamma is 1.5"),
         ({"gamma": math.nan}, "gamma is nan"),
         ({"visits": np.zeros((16, 4))}, "visits and successors disagree"),
-        ({"successors": np.full((16, 4), 5)}, "contradict its layout"),
-        ({"successors": np.full((16, 4), -2)}, "contradict its layout"),
+        ({"successors": np.full((16, 4), 5)}, "contradict its task"),
+        ({"successors": np.full((16, 4), -2)}, "contradict its task"),
     ],
 )
 def test_an_unsound_record_is_refused_and_the_message_names_it(changes, message):
@@ -339,7 +339,7 @@ def test_a_training_run_gives_its_worst_median_and_best_snapshot():
         kept = records.pop(label)
         assert (kept.snapshot, kept.total, kept.q.tobytes()) == (snapshot.episode, snapshot.total, snapshot.q.tobytes())
         assert (kept.gamma, kept.seed, kept.episodes, kept.environment_steps) == (0.5, 3, 40, run.environment_steps)
-        assert np.array_equal(kept.support, support_bits(snapshot.visits))
+        assert np.array_equal(kept.support, support_bits(snapshot.visits > 0))
     assert not records
 
 
@@ -359,7 +359,7 @@ def test_embeddings_are_averaged_over_as_many_canonical_states_as_asked(library,
     held, key = library.environment("hall"), library.keys("hall")[0]
     (group,) = library.groups([key])
     pool, singles = make_pool(group.q, group.support), np.arange(len(group), dtype=np.int32)[:, None]
-    alone = embed(make_embedder(held.layout, held.canonical.thinned(1)), pool, singles, kind=kind)
+    alone = embed(make_embedder(held.task, held.canonical.thinned(1)), pool, singles, kind=kind)
     assert np.array_equal(library._shard.embeddings(key, kind, canonical=1), alone)
 
 

@@ -112,7 +112,7 @@ def test_what_is_missing_is_asked_for_at_once(home: Path, capsys: pytest.Capture
         (["--to", "new", "library=theirs"], "give one of them"),
         (["--to", "libraries"], "not an empty folder"),
         (["library.nmae=x"], "unknown configuration key"),
-        (["library=grid8", "--environment", "grid8-1"], "taken by another layout"),
+        (["library=grid8", "--environment", "grid8-1"], "taken by another task"),
     ],
 )
 def test_wrong_imports_are_refused(

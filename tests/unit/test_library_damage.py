@@ -294,7 +294,7 @@ def test_a_file_of_another_shard_is_refused(library, kind):
         ("environments", "canonical_cells", lambda _: [], "canonical states"),
         ("environments", "canonical_levers", lambda levers: [7] * len(levers), "canonical states"),
         ("environments", "successors", lambda successors: successors[:-1], "cannot be read"),
-        ("environments", "successors", lambda successors: [5] * len(successors), "contradict its layout"),
+        ("environments", "successors", lambda successors: [5] * len(successors), "contradict its task"),
         ("environments", "layout", lambda _: "5", "cannot be read"),
         ("environments", "layout", lambda _: "{", "cannot be read"),
         ("environments", "layout", lambda _: "[" * 10**5, "cannot be read"),

@@ -1,5 +1,7 @@
 """Records of every sort come back exactly as they went in, whatever else is in the library."""
 
+import hashlib
+import json
 import math
 from dataclasses import fields
 
@@ -10,7 +12,7 @@ from lever_ray.library.record import PolicyRecord
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
-from tests.library_files import HALL, LETTERS, ROOM, opened, record
+from tests.library_files import HALL, LETTERS, RECORDS, ROOM, first_table, make_library, opened, record
 
 GRID8, GRID16 = (Layout.sample(family, seed=0) for family in ("grid8", "grid16"))
 RNG = np.random.default_rng(0)
@@ -113,3 +115,16 @@ def test_each_key_keeps_its_members_apart(stored):
             assert (one.environment, one.objective.id if one.objective else "") == (key.environment, key.objective)
             assert np.array_equal(group.support[row], one.support)
             assert group.sources[row] == one.support_source
+
+
+def test_ids_checksums_and_documents_of_grids_stay_what_they_are(tmp_path):
+    """Pinned: libraries that there are must be read as they were written."""
+    library = make_library(tmp_path / "library", RECORDS, 1)
+    checksums = b"".join(stored.tables.crc32.tobytes() for stored in library._stored)
+    assert library.digest == "01d6bb2c590f4496954ba599b0256a958b021a3a4955365b30b666e45dfefffb"
+    assert hashlib.sha256(checksums).hexdigest() == "7b15f722264878398921dfd86be10047e11019c7f8c40f3a66bd8fba89b0920f"
+    hall, room = first_table(library, "environments").to_pylist()
+    assert (hall["layout"], room["layout"]) == (json.dumps(HALL.to_dict()), json.dumps(ROOM.to_dict()))
+    assert (len(room["successors"]), len(room["features"])) == (16 * 4, 16 * 70)
+    names = {"canonical_cells", "canonical_golds", "canonical_levers", "features", "layout", "name", "successors"}
+    assert set(room) == names

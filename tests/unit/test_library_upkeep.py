@@ -6,8 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lever_ray.config import LibrarySettings
 from lever_ray.errors import LibraryError, UnknownName
+from lever_ray.executor import SerialExecutor
 from lever_ray.library import checking, maintenance
+from lever_ray.library.build import build_library
 from lever_ray.library.files import write_table
 from lever_ray.library.manifest import MANIFEST, read_manifest
 from lever_ray.library.recovery import restore_manifest
@@ -239,7 +242,7 @@ def test_an_older_row_of_an_environment_gathers_its_transitions_again(tmp_path):
     assert repaired(library).policies == 0
     after = assert_holds(library.path, {one.id for one in parts}).environment("room")
     assert np.array_equal(after.successors, union.successors)
-    assert np.array_equal(after.canonical.cells, union.canonical.cells)
+    assert np.array_equal(after.canonical.observations, union.canonical.observations)
 
 
 def test_policies_of_an_environment_that_is_lost_altogether_are_dropped_and_named(tmp_path):
@@ -303,3 +306,20 @@ def test_a_sound_manifest_is_not_replaced(own_library, tmp_path):
     for folder in (tmp_path / "nothing", tmp_path):
         with pytest.raises(LibraryError, match="holds no data file of a policy library"):
             restore_manifest(folder)
+
+
+def test_building_notes_the_seeds_that_an_older_library_does_not_tell(tmp_path):
+    settings = LibrarySettings(
+        name="old", family="grid8", layouts=2, training_seeds=1, gammas=[0.0], objectives=["path"]
+    )
+    built = build_library(tmp_path / "old", settings, executor=SerialExecutor())
+    library = PolicyLibrary.open(tmp_path / "old")
+    records = [library.environment(name) for name in library.environments]
+    library.restate([replace(record, task=replace(record.task, seed=None)) for record in records])
+    before = PolicyLibrary.open(tmp_path / "old")
+    assert [before.environment(name).task.seed for name in before.environments] == [None, None]
+    again = build_library(tmp_path / "old", settings, executor=SerialExecutor())
+    after = PolicyLibrary.open(tmp_path / "old")
+    assert (built.policies, again.policies, again.trained) == (6, 0, 0)
+    assert [after.environment(name).task.seed for name in after.environments] == [0, 1]
+    assert (after.digest, after.verify()) == (before.digest, [])

@@ -17,12 +17,11 @@ from lever_ray.composition.operators import (
 )
 from lever_ray.composition.rankers import OfflineReturnRanker, RecordedReturnRanker, check_ranker
 from lever_ray.composition.routes import route_of
-from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.support import full_support, support_bits, taken_actions
 from tests.twin import layouts, objectives, random_tables, twin_choice, twin_of
 
 TABLES = ("sum", "max", "normalized-sum")
@@ -58,7 +57,7 @@ def scores_of(task, space, mixtures, operator):
 @given(layouts(), st.data(), seeds, st.integers(1, 3))
 def test_gpi_and_switch_on_full_support_are_never_below_the_best_single_policy(layout, data, seed, count):
     objective = data.draw(objectives(layout))
-    task, space = make_task(layout, objective), space_of(layout, count, seed=seed)
+    task, space = layout.compile(objective), space_of(layout, count, seed=seed)
     members = [2 * place for place in range(count)]
     alone = scores_of(task, space, [[member] for member in members], "sum").values
     for operator in ROUTES:
@@ -68,7 +67,7 @@ def test_gpi_and_switch_on_full_support_are_never_below_the_best_single_policy(l
 @given(layouts(), st.data(), seeds, shares, st.sampled_from(ROUTES))
 def test_a_route_earns_in_the_environment_what_was_predicted(layout, data, seed, tried, operator):
     objective = data.draw(objectives(layout))
-    task, space = make_task(layout, objective), space_of(layout, 3, seed=seed, tried=tried)
+    task, space = layout.compile(objective), space_of(layout, 3, seed=seed, tried=tried)
     mixture = np.array([0, 2, 4], np.int32)
     scores = scores_of(task, space, [mixture], operator)
     route = rollout(layout, objective=objective, actions=route_of(task, space.pool, mixture, operator=operator))
@@ -81,7 +80,7 @@ def test_a_route_earns_in_the_environment_what_was_predicted(layout, data, seed,
 @settings(max_examples=30)
 def test_a_route_keeps_to_recorded_transitions(layout, data, seed):
     objective = data.draw(objectives(layout))
-    task, space = make_task(layout, objective), space_of(layout, 2, seed=seed, tried=0.5)
+    task, space = layout.compile(objective), space_of(layout, 2, seed=seed, tried=0.5)
     mixture = np.array([1, 3], np.int32)
     union = space.pool.support[1] | space.pool.support[3]
     for operator in ROUTES:
@@ -95,12 +94,12 @@ def test_switch_follows_one_policy_and_then_another():
     layout = ROOM
     right, down = np.zeros((layout.states, 4)), np.zeros((layout.states, 4))
     right[:, 0], down[:, 1] = 1, 1
-    everything = np.full((1, layout.states), 15, np.uint8)
+    everything = full_support(layout.states, 4)[None]
     groups = [
         PolicyGroup(name, (name,), q[None].astype(np.float32), everything, np.zeros(1))
         for name, q in (("right", right), ("down", down))
     ]
-    task, space = make_task(layout, "path"), CandidateSpace.of(groups)
+    task, space = layout.compile("path"), CandidateSpace.of(groups)
     route = route_of(task, space.pool, np.array([0, 1], np.int32), operator="switch")
     assert route.tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
 
@@ -111,7 +110,7 @@ def test_switch_follows_one_policy_and_then_another():
 @given(layouts(), st.data(), seeds, shares, st.sampled_from(TABLES + ROUTES))
 def test_operators_do_not_depend_on_the_order_of_the_groups(layout, data, seed, tried, operator):
     objective = data.draw(objectives(layout))
-    task, space = make_task(layout, objective), space_of(layout, 3, seed=seed, tried=tried, operator=operator)
+    task, space = layout.compile(objective), space_of(layout, 3, seed=seed, tried=tried, operator=operator)
     scores = scores_of(task, space, list(permutations([1, 2, 5])), operator)
     assert np.allclose(scores.values, scores.values[0], atol=1e-9)
     assert len(set(scores.left_support.tolist())) == 1
@@ -124,7 +123,7 @@ def test_masked_tables_take_no_unsupported_action_where_a_supported_one_exists(l
     table = composed_table(OPERATORS[operator], space, mixture, masked=True)
     support = np.bitwise_or.reduce(space.pool.support[mixture])
     chosen = table.argmax(axis=1)
-    assert all(support[state] == 0 or support[state] >> chosen[state] & 1 for state in range(layout.states))
+    assert all(support[state, 0] == 0 or support[state, 0] >> chosen[state] & 1 for state in range(layout.states))
 
 
 @given(layouts(), seeds)
@@ -134,7 +133,7 @@ def test_normalised_sum_divides_by_the_spread_of_visited_values(layout, seed):
     table = composed_table(OPERATORS["normalized-sum"], space, np.array([0, 2], np.int32), masked=False)
     expected = np.zeros((layout.states, 4))
     for group in groups:
-        visited = (group.support[0][:, None] >> np.arange(4)) & 1 == 1
+        visited = taken_actions(group.support[0], 4)
         spread = group.q[0][visited].astype(np.float64).std() if visited.any() else 0.0
         expected += group.q[0] / (spread or 1.0)
     assert np.allclose(table, expected, atol=1e-5)
@@ -146,7 +145,7 @@ def test_normalised_sum_divides_by_the_spread_of_visited_values(layout, seed):
 @given(layouts(), st.data(), seeds, shares, st.booleans())
 def test_a_users_function_ranks_like_the_operator_that_it_repeats(layout, data, seed, tried, masked):
     objective = data.draw(objectives(layout))
-    task, space = make_task(layout, objective), space_of(layout, 3, seed=seed, tried=tried)
+    task, space = layout.compile(objective), space_of(layout, 3, seed=seed, tried=tried)
     mixtures = np.array([[0, 2, 4], [1, 3, 5], [0, 3, 4]], np.int32)
     for name, function in (("sum", lambda q: q.sum(axis=0)), ("max", lambda q: q.max(axis=0))):
         own = OfflineReturnRanker(task).score(space, mixtures, operator=composition_operator(function), masked=masked)
@@ -176,12 +175,11 @@ def test_a_users_function_that_gives_nonsense_is_named(function, said):
 @given(layouts(), seeds, shares, st.booleans())
 def test_recorded_returns_agree_with_a_plain_walk(layout, seed, tried, masked):
     groups = groups_of(layout, 3, seed=seed, tried=tried)
-    space, task = CandidateSpace.of(groups), make_task(layout, "path")
-    ranker = RecordedReturnRanker(task.moves, task.events, task.rules.start)
+    space, ranker = CandidateSpace.of(groups), RecordedReturnRanker(layout.dynamics)
     score = ranker.score(space, np.array([[1, 2, 4]], np.int32), operator=OPERATORS["sum"], masked=masked)
     members = [(groups[0], 1), (groups[1], 0), (groups[2], 0)]
     tables = [group.q[row] for group, row in members]
-    visits = [(group.support[row][:, None] >> np.arange(4)) & 1 for group, row in members]
+    visits = [taken_actions(group.support[row], 4) for group, row in members]
     total, met, environment, supported = 0.0, set(), twin_of(layout, Objective.of("path")), True
     while environment.end is None and environment.cell not in met:
         met.add(environment.cell)
@@ -196,9 +194,8 @@ def test_recorded_returns_agree_with_a_plain_walk(layout, seed, tried, masked):
 
 
 def test_recorded_returns_need_recorded_rewards():
-    group = PolicyGroup("path", ("a",), np.zeros((1, 9, 4), np.float32), np.full((1, 9), 15, np.uint8), np.zeros(1))
-    task = make_task(ROOM, "path")
-    ranker = RecordedReturnRanker(task.moves, task.events, task.rules.start)
+    group = PolicyGroup("path", ("a",), np.zeros((1, 9, 4), np.float32), full_support(9, 4)[None], np.zeros(1))
+    ranker = RecordedReturnRanker(ROOM.dynamics)
     with pytest.raises(InvalidValue, match="'path' have no recorded rewards"):
         ranker.score(CandidateSpace.of([group]), np.array([[0]], np.int32), operator=OPERATORS["sum"], masked=True)
 
@@ -237,7 +234,7 @@ def test_operators_are_labelled_with_regime_and_tier():
 
 def test_groups_of_different_layouts_are_refused():
     groups = groups_of(ROOM, 2, seed=0, tried=1.0)
-    here, there = (replace(group, layout=name) for group, name in zip(groups, ("a" * 64, "b" * 64), strict=True))
-    with pytest.raises(InvalidValue, match="'group-0' and 'group-1' were trained on different layouts"):
+    here, there = (replace(group, world=name) for group, name in zip(groups, ("a" * 64, "b" * 64), strict=True))
+    with pytest.raises(InvalidValue, match="'group-0' and 'group-1' were trained in different environments"):
         CandidateSpace.of([here, there])
-    CandidateSpace.of([here, replace(there, layout="")])
+    CandidateSpace.of([here, replace(there, world="")])

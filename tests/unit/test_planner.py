@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lever_ray.embedding.offline import support_bits
 from lever_ray.errors import InvalidValue
 from lever_ray.tasks.gridworld.bounds import packing, upper_bound
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.gridworld.memoryless import best_self_avoiding
-from lever_ray.tasks.gridworld.optimum import is_exact, optimum, optimum_on
+from lever_ray.tasks.gridworld.optimum import is_exact
 from lever_ray.tasks.gridworld.planner import GOLD_IN_HAND, LEVER_IN_HAND, beam_search, plan, plan_anytime
 from lever_ray.tasks.gridworld.waypoints import Chart, best_order, realise
+from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.support import full_support, support_bits
 from tests import twin
 from tests.twin import layouts, objectives, random_tables
 
@@ -36,16 +36,16 @@ def recorded(layout, *, seed, tried):
 
 
 def within(support, layout, path, actions):
-    return all(support[layout.index(cell)] >> action & 1 for cell, action in zip(path, actions, strict=False))
+    return all(support[layout.index(cell), 0] >> action & 1 for cell, action in zip(path, actions, strict=False))
 
 
-def twin_optimum_on(layout, objective, support, *, shaping=1.0):
+def twin_optimum(layout, objective, support, *, shaping=1.0):
     """Highest return on supported actions, trying every one; a cell without any ends the episode."""
     rules = twin.twin_of(layout, objective, shaping=shaping).rules
 
     @twin.cache
     def best(cell, golds, lever_on, steps_left):
-        allowed = [action for action in range(4) if support[layout.index(cell)] >> action & 1]
+        allowed = [action for action in range(4) if support[layout.index(cell), 0] >> action & 1]
         outcomes = [0.0] if not steps_left or not allowed else []
         for action in allowed if steps_left else ():
             *state, reward, end = rules.transition(cell, golds, lever_on, action)
@@ -68,7 +68,7 @@ def twin_self_avoiding(layout, objective, support):
 
     def extend(cell, policy):
         nonlocal best
-        allowed = [action for action in range(4) if support[layout.index(cell)] >> action & 1]
+        allowed = [action for action in range(4) if support[layout.index(cell), 0] >> action & 1]
         if not allowed or cell == layout.exit or cell in layout.hazards:
             best = max(best, value(policy))
             return
@@ -91,7 +91,7 @@ def twin_self_avoiding(layout, objective, support):
 def test_a_plans_return_is_the_environments_return_of_its_route(layout, data, seed, tried, width, shaping):
     objective = data.draw(objectives(layout))
     support = recorded(layout, seed=seed, tried=tried)
-    total, actions = plan(make_task(layout, objective, shaping=shaping), width=width, support=support)
+    total, actions, _ = plan(layout.compile(objective, shaping=shaping), width=width, support=support)
     route = rollout(layout, objective=objective, actions=actions, shaping=shaping)
     assert total == pytest.approx(route.total, abs=1e-9)
     assert len(route.actions) == len(actions)
@@ -105,9 +105,9 @@ def test_a_plans_return_is_the_environments_return_of_its_route(layout, data, se
 def test_a_beam_wide_enough_finds_the_exact_optimum(layout, data, seed, tried):
     objective = data.draw(objectives(layout))
     support = recorded(layout, seed=seed, tried=tried)
-    exact = optimum_on(layout, objective=objective, support=support)
+    exact = optimum(layout, objective=objective, support=support)
     assert exact.exact
-    assert plan(make_task(layout, objective), width=2_000, support=support).total == pytest.approx(exact.total)
+    assert plan(layout.compile(objective), width=2_000, support=support).total == pytest.approx(exact.total)
 
 
 @settings(max_examples=40)
@@ -115,7 +115,7 @@ def test_a_beam_wide_enough_finds_the_exact_optimum(layout, data, seed, tried):
 def test_orders_of_waypoints_are_realised_by_supported_ways_to_the_exit(layout, data, seed, tried):
     objective = data.draw(objectives(layout))
     support = recorded(layout, seed=seed, tried=tried)
-    chart = Chart.of(make_task(layout, objective), support)
+    chart = Chart.of(layout.compile(objective), support)
     order = best_order(chart, width=10)
     actions = realise(chart, order)
     route = rollout(layout, objective=objective, actions=actions)
@@ -127,7 +127,7 @@ def test_orders_of_waypoints_are_realised_by_supported_ways_to_the_exit(layout, 
 @settings(max_examples=30)
 @given(layouts(), st.data(), seeds, shares)
 def test_more_width_is_never_worse(layout, data, seed, tried):
-    task = make_task(layout, data.draw(objectives(layout)))
+    task = layout.compile(data.draw(objectives(layout)))
     support = recorded(layout, seed=seed, tried=tried)
     plans = list(plan_anytime(task, widths=(1, 2, 5, 20), support=support))
     totals = [found.total for found in plans]
@@ -137,29 +137,29 @@ def test_more_width_is_never_worse(layout, data, seed, tried):
 
 
 def test_a_plan_can_be_stopped_after_any_width():
-    task = make_task(LAYOUTS["grid16_scaled_s0"], "path-gold")
+    task = LAYOUTS["grid16_scaled_s0"].compile("path-gold")
     found = plan_anytime(task, widths=(1, 10, 10_000_000))
     assert next(found).total <= next(found).total
 
 
 @given(widths)
 def test_where_the_start_has_no_supported_action_the_route_is_empty_and_its_return_0(width):
-    nothing = np.zeros(16, np.uint8)
-    total, actions = plan(make_task(ROOM, "path-gold"), width=width, support=nothing)
+    nothing = np.zeros((16, 1), np.uint8)
+    total, actions, _ = plan(ROOM.compile("path-gold"), width=width, support=nothing)
     assert (total, list(actions)) == (0.0, [])
-    best = optimum_on(ROOM, objective="path-gold", support=nothing)
+    best = optimum(ROOM, objective="path-gold", support=nothing)
     assert (best.total, best.path, len(best.actions)) == (0.0, ((0, 0),), 0)
     memoryless = best_self_avoiding(ROOM, objective="path-gold", support=nothing)
     assert (memoryless.total, memoryless.end, len(memoryless.actions)) == (0.0, "stuck", 0)
 
 
 def test_a_route_that_gets_stuck_keeps_its_return_so_far():
-    support = np.zeros(9, np.uint8)
+    support = np.zeros((9, 1), np.uint8)
     support[:2] = 1
-    route = plan(make_task(CORRIDOR, "gold"), width=5, support=support)
+    route = plan(CORRIDOR.compile("gold"), width=5, support=support)
     assert list(route.actions) == [0, 0]
     assert route.total == pytest.approx(2 - 0.02 + 5)
-    assert optimum_on(CORRIDOR, objective="gold", support=support).total == pytest.approx(route.total)
+    assert optimum(CORRIDOR, objective="gold", support=support).total == pytest.approx(route.total)
     assert best_self_avoiding(CORRIDOR, objective="gold", support=support).total == pytest.approx(route.total)
 
 
@@ -167,8 +167,8 @@ def test_ways_lead_through_golds_that_are_gone():
     """In a corridor the only way back from the gold at its end leads over the other gold's cell."""
     blocks = tuple((row, col) for row in (1, 2) for col in range(4) if (row, col) != (1, 0) and (row, col) != (2, 0))
     layout = Layout(4, (0, 1), (3, 0), ((0, 2), (0, 3)), (*blocks, (3, 1), (3, 2), (3, 3)), lever=(0, 0))
-    found = plan(make_task(layout, "path-gold-lever"), width=10)
-    assert rollout(layout, objective="path-gold-lever", actions=found.actions).golds_left == 0
+    found = plan(layout.compile("path-gold-lever"), width=10)
+    assert rollout(layout, objective="path-gold-lever", actions=found.actions).memory[0] == 0
     assert found.total == pytest.approx(optimum(layout, objective="path-gold-lever").total)
 
 
@@ -176,20 +176,20 @@ def test_ways_lead_through_golds_that_are_gone():
     ("change", "message"),
     [
         ({"width": 0}, "beam width is 0; use at least 1"),
-        ({"support": np.full(15, 15, np.uint8)}, r"support has shape \(15,\); this task needs \(16,\)"),
+        ({"support": full_support(15, 4)}, r"support has shape \(15, 1\); this task needs \(16, 1\)"),
     ],
 )
 def test_bad_plans_are_refused(change, message):
     with pytest.raises(InvalidValue, match=message):
-        plan(make_task(ROOM, "path"), **{"width": 5} | change)
+        plan(ROOM.compile("path"), **{"width": 5} | change)
     with pytest.raises(InvalidValue, match=message):
         best_self_avoiding(ROOM, objective="path", **change)
 
 
 def test_a_plan_does_not_write_to_its_support():
-    support = np.full(16, 15, np.uint8)
+    support = full_support(16, 4)
     support.setflags(write=False)
-    assert plan(make_task(ROOM, "path-gold"), width=5, support=support).total > 0
+    assert plan(ROOM.compile("path-gold"), width=5, support=support).total > 0
 
 
 # Optima.
@@ -200,8 +200,8 @@ def test_a_plan_does_not_write_to_its_support():
 def test_the_recorded_optimum_agrees_with_trying_everything(layout, data, seed, tried, shaping):
     objective = data.draw(objectives(layout))
     support = recorded(layout, seed=seed, tried=tried)
-    best = optimum_on(layout, objective=objective, support=support, shaping=shaping)
-    assert best.total == pytest.approx(twin_optimum_on(layout, objective, support, shaping=shaping), abs=1e-9)
+    best = optimum(layout, objective=objective, support=support, shaping=shaping)
+    assert best.total == pytest.approx(twin_optimum(layout, objective, support, shaping=shaping), abs=1e-9)
     assert within(support, layout, best.path, best.actions)
 
 
@@ -210,10 +210,10 @@ def test_the_recorded_optimum_agrees_with_trying_everything(layout, data, seed, 
 def test_the_recorded_optimum_is_at_most_the_optimum_and_equals_it_on_full_support(layout, data, seed, tried):
     objective = data.draw(objectives(layout))
     best = optimum(layout, objective=objective).total
-    full = np.full(layout.states, 15, np.uint8)
-    assert optimum_on(layout, objective=objective, support=full).total == best
+    full = full_support(layout.states, 4)
+    assert optimum(layout, objective=objective, support=full).total == best
     support = np.maximum(recorded(layout, seed=seed, tried=tried), 1)
-    assert optimum_on(layout, objective=objective, support=support).total <= best + 1e-9
+    assert optimum(layout, objective=objective, support=support).total <= best + 1e-9
 
 
 @pytest.mark.parametrize("objective", ["path", "hazard", "lever", "path-hazard-lever"])
@@ -222,7 +222,7 @@ def test_without_golds_to_keep_in_mind_large_layouts_are_solved_exactly(objectiv
     best = optimum(layout, objective=objective)
     assert best.exact
     assert not is_exact(layout)
-    assert best.total >= plan(make_task(layout, objective), width=30).total - 1e-9
+    assert best.total >= plan(layout.compile(objective), width=30).total - 1e-9
 
 
 # The upper bound.
@@ -271,7 +271,7 @@ def test_a_self_avoiding_route_visits_no_cell_twice_and_returns_what_it_says(lay
     repeated = found.end in ("bump", "cycle")
     assert repeated == (route.end == "truncated" and len(found.actions) == layout.states)
     assert found.end == route.end or route.end == "truncated"
-    assert found.total <= optimum_on(layout, objective=objective, support=support).total + 1e-9 or not is_exact(layout)
+    assert found.total <= optimum(layout, objective=objective, support=support).total + 1e-9 or not is_exact(layout)
 
 
 @settings(max_examples=40)
@@ -297,7 +297,7 @@ def test_on_small_layouts_the_best_self_avoiding_route_is_found_nearly_always():
 
 
 def test_a_policy_that_cannot_end_repeats_itself_until_it_is_cut():
-    support = np.zeros(9, np.uint8)
+    support = np.zeros((9, 1), np.uint8)
     support[0], support[1] = 1, 0b0100
     cycle = best_self_avoiding(CORRIDOR, objective="path", support=support)
     assert (cycle.end, cycle.path, len(cycle.actions)) == ("cycle", ((0, 0), (0, 1)), 9)
@@ -313,7 +313,7 @@ def test_a_policy_that_cannot_end_repeats_itself_until_it_is_cut():
 @pytest.mark.parametrize("entry", GOLDEN["values"], ids=lambda entry: f"{entry['layout']}/{entry['objective']}")
 def test_best_known_values_lie_between_a_narrow_plan_and_the_upper_bound(entry):
     layout, best = LAYOUTS[entry["layout"]], entry["best_known"]
-    found = plan(make_task(layout, entry["objective"]), width=100)
+    found = plan(layout.compile(entry["objective"]), width=100)
     assert 0.97 * best <= found.total <= best + 1e-9
     assert best <= upper_bound(layout, objective=entry["objective"]) + 1e-9
     assert entry["upper_bound"] == pytest.approx(upper_bound(layout, objective=entry["objective"]))
@@ -324,6 +324,6 @@ def test_best_known_values_lie_between_a_narrow_plan_and_the_upper_bound(entry):
 
 
 def test_step_by_step_search_alone_finds_the_optimum_of_a_room():
-    task = make_task(ROOM, "path-gold-hazard-lever")
-    total, _ = beam_search(task, np.full(16, 15, np.uint8), 500, GOLD_IN_HAND, LEVER_IN_HAND)
+    task = ROOM.compile("path-gold-hazard-lever")
+    total, _ = beam_search(task, full_support(16, 4), 500, GOLD_IN_HAND, LEVER_IN_HAND)
     assert total == pytest.approx(optimum(ROOM, objective="path-gold-hazard-lever").total)

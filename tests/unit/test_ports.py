@@ -146,7 +146,7 @@ def test_layouts_by_environment_and_tables_of_several_sizes() -> None:
     q = [np.zeros((64, 4)), np.ones((16, 4))]
     options = ImportOptions(layouts={"a": LAYOUT, "b": ROOM}, gamma=0.0)
     found = read({"q": q, "env": ["a", "b"], "desc": "x"}, options)
-    assert [record.layout.states for record in found] == [64, 16]
+    assert [record.task.observations for record in found] == [64, 16]
     assert "the layout of 'c'" in refused({"q": q, "env": ["a", "c"], "desc": "x"}, options)
     assert "one layout for all" in refused({"q": q, "env": ["a", "b"], "desc": "x"}, replace(options, layouts=ROOM))
 
@@ -205,7 +205,7 @@ def test_wrong_transitions_are_refused(tables: np.ndarray) -> None:
     wrong = rows.copy()
     wrong[0, 2] = (wrong[0, 2] + 9) % 64
     assert "to several states" in refused({"q": tables[0], "transitions": wrong}, options)
-    assert "contradict its layout" in refused({"q": tables[0], "transitions": wrong[:1]}, options)
+    assert "contradict its task" in refused({"q": tables[0], "transitions": wrong[:1]}, options)
     assert "which of 6 policies" in refused({"q": tables, "transitions": rows}, options)
     with_policy = {"q": tables, "transitions": rows, "transition_policies": np.full(len(rows), 6)}
     assert "from 0 to 5" in refused(with_policy, options)

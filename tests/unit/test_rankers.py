@@ -12,20 +12,21 @@ from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import OPERATORS, composed_table
 from lever_ray.composition.rankers import OfflineReturnRanker
 from lever_ray.embedding.canonical import canonical_states
-from lever_ray.embedding.offline import SUM, offline_returns, support_bits
+from lever_ray.embedding.offline import SUM, offline_returns
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features, outcomes
 from lever_ray.embedding.regressor import fit_regressor, term_weights
 from lever_ray.embedding.successor import embed, make_embedder
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.learning.sarsa import train
-from lever_ray.studies.partial_records import taken_actions, thin_groups
+from lever_ray.studies.partial_records import thin_groups
 from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
 from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study, summarise_rankers
-from lever_ray.tasks.gridworld.compile import make_task
 from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.terrain import TERMS
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.support import support_bits, taken_actions
 from tests.twin import layouts, moved, objectives, pool_of, random_tables, twin_choice
 
 TABLES = ("sum", "max", "normalized-sum")
@@ -47,7 +48,7 @@ def groups_of(q, visits, sizes):
 
 def assert_offline_returns_are_the_environments(layout, objective, space, mixtures, operator):
     """Of every supported mixture; returns how many there were."""
-    scores = OfflineReturnRanker(make_task(layout, objective)).score(space, mixtures, operator=operator, masked=True)
+    scores = OfflineReturnRanker(layout.compile(objective)).score(space, mixtures, operator=operator, masked=True)
     for mixture, value, left in zip(mixtures, scores.values, scores.left_support, strict=True):
         if left:
             continue
@@ -83,7 +84,7 @@ def test_the_offline_return_of_trained_policies_compositions_is_the_environments
 
 
 def embedder_of(layout):
-    return make_embedder(layout, canonical_states(layout, layout.terrain.moves, make_task(layout, "path").events))
+    return make_embedder(layout, canonical_states(layout, layout.terrain.moves))
 
 
 def twin_outcome(layout, choose):
@@ -126,7 +127,7 @@ def test_single_policies_returns_are_nearly_linear_in_their_outcomes():
         q, visits = random_tables(layout, seed=seed, members=60, tried=1.0)
         pool, singles = pool_of(q, visits), np.arange(60, dtype=np.int32)[:, None]
         x.append(outcomes(embedder_of(layout), pool, singles))
-        y.append([[offline_returns(make_task(layout, name), pool, singles, SUM, True, True)[0]] for name in names])
+        y.append([[offline_returns(layout.compile(name), pool, singles, SUM, True, True)[0]] for name in names])
     features = np.concatenate(x)
     for column, name in enumerate(names):
         returns = np.concatenate([part[column][0] for part in y])
@@ -161,7 +162,7 @@ def additive_data(names, *, rows=60, seed=0):
     """Policies of several objectives whose returns add up over terms, each term with coefficients of its own."""
     rng = np.random.default_rng(seed)
     worth = rng.normal(0, 10, (4, 8))
-    terms = np.repeat([term_weights(name) for name in names], rows, axis=0)
+    terms = np.repeat([term_weights(name, TERMS) for name in names], rows, axis=0)
     x = rng.normal(2, 3, (len(terms), 8)).astype(np.float32)
     return x, np.einsum("pt,td,pd->p", terms, worth, x) + terms @ np.arange(4.0), terms, worth
 
@@ -170,8 +171,12 @@ def additive_data(names, *, rows=60, seed=0):
 def test_the_additive_ridge_adds_up_what_terms_are_worth(weights):
     x, y, terms, worth = additive_data(["path", "gold", "hazard", "hazard-lever"])
     wanted = Objective.of("path-gold-lever", weights=weights)
-    fitted = fit_regressor(x, y, model="additive-ridge", target="own", kind="outcome", terms=terms, objective=wanted)
-    expected = np.einsum("t,td,pd->p", term_weights(wanted), worth, x) + term_weights(wanted) @ np.arange(4.0)
+    fitted = fit_regressor(
+        x, y, model="additive-ridge", target="own", kind="outcome", terms=terms, names=TERMS, objective=wanted
+    )
+    expected = np.einsum("t,td,pd->p", term_weights(wanted, TERMS), worth, x) + term_weights(wanted, TERMS) @ np.arange(
+        4.0
+    )
     predicted = fitted.predictor.predict(x)
     assert np.abs(predicted - expected).max() < 0.05 * np.ptp(expected)
     assert (fitted.model, fitted.kind, fitted.rows) == ("additive-ridge", "outcome", len(x))
@@ -184,7 +189,8 @@ def test_terms_that_never_saw_a_difference_learn_it_from_others():
     always = terms[:, 0] > 0
     x[always, 0], y[always] = 1.0, 100.0
     path = Objective.of("path")
-    predictor = fit_regressor(x, y, model="additive-ridge", target="own", terms=terms, objective=path).predictor
+    told = {"target": "own", "terms": terms, "names": TERMS, "objective": path}
+    predictor = fit_regressor(x, y, model="additive-ridge", **told).predictor
     reached, missed = np.zeros((1, 8), np.float32), np.zeros((1, 8), np.float32)
     reached[0, 0] = 1.0
     assert predictor.predict(reached)[0] - predictor.predict(missed)[0] > 25
@@ -192,7 +198,8 @@ def test_terms_that_never_saw_a_difference_learn_it_from_others():
 
 def test_the_additive_ridge_refuses_what_it_cannot_add_up():
     x, y, terms, _ = additive_data(["path", "gold"])
-    call = {"model": "additive-ridge", "target": "own", "terms": terms, "objective": Objective.of("path-gold")}
+    call = {"model": "additive-ridge", "target": "own", "terms": terms, "names": TERMS}
+    call["objective"] = Objective.of("path-gold")
     for broken in ({"target": "composite"}, {"terms": None}, {"objective": None}):
         with pytest.raises(InvalidValue, match="adds up what single terms are worth"):
             fit_regressor(x, y, **call | broken)
@@ -214,17 +221,17 @@ def test_shared_drops_keep_a_share_of_the_unions_pairs(coverage):
     whole = np.concatenate([group.support for group in trained_groups()])
     groups = thin_groups(trained_groups(), coverage=coverage, drop="shared", seed=3)
     left = np.concatenate([group.support for group in groups])
-    union, kept = taken_actions(np.bitwise_or.reduce(whole)), taken_actions(np.bitwise_or.reduce(left))
+    union, kept = taken_actions(np.bitwise_or.reduce(whole), 4), taken_actions(np.bitwise_or.reduce(left), 4)
     assert kept.sum() == round(coverage * union.sum())
     assert np.array_equal(left, whole & np.bitwise_or.reduce(left))
     for group in groups:
-        assert np.array_equal(group.mean_rewards != 0, taken_actions(group.support))
+        assert np.array_equal(group.mean_rewards != 0, taken_actions(group.support, 4))
 
 
 def test_independent_drops_keep_a_share_of_every_policys_pairs():
     before, after = trained_groups(), thin_groups(trained_groups(), coverage=0.5, drop="independent", seed=3)
     for old, new in zip(before, after, strict=True):
-        share = taken_actions(new.support).sum(axis=(1, 2)), taken_actions(old.support).sum(axis=(1, 2))
+        share = taken_actions(new.support, 4).sum(axis=(1, 2)), taken_actions(old.support, 4).sum(axis=(1, 2))
         assert list(share[0]) == [round(0.5 * pairs) for pairs in share[1]]
         assert np.array_equal(new.support & old.support, new.support)
 

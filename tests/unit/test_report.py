@@ -16,6 +16,7 @@ from lever_ray.studies.shaping_study import ShapingStudy, run_shaping_study
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.support import full_support
 
 LAYOUT = Layout.sample("grid8", seed=1)
 
@@ -38,6 +39,12 @@ def test_a_report_has_every_table_and_says_what_it_is_made_of():
     assert all(f"### {spec.title}" in text for spec in TABLES)
     assert "62.5 [" in text  # mean of 60..65
     assert "Contrasts" not in text
+
+
+def test_a_report_tells_every_end_that_the_rows_name():
+    rows = [row | {"ends/found": 0.25, "ends/truncated": 0.75} for row in rows_of()]
+    table = markdown_report(rows, bootstrap=50).partition("### How episodes end")[2]
+    assert "| circles until cut | found |" in table.partition("###")[0]
 
 
 def test_contrasts_are_tested_on_the_rows_that_they_select():
@@ -72,23 +79,23 @@ def test_holm_corrects_in_the_order_of_the_p_values():
 
 
 def test_training_inside_the_recorded_model_makes_no_environment_step():
-    everything = np.full(LAYOUT.states, 15, np.uint8)
+    everything = full_support(LAYOUT.observations, LAYOUT.actions)
     inside = train(LAYOUT, objective="path", episodes=500, gamma=0.99, support=everything)
     outside = train(LAYOUT, objective="path", episodes=500, gamma=0.99)
     assert np.array_equal(inside.q, outside.q)
     assert (inside.environment_steps, outside.environment_steps > 0) == (0, True)
     with pytest.raises(InvalidValue, match="support has shape"):
-        train(LAYOUT, objective="path", support=np.zeros(3, np.uint8))
+        train(LAYOUT, objective="path", support=np.zeros((3, 1), np.uint8))
 
 
 def test_an_action_outside_the_recorded_model_leads_nowhere():
-    nowhere = np.zeros(LAYOUT.states, np.uint8)
+    nowhere = np.zeros((LAYOUT.observations, 1), np.uint8)
     run = train(LAYOUT, objective="path", episodes=3, support=nowhere)
     assert run.total == pytest.approx(-0.1 * LAYOUT.states)
 
 
 def test_the_recorded_model_bounds_what_can_be_had_from_its_transitions():
-    everything = np.full(LAYOUT.states, 15, np.uint8)
+    everything = full_support(LAYOUT.observations, LAYOUT.actions)
     model = recorded_model(LAYOUT, "path-gold", everything, episodes=1_000, gammas=(0.0, 0.99), training_seeds=1)
     assert model.optimum >= model.memoryless - 1e-9
     assert model.optimum >= model.scratch - 1e-9

@@ -14,17 +14,18 @@ from lever_ray.app.settings import load_settings
 from lever_ray.cli import main
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.trial import Problem, check_retrievable
+from lever_ray.experiment.trial import TuningProblem, check_retrievable
 from lever_ray.library.retrieval import Retrieval, similarities
 from lever_ray.library.rows import encoded
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import WordLlamaEncoder
 from lever_ray.query.members import retrieve
-from lever_ray.query.vocabulary import describe
+from lever_ray.tasks import registry
 from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily
 from tests.twin import made_up_record
 
+describe = registry.source("grid8").words.describe
 LAYOUT = Layout.sample(LayoutFamily("tiny", 5, 3, 3, 2), seed=0)
 OBJECTIVES = ("path", "gold", "path-gold", "path-gold-hazard", "hazard")
 
@@ -112,7 +113,7 @@ def test_a_group_that_is_like_nothing_names_what_comes_closest(library: PolicyLi
     )
     with pytest.raises(LibraryError, match=said):
         found(library, "lever", rule="description")
-    problem = Problem(Setup.of("trivial", "path-lever"), 0, ("tiny",))
+    problem = TuningProblem(Setup.of("trivial", "path-lever", registry.source("grid8")), 0, ("tiny",))
     with pytest.raises(LibraryError, match=r"the threshold 0\.9; .*retrieve by objective"):
         check_retrievable(library, problem, [0.0], [Retrieval("description", 0.9)])
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lever_ray.app.settings import conf_folder, load_settings
+from lever_ray.app.settings import EXPERIMENT, conf_folder, load_settings
 from lever_ray.cli import main
 from lever_ray.config import home
-from lever_ray.errors import LeverError, SettingsError
+from lever_ray.errors import LeverError, SettingsError, UnknownName
+from lever_ray.tasks import registry
+from lever_ray.tasks.protocol import Family, Source, Words
 
 
 @pytest.fixture
@@ -36,7 +38,13 @@ def test_overrides_reach_nested_keys_and_groups() -> None:
 def test_every_option_of_every_group_loads() -> None:
     for group in (folder for folder in conf_folder().iterdir() if folder.is_dir()):
         for option in group.glob("*.yaml"):
-            load_settings([f"{group.name}={option.stem}"])
+            load_settings([f"{group.name}={option.stem}"], about=(group.name,))
+
+
+def test_an_experiment_may_bring_its_library() -> None:
+    assert load_settings(["experiment=deep-sea"], about=(EXPERIMENT,)).library.family == "deep-sea"
+    with pytest.raises(UnknownName, match="unknown objective term 't"):
+        load_settings(["experiment=deep-sea", "library=grid8"], about=(EXPERIMENT,))
 
 
 WRONG = {
@@ -85,6 +93,19 @@ def test_wrong_input_is_one_line_that_names_value_and_remedy(
     assert captured.err.startswith("lever-ray: ")
     assert captured.err.count("\n") == 1
     assert not empty_home.exists()
+
+
+def test_problems_of_another_source_are_refused_where_they_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual experiment and study are about other terms than this library's; that keeps nobody from building it."""
+    words = Words({"honey": "Find the honey."})
+    forest = Source("forest", "toy", ("honey",), {"single": ("honey",)}, words, lambda _: None)  # type: ignore[arg-type, return-value]
+    toy = Family("toy", lambda _: None, {"forest": forest}, lambda: None)  # type: ignore[arg-type, return-value]
+    monkeypatch.setitem(registry._REGISTERED, "toy", toy)
+    overrides = ["library.family=forest", "library.objectives=[honey]"]
+    assert load_settings(overrides, about=()).library.family == "forest"
+    for group in ("experiment", "tuning"):
+        with pytest.raises(UnknownName, match=r"unknown mode 'trivial'.*Known: single"):
+            load_settings(overrides, about=(group,))
 
 
 def test_home_must_be_absolute_and_outside_a_ray_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

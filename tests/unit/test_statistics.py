@@ -11,8 +11,13 @@ import pytest
 from lever_ray.experiment.statistics import (
     CARRIED_COLUMNS,
     METRICS,
+    ends_of,
     interquartile_mean,
     interval,
+    layout_means,
+    layouts_of,
+    metrics_of,
+    offered,
     order_rows,
     ratio_interval,
     resamples,
@@ -75,3 +80,28 @@ def test_summary_does_not_depend_on_the_order_of_rows() -> None:
     rows = [_row(seed, **{"return/composed": float(seed**2)}) for seed in range(6)]
     assert repr(summarise(rows, bootstrap=50)) == repr(summarise(rows[::-1], bootstrap=50))
     assert order_rows(rows[::-1]) == rows
+
+
+def test_ends_are_summarised_as_the_rows_name_them() -> None:
+    rows = [_row(seed, **{"ends/found": 0.25, "ends/truncated": 0.75}) for seed in range(3)]
+    (line,) = summarise(rows, bootstrap=20)
+    assert ends_of(rows) == ends_of([line]) == ("ends/found", "ends/truncated")
+    assert (line["ends/found"], line["ends/truncated/ci_high"]) == (0.25, 0.75)
+    names = metrics_of(rows)
+    assert names.index("gap/selection") + 1 == names.index("ends/found") < names.index("candidates/evaluated")
+
+
+def test_environments_without_a_seed_stand_last_and_count_one_by_one() -> None:
+    named = [_row(7) | {"environment": name, "layout_seed": None} for name in ("maze", "cave")]
+    rows = [_row(10), _row(2), *named]
+    assert [row["environment"] for row in order_rows(rows)] == ["grid8-2", "grid8-10", "cave", "maze"]
+    assert layouts_of(rows) == ["grid8-2", "grid8-10", "cave", "maze"]
+    valued = [row | {"x": float(place)} for place, row in enumerate(rows)]
+    assert layout_means(valued, "x", layouts_of(rows)).tolist() == [1.0, 0.0, 3.0, 2.0]
+    assert layouts_of([{"layout_seed": 3}, {"layout_seed": 1}]) == [1, 3]
+
+
+def test_where_nothing_is_offered_over_chance_nothing_is_normalised() -> None:
+    assert offered(3.0, 1.0) == 2.0
+    assert math.isnan(offered(1.0, 1.0))
+    assert math.isnan(offered(-math.inf, 1.0))

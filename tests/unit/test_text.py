@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from lever_ray.errors import InvalidValue, UnknownName, UnmatchedQuery
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
 from lever_ray.query.parse import parse_query
-from lever_ray.query.vocabulary import DESCRIPTIONS, describe
-from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.gridworld.terrain import TERMS
+from lever_ray.tasks.gridworld.words import WORDS
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Words
 
 ROOT = Path(__file__).parents[2]
 QUERIES = json.loads((ROOT / "benchmarks" / "data" / "queries.json").read_text(encoding="utf-8"))
@@ -116,20 +118,20 @@ def test_importing_the_parser_loads_no_model() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_description_of_an_objective_parses_back_to_it(objective: str) -> None:
-    assert parse_query(describe(objective)).objective == objective
+    assert parse_query(WORDS.describe(objective)).objective == objective
 
 
 def test_descriptions_read_as_sentences() -> None:
-    assert describe("gold") == "Collect as much gold as possible."
-    assert describe("hazard-gold") == "Collect as much gold as possible and avoid hazards at all cost."
-    assert describe(Objective.of("path-lever-gold")) == (
+    assert WORDS.describe("gold") == "Collect as much gold as possible."
+    assert WORDS.describe("hazard-gold") == "Collect as much gold as possible and avoid hazards at all cost."
+    assert WORDS.describe(Objective.of("path-lever-gold")) == (
         "Reach the exit as fast as possible, collect as much gold as possible and activate the lever."
     )
 
 
 def test_an_unknown_objective_has_no_description() -> None:
     with pytest.raises(UnknownName, match="'silver'"):
-        describe("path-silver")
+        WORDS.describe("path-silver")
 
 
 # What is read.
@@ -338,7 +340,7 @@ def test_an_unrelated_text_is_refused_with_the_closest_term(text: str) -> None:
         parse_query(text)
     message = str(refusal.value)
     assert repr(text) in message
-    assert any(f"Closest is {term!r} ({DESCRIPTIONS[term]!r})" in message for term in TERMS)
+    assert any(f"Closest is {term!r} ({WORDS.descriptions[term]!r})" in message for term in TERMS)
     assert "below the threshold 0.6" in message
     assert "objective='gold-hazard'" in message
 
@@ -381,3 +383,32 @@ def test_any_encoder_will_do_and_encodes_the_vocabulary_once() -> None:
     assert encoder.calls == 2
     assert parse_query("pull the lever", encoder=encoder).objective == "lever"
     assert encoder.calls == 3
+
+
+# Other tasks.
+
+DEEP_SEA = Words(
+    {"treasure": "Bring up the most valuable treasure.", "fuel_used": "Save fuel."},
+    wanted={"treasure": ("treasure", "gold", "riches", "loot")},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "objective"),
+    [
+        ("fetch the loot", "treasure"),
+        ("save fuel", "fuel_used"),
+        ("bring up treasure and save fuel", "treasure-fuel_used"),
+        ("find the riches, never mind the fuel used", "treasure"),
+    ],
+)
+def test_a_task_with_other_words_is_understood_in_them(text: str, objective: str) -> None:
+    assert parse_query(text, words=DEEP_SEA).objective == objective
+
+
+def test_a_refusal_names_the_terms_of_the_task() -> None:
+    with pytest.raises(UnmatchedQuery) as refusal:
+        parse_query("play a song", words=DEEP_SEA)
+    assert "say which of treasure and fuel_used to pursue" in str(refusal.value)
+    assert "objective='treasure-fuel_used'" in str(refusal.value)
+    assert "gold, hazard" not in str(refusal.value)

@@ -122,3 +122,18 @@ def test_an_unusable_store_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database")
     with pytest.raises(SettingsError, match="cannot be used"):
         Tracker(TrackingSettings(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+
+
+def test_environments_without_a_seed_are_logged_at_their_place_among_all(
+    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
+    names = {"grid8-0": ("zoo", None), "grid8-2": ("grid8-2", 2)}
+    renamed = [row | dict(zip(("environment", "layout_seed"), names[row["environment"]], strict=True)) for row in rows]
+    tracker = Tracker(TrackingSettings(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="named"))
+    with tracker.run("named", tags={}, parameters={}) as run:
+        log_cells(run, renamed, summarise(renamed, bootstrap=10), tags={})
+    client = MlflowClient(tracker.uri)
+    child = next(each for each in client.search_runs([tracker.experiment_id]) if each.info.run_name != "named")
+    steps = {metric.step for metric in client.get_metric_history(child.info.run_id, "ends/truncated")}
+    assert steps == {1, 2}

@@ -20,17 +20,18 @@ from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.study_file import mend_journal, only_driver
 from lever_ray.experiment.study_settings import check_tuning, search_space
-from lever_ray.experiment.trial import Bench, Choice, Measured, Problem
+from lever_ray.experiment.trial import Bench, Choice, Measured, TuningProblem
 from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.tasks.registry import source
 from lever_ray.tuning import importances, open_study, told_trials, tune
 
-GAMMAS = [0.0, 0.99]
+GAMMAS, SOURCE = [0.0, 0.99], source("grid8")
 SPACE = SpaceSettings(strategies=["targeted", "hybrid", "exhaustive"], k=[2, 8], operators=["sum", "max"])
 SETTINGS = TuningSettings(
     study="small", trials=12, setup=SetupSettings("double", "path-gold-hazard-lever"), space=SPACE, halving=False
 )
-PROBLEM = Problem(Setup.of("double", "path-gold-hazard-lever"), 10_000, tuple("abcdefgh"), ("x", "y"))
+PROBLEM = TuningProblem(Setup.of("double", "path-gold-hazard-lever", SOURCE), 10_000, tuple("abcdefgh"), ("x", "y"))
 
 
 def made_up(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
@@ -181,7 +182,7 @@ def test_another_question_under_the_same_name_is_refused(changes: dict[str, Any]
 def test_another_problem_under_the_same_name_is_refused(tmp_path: Path) -> None:
     open_study(SETTINGS, tmp_path / "journal", problem=PROBLEM)
     others: dict[str, dict[str, Any]] = {
-        "setup": {"setup": Setup.of("double", "path-gold-hazard")},
+        "setup": {"setup": Setup.of("double", "path-gold-hazard", SOURCE)},
         "library": {"library": "other"},
         "environments": {"held_out": ("x", "a")},
     }

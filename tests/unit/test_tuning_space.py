@@ -40,11 +40,11 @@ class Recording:
         self.asked.append(name)
         return self.values.get(name, values[0])
 
-    def whole(self, name: str, low: int, high: int, *, log: bool = False) -> int:  # noqa: ARG002
+    def whole(self, name: str, low: int, high: int, *, log: bool = False) -> int:
         self.asked.append(name)
         return int(self.values.get(name, low))
 
-    def stepped(self, name: str, low: float, high: float, step: float) -> float:  # noqa: ARG002
+    def stepped(self, name: str, low: float, high: float, step: float) -> float:
         self.asked.append(name)
         return float(self.values.get(name, low))
 

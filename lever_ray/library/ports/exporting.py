@@ -19,8 +19,8 @@ from lever_ray.library.reader import LibraryReader
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.rows import PLAIN
 from lever_ray.library.stored import GroupKey
-from lever_ray.tasks.gridworld.terrain import ACTIONS
-from lever_ray.tasks.objective import TERMS, Objective, objective_of
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Environment
 
 TEXTS: tuple[str, ...] = ("id", "environment", "description", "label", "algorithm", "objective", "support_source")
 _NUMBERS: tuple[str, ...] = tuple(name for name in PLAIN if name not in TEXTS)
@@ -30,7 +30,7 @@ _ARRAYS: dict[str, tuple[pa.DataType, Any]] = {
     "successors": (pa.int32(), -1),
     "mean_rewards": (pa.float32(), np.nan),
 }
-"""Arrays over cells and actions, and what stands in an npz where a policy has none."""
+"""Arrays over observations and actions, and what stands in an npz where a policy has none."""
 _COUNTS = ("episodes", "snapshot", "seed", "environment_steps")
 
 BATCH = 1_000
@@ -57,13 +57,13 @@ def export(
     gamma: float | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write the policies that match every filter, with their layouts, to ``.npz`` or ``.parquet``.
+    """Write the policies that match every filter, with their tasks, to ``.npz`` or ``.parquet``.
 
     Returns:
         How many.
 
     Raises:
-        UnknownName: no environment has that name.
+        UnknownName: no environment has that name, or none that term of the objective.
         InvalidValue: the target's ending is another one.
         LibraryError: the target exists, its folder is not there or takes no files, nothing matches, or the file cannot
             be written.
@@ -76,7 +76,7 @@ def export(
         raise LibraryError(f"{path} exists; choose another name, or say overwrite=True")
     if why := unwritable(path):
         raise LibraryError(why)
-    parts = _parts(library, environment, None if objective is None else objective_of(objective).id, gamma)
+    parts = _parts(library, environment, objective, gamma)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         count = writers[path.suffix](temporary, parts)
@@ -92,15 +92,16 @@ def export(
 
 
 def _parts(
-    library: LibraryReader, environment: str | None, objective: str | None, gamma: float | None
+    library: LibraryReader, environment: str | None, objective: Objective | str | None, gamma: float | None
 ) -> Iterator[list[PolicyRecord]]:
     """The policies that match, so many at a time as memory holds easily."""
     name = None if environment is None else library.environment(environment).name
+    census = library.census()
     batch: list[GroupKey] = []
     waiting = 0
-    for key, count in library.census().items():
-        if name in (None, key.environment) and objective in (None, key.objective) and gamma in (None, key.gamma):
-            batch, waiting = [*batch, key], waiting + count
+    for key in library.matching(list(census), objective):
+        if name in (None, key.environment) and gamma in (None, key.gamma):
+            batch, waiting = [*batch, key], waiting + census[key]
         if waiting >= BATCH:
             yield library.members(batch)
             batch, waiting = [], 0
@@ -109,8 +110,14 @@ def _parts(
 
 
 def _weights(record: PolicyRecord) -> list[float]:
-    """One per term of the four; 0 for those that the objective lacks."""
-    return [record.objective.weight(term) if record.objective else 0.0 for term in TERMS]
+    """One per term of its task; 0 for those that the objective lacks."""
+    return [record.objective.weight(term) if record.objective else 0.0 for term in record.task.terms]
+
+
+def _documents(records: Sequence[PolicyRecord]) -> dict[str, dict[str, Any]]:
+    """By environment the plain data of its task."""
+    tasks: dict[str, Environment] = {record.environment: record.task for record in records}
+    return {name: task.encode() for name, task in tasks.items()}
 
 
 def _text(record: PolicyRecord, name: str) -> str:
@@ -130,7 +137,8 @@ def _parquet(path: Path, parts: Iterator[list[PolicyRecord]]) -> int:
 
 def _table(records: Sequence[PolicyRecord]) -> pa.Table:
     columns: dict[str, Any] = {name: [_text(record, name) for record in records] for name in TEXTS}
-    columns["layout"] = [json.dumps(record.layout.to_dict()) for record in records]
+    documents = {name: json.dumps(document) for name, document in _documents(records).items()}
+    columns["layout"] = [documents[record.environment] for record in records]
     columns["weights"] = [_weights(record) for record in records]
     columns |= {name: [getattr(record, name) for record in records] for name in _NUMBERS}
     for name in _ARRAYS:
@@ -154,20 +162,22 @@ def _npz(path: Path, parts: Iterator[list[PolicyRecord]]) -> int:
 
 
 def _arrays(records: Sequence[PolicyRecord]) -> dict[str, np.ndarray]:
-    """Arrays of an npz; those over cells are padded to the largest layout, and ``states`` says by how much."""
+    """Arrays of an npz; those over observations are padded to the largest task, and ``states`` says by how much."""
     arrays = {name: np.array([_text(record, name) for record in records]) for name in TEXTS}
     for name in TEXTS:
         if any(_text(record, name).endswith("\0") for record in records):
             raise InvalidValue(f"a policy's {name} ends in a NUL letter, which npz does not keep; export to Parquet")
-    arrays["layouts"] = np.array(json.dumps({each.environment: each.layout.to_dict() for each in records}))
-    arrays["states"] = np.array([record.layout.states for record in records])
-    arrays["weights"] = np.array([_weights(record) for record in records])
+    arrays["layouts"] = np.array(json.dumps(_documents(records)))
+    arrays["states"] = np.array([record.task.observations for record in records])
+    terms, actions = (max(sizes) for sizes in zip(*((len(r.task.terms), r.task.actions) for r in records), strict=True))
+    weights = [_weights(record) for record in records]
+    arrays["weights"] = np.array([row + [0.0] * (terms - len(row)) for row in weights])
     arrays |= {name: np.array([getattr(record, name) for record in records]) for name in _NUMBERS}
     for name, (kind, nothing) in _ARRAYS.items():
-        whole = np.full((len(records), arrays["states"].max(), ACTIONS), nothing, kind.to_pandas_dtype())
+        whole = np.full((len(records), arrays["states"].max(), actions), nothing, kind.to_pandas_dtype())
         for row, record in zip(whole, records, strict=True):
             given = getattr(record, name)
             if given is not None:
-                row[: len(given)] = given
+                row[: given.shape[0], : given.shape[1]] = given
         arrays[name] = whole
     return arrays

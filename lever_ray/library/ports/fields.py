@@ -15,8 +15,8 @@ class Field:
     Attributes:
         name: of the field.
         synonyms: what else its column may be called; case, hyphens, blanks and a plural s do not matter.
-        kind: ``table`` (numbers over cells and actions), ``transitions``, ``text``, ``number``, ``count``, ``integer``,
-            ``weights``, ``layout`` or ``ignored``.
+        kind: ``table`` (numbers over observations and actions), ``transitions``, ``text``, ``number``, ``count``,
+            ``integer``, ``weights``, ``layout`` or ``ignored``.
         option: what gives it for all policies on the command line; empty where nothing does.
     """
 

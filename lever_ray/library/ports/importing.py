@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lever_ray.errors import InvalidValue, LeverError, check_known
-from lever_ray.library.ports.options import ImportOptions
+from lever_ray.library.ports.options import ImportOptions, action_names
 from lever_ray.library.ports.tables import whole
 from lever_ray.library.ports.understanding import Held, Understanding, understand
 from lever_ray.library.record import SUPPORT_SOURCES, PolicyRecord
 from lever_ray.library.rows import PLAIN
-from lever_ray.tasks.objective import TERMS, Objective, objective_of
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Environment
 
 _UINT32 = (1 << 32) - 1
 
@@ -26,8 +27,7 @@ def records(understood: Understanding) -> list[PolicyRecord]:
         InvalidValue: something needed is missing, or a policy has wrong values; the message names it and the remedy.
     """
     understood.check_complete()
-    order = understood.options.permutation
-    return [_record(understood, row, order) for row in range(understood.policies)]
+    return [_record(understood, row) for row in range(understood.policies)]
 
 
 def read_policies(
@@ -37,7 +37,7 @@ def read_policies(
 
     Args:
         source: see :func:`~lever_ray.library.ports.understanding.understand`, which tells what it takes columns for.
-        held: gives layouts that a library has already.
+        held: gives the tasks of environments that a library has already.
         options: of :class:`~lever_ray.library.ports.options.ImportOptions`, e.g. ``environment`` and ``layouts``.
 
     Raises:
@@ -48,12 +48,14 @@ def read_policies(
     return records(understand(source, ImportOptions(**options), held=held))
 
 
-def _record(understood: Understanding, row: int, order: list[int]) -> PolicyRecord:
+def _record(understood: Understanding, row: int) -> PolicyRecord:
     values = {name: column[row] for name, column in understood.values.items()}
+    task: Environment = values["layout"]
+    order = understood.options.permutation(action_names(task))
     try:
         return PolicyRecord(
-            layout=values["layout"],
-            objective=_objective(values["objective"], values["weights"]),
+            task=task,
+            objective=_objective(values["objective"], values["weights"], task.terms),
             q=_ordered(values, "q", order),
             **_recorded(values, order),
             **{name: values[name] for name in PLAIN},
@@ -63,14 +65,14 @@ def _record(understood: Understanding, row: int, order: list[int]) -> PolicyReco
         raise InvalidValue(f"policy {row} of {understood.source}: {error}{hint}") from error
 
 
-def _objective(name: str, weights: np.ndarray | None) -> Objective | None:
+def _objective(name: str, weights: np.ndarray | None, terms: Sequence[str]) -> Objective | None:
     if not name.strip():
         return None
     try:
         if weights is None:
-            return objective_of(name)
-        given = Objective.of(name.partition("[")[0])
-        return Objective.of(given, weights={term: float(weights[TERMS.index(term)]) for term in given.terms})
+            return Objective.of(name).resolved(terms)
+        given = Objective.of(name.partition("[")[0]).resolved(terms)
+        return Objective.of(given, weights={term: float(weights[terms.index(term)]) for term in given.terms})
     except (LeverError, ValueError) as error:
         raise InvalidValue(
             f"objective {name!r}: {str(error).rstrip('.')}. "
@@ -79,11 +81,12 @@ def _objective(name: str, weights: np.ndarray | None) -> Objective | None:
 
 
 def _ordered(values: dict[str, Any], name: str, order: list[int]) -> Any:
-    """One array of a policy without padding, its actions in our order; None where it has none."""
+    """One array of a policy without padding, its actions in its task's order; None where it has none."""
     table = values[name]
     if table is None:
         return None
-    return np.asarray(table)[: values.get("states", len(table))][:, order]
+    table = np.asarray(table)[: values.get("states", len(table))]
+    return table[:, order] if len(order) <= table.shape[1] else table
 
 
 def _recorded(values: dict[str, Any], order: list[int]) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def _recorded(values: dict[str, Any], order: list[int]) -> dict[str, Any]:
     if visits is not None:
         visits = whole(visits, "visits", low=0, high=_UINT32)
     if successors is not None:
-        successors = whole(successors, "successors", low=-1, high=values["layout"].states - 1)
+        successors = whole(successors, "successors", low=-1, high=values["layout"].observations - 1)
     if rewards is not None and np.isnan(rewards).all():
         rewards = None
     return {

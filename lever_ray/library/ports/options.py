@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lever_ray.errors import InvalidLayout, InvalidValue, LeverError, LibraryError, check_known
-from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.errors import InvalidTask, InvalidValue, LeverError, LibraryError, check_known
+from lever_ray.tasks import registry
+from lever_ray.tasks.protocol import Environment
 
-ACTION_NAMES: tuple[str, ...] = ("right", "down", "left", "up")
-"""Our actions 0 to 3."""
 _COMPASS = {"east": "right", "south": "down", "west": "left", "north": "up"}
+_ALWAYS_KNOWN = ("name", "seed", "family")
+"""Keys of a task's document that say what it is called."""
 
-_KEYS: tuple[str, ...] = tuple(part.name for part in fields(Layout))
+Layouts = Environment | Mapping[str, Environment]
+"""One task for all policies, or tasks by environment; on the grid a task is a layout."""
 
-Layouts = Layout | Mapping[str, Layout]
-"""One layout for all policies, or layouts by environment."""
+
+def action_names(task: Environment) -> tuple[str, ...]:
+    """What people call a task's actions, in their order."""
+    return tuple(task.action_label(action) for action in range(task.actions))
+
+
+def usual_actions() -> tuple[str, ...]:
+    """What actions are called while no task is known."""
+    return action_names(registry.family(registry.usual_source().family).example())
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,12 @@ class ImportOptions:
 
     Attributes:
         environment, description, objective, label, algorithm, gamma, episodes: of all policies.
-        layouts: of their environments; plain data is read as :func:`layouts_of` does.
-        actions: names of the file's actions, in its order.
+        layouts: the tasks of their environments; plain data is read as :func:`layouts_of` does.
+        actions: names of the file's actions, in its order; empty where it is the tasks'.
         columns: column by field, where names alone do not tell.
 
     Raises:
-        InvalidValue: ``layouts`` is neither a layout nor a mapping of environment names to layouts.
+        InvalidValue: ``layouts`` is neither a task nor a mapping of environment names to tasks.
     """
 
     environment: str | None = None
@@ -43,29 +52,41 @@ class ImportOptions:
     gamma: float | None = None
     episodes: int | None = None
     layouts: Layouts | None = None
-    actions: Sequence[str] = ACTION_NAMES
+    actions: Sequence[str] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.layouts is not None:
             object.__setattr__(self, "layouts", layouts_of(self.layouts, what="layouts"))
 
-    @property
-    def permutation(self) -> list[int]:
-        """For each of our actions its place among the file's.
+    def permutation(self, ours: Sequence[str]) -> list[int]:
+        """For each of a task's actions its place among the file's.
+
+        Args:
+            ours: names of the task's actions, see :func:`action_names`.
 
         Raises:
             UnknownName: an action is not known.
-            InvalidValue: not each of the four is named once.
+            InvalidValue: not each of the task's is named once.
         """
-        names = [_COMPASS.get(name.strip().lower(), name.strip().lower()) for name in self.actions]
+        if not self.actions:
+            return list(range(len(ours)))
+        names = [_plain(name, ours) for name in self.actions]
         for name in names:
-            check_known("action", name, ACTION_NAMES)
-        if sorted(names) != sorted(ACTION_NAMES):
+            check_known("action", name, ours)
+        if sorted(names) != sorted(ours):
             raise InvalidValue(
-                f"--actions names {', '.join(names)}; name each of {', '.join(ACTION_NAMES)} once, in the file's order"
+                f"--actions names {', '.join(names)}; name each of {', '.join(ours)} once, in the file's order"
             )
-        return [names.index(name) for name in ACTION_NAMES]
+        return [names.index(name) for name in ours]
+
+
+def _plain(name: str, ours: Sequence[str]) -> str:
+    """A name as the task has it: as it is written, else in small letters, else a direction of the compass in words."""
+    given = name.strip()
+    if given in ours:
+        return given
+    return given.lower() if given.lower() in ours else _COMPASS.get(given.lower(), given.lower())
 
 
 def read_layouts(file: str | Path) -> Layouts:
@@ -73,7 +94,7 @@ def read_layouts(file: str | Path) -> Layouts:
 
     Raises:
         LibraryError: the file cannot be read.
-        InvalidLayout: a layout breaks a rule.
+        InvalidTask: a layout breaks a rule.
     """
     try:
         data = json.loads(Path(file).read_text(encoding="utf-8"))
@@ -84,29 +105,45 @@ def read_layouts(file: str | Path) -> Layouts:
 
 
 def layouts_of(data: Any, *, what: str) -> Layouts:
-    """A layout, or layouts by environment, from plain data, JSON text, or layouts.
+    """A task, or tasks by environment, from plain data, JSON text, or tasks.
 
     Raises:
         InvalidValue: it is neither; the message begins with ``what``.
     """
     try:
         given = json.loads(data) if isinstance(data, str) else data
-        if isinstance(given, Mapping) and "size" not in given and given:
-            return {str(name): _layout(each) for name, each in given.items()}
-        return _layout(given)
-    except InvalidLayout as error:
+        if _is_by_name(given):
+            return {str(name): _task(each) for name, each in given.items()}
+        return _task(given)
+    except InvalidTask as error:
         raise InvalidValue(f"{what}: {error}") from error
-    except (LeverError, ValueError, TypeError, RecursionError) as error:
+    except (LeverError, ImportError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise InvalidValue(f"{what}: {error}; give a layout, or a mapping of environment names to layouts") from error
 
 
-def _layout(data: Any) -> Layout:
-    if isinstance(data, Layout):
-        return data
-    layout = Layout.from_dict(data)
-    unknown = [str(key) for key in data if key not in _KEYS]
+def _is_by_name(given: Any) -> bool:
+    """Whether plain data are tasks by environment: all of its values are tasks, and it is none itself."""
+    if not isinstance(given, Mapping) or "family" in given or not given:
+        return False
+    return all(isinstance(each, Mapping) or is_task(each) for each in given.values())
+
+
+def is_task(value: Any) -> bool:
+    """Whether a value is an environment, and not data that describe one."""
+    return all(hasattr(value, name) for name in ("dynamics", "digest", "terms"))
+
+
+def _task(data: Any) -> Environment:
+    if is_task(data):
+        task: Environment = data
+        return task
+    if not isinstance(data, Mapping):
+        raise InvalidTask(f"layout is {data!r}; it must be a mapping, as a task's encode() gives it")
+    task = registry.decode(data)
+    known = [*(key for key in task.encode() if key not in _ALWAYS_KNOWN), *_ALWAYS_KNOWN]
+    unknown = [str(key) for key, value in data.items() if key not in known and value not in (None, "", [], {})]
     if unknown:
-        raise InvalidLayout(
-            f"layout has unknown keys {', '.join(map(repr, unknown))}; rename or drop them. Known: {', '.join(_KEYS)}"
+        raise InvalidTask(
+            f"layout has unknown keys {', '.join(map(repr, unknown))}; rename or drop them. Known: {', '.join(known)}"
         )
-    return layout
+    return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,20 @@ import numpy as np
 from lever_ray.errors import InvalidValue
 from lever_ray.library.ports.fields import BY_NAME
 from lever_ray.library.ports.options import Layouts, layouts_of
-from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.protocol import Environment
 
 
-def all_layouts(given: Layouts | list[Layouts] | None) -> list[Layout]:
-    """Every layout that is given."""
+def all_tasks(given: Layouts | list[Layouts] | None) -> list[Environment]:
+    """Every task that is given."""
     if isinstance(given, list):
-        return [layout for each in given for layout in all_layouts(each)]
-    if isinstance(given, Layout):
-        return [given]
-    return list(given.values()) if given else []
+        return [task for each in given for task in all_tasks(each)]
+    if isinstance(given, Mapping):
+        return list(given.values())
+    return [] if given is None else [given]
 
 
 def remembered(known: dict[Any, Layouts], value: Any, what: str) -> Layouts:
-    """A layout from what a column says, read once for equal texts."""
+    """Tasks from what a column says, read once for equal texts."""
     key = value if isinstance(value, str) else id(value)
     if key not in known:
         known[key] = layouts_of(value, what=what)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lever_ray.errors import InvalidValue
 from lever_ray.library.ports.fields import FIELDS, match_columns, same_field
-from lever_ray.library.ports.options import ACTION_NAMES, ImportOptions, Layouts, layouts_of
-from lever_ray.library.ports.plain import all_layouts, plain, remembered
+from lever_ray.library.ports.options import ImportOptions, Layouts, action_names, layouts_of, usual_actions
+from lever_ray.library.ports.plain import all_tasks, plain, remembered
 from lever_ray.library.ports.source import Source, open_source
-from lever_ray.library.ports.tables import Rows, read_q, read_tables, successors_of, whole
-from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.library.ports.tables import Expected, Rows, numeric, read_q, read_tables, shaped, successors_of, whole
+from lever_ray.library.ports.understood import Taken as Taken
+from lever_ray.library.ports.understood import Understanding as Understanding
+from lever_ray.tasks.protocol import Environment
 
-Held = Callable[[str], Layout | None]
-"""Layout of an environment that a library holds already; None where it holds none of that name."""
+Held = Callable[[str], Environment | None]
+"""Task of an environment that a library holds already; None where it holds none of that name."""
 
 _DEFAULTS: Mapping[str, Any] = {
     "description": "",
@@ -38,50 +39,9 @@ _OPTIONAL_TOLD: Mapping[str, str] = {
     "episodes": "the training budget is unknown, kept as 0 (--episodes NUMBER)",
     "total": "own returns are unknown: regressors do not learn from these policies",
 }
+_LISTED = 12
+"""Actions that are named."""
 _DTYPES: Mapping[str, str] = {"q": "float32", "visits": "uint32", "mean_rewards": "float32", "successors": "int32"}
-
-
-class Taken(NamedTuple):
-    """What a field was taken from."""
-
-    field: str
-    column: str
-    kind: str
-    told: str = ""
-
-
-@dataclass(frozen=True)
-class Understanding:
-    """What a file holds, as far as it was understood; :func:`~lever_ray.library.ports.importing.records` reads it.
-
-    Attributes:
-        source: the file.
-        policies: how many.
-        taken: what every field was taken from.
-        missing: what is needed and not there, with the option that gives it; empty where records can be made.
-        notes: what is optional and not there.
-        ignored: columns that are not used, with the reason.
-        values: by field a list with one entry per policy.
-        options: what a person said.
-    """
-
-    source: str
-    policies: int
-    taken: tuple[Taken, ...]
-    missing: tuple[str, ...]
-    notes: tuple[str, ...]
-    ignored: tuple[tuple[str, str], ...]
-    values: Mapping[str, list[Any]] = field(repr=False)
-    options: ImportOptions = field(repr=False)
-
-    def check_complete(self) -> None:
-        """Refuse to go on while something is missing.
-
-        Raises:
-            InvalidValue: naming everything that is missing, with the options that give it.
-        """
-        if self.missing:
-            raise InvalidValue(f"{self.source} does not say everything that is needed; add {'; '.join(self.missing)}")
 
 
 def understand(
@@ -93,7 +53,7 @@ def understand(
         source: an npz or Parquet file, or a mapping of columns to arrays and lists. ``docs/import-export.md`` has the
             names and shapes that are understood.
         options: what a person adds.
-        held: gives layouts that a library has already.
+        held: gives the tasks of environments that a library has already.
 
     Raises:
         LibraryError: the file cannot be read; see :func:`~lever_ray.library.ports.source.open_source`.
@@ -113,7 +73,7 @@ class _Reading:
         self.missing: list[str] = []
         self.notes: list[str] = []
         self.values: dict[str, list[Any]] = {}
-        _ = options.permutation
+        self.tasks: list[Environment | None] = []
 
     def understood(self) -> Understanding:
         if "q" not in self.columns:
@@ -172,26 +132,64 @@ class _Reading:
         for each in FIELDS:
             if each.name in _DEFAULTS or each.name in ("gamma", "environment", "support_source", "states"):
                 self._read_plain(each.name)
-        self._read_weights()
         self._read_layouts(self._given_layouts)
+        self._shape_q()
+        self._read_weights()
         self._read_recorded()
         self._check_purpose()
-        ours = tuple(self.options.actions) == ACTION_NAMES
-        told = "; --actions NAMES if the file has another" if ours else ", and put into ours"
-        self.notes.append(f"actions are taken to be in the order {', '.join(self.options.actions)}{told}")
+        self._read_actions()
 
     def _read_q(self) -> None:
         """Before all else; other columns are asked only where the shape of q does not tell how many policies it has."""
         values, what = self._take("q"), self._what("q")
         if isinstance(values, list):
-            q = read_q(values, what=what, policies=None, sizes=())
+            q = Rows([numeric(row, f"{what}, policy {place}") for place, row in enumerate(values)], "")
         else:
-            sizes = {layout.states for layout in all_layouts(self._given_layouts)}
-            q = read_q(values, what=what, policies=self._counted(), sizes=sizes)
+            q = read_q(values, what=what, expected=self._expected())
         if not q.rows:
             raise InvalidValue(f"{self.source.name} holds no policy")
-        self.values["q"] = q.rows
-        self._note("q", self._conversion("q", q))
+        self.values["q"], self._one_by_one = q.rows, isinstance(values, list)
+        self._note("q", q.told)
+
+    def _expected(self) -> Expected:
+        """What tasks and other columns tell of Q-tables in one array."""
+        tasks = all_tasks(self._given_layouts) or self._held_tasks()
+        shapes = {(task.observations, task.actions) for task in tasks}
+        return Expected(self._counted(), shapes, len(usual_actions()), "states" in self.columns)
+
+    def _held_tasks(self) -> list[Environment]:
+        """The tasks that the library has of environments that are named."""
+        given = self.options.environment
+        names = [] if "environment" not in self.columns or given else self.source.read(self.columns["environment"])
+        named = [given] if given else list(np.atleast_1d(np.asarray(names, object)).tolist())
+        found = (self.held(name) for name in dict.fromkeys(named) if isinstance(name, str))
+        return [task for task in found if task is not None]
+
+    def _shape_q(self) -> None:
+        """Give Q-tables that came one by one the shapes of their tasks, and say what becomes of the values."""
+        rows, usual = self.values["q"], len(usual_actions())
+        for place, (row, task) in enumerate(zip(rows, self.tasks, strict=True)):
+            if self._one_by_one:
+                unknown = row.shape[-1] if row.ndim > 1 else usual if row.size % usual == 0 else 1
+                width = unknown if task is None else task.actions
+                rows[place] = shaped(row, width, f"{self._what('q')}, policy {place}")
+        told = next(each.told for each in self.taken if each.field == "q")
+        self._note("q", self._conversion("q", Rows(rows, told)))
+
+    def _read_actions(self) -> None:
+        """Say which order of actions is taken.
+
+        Raises:
+            UnknownName, InvalidValue: see :meth:`~lever_ray.library.ports.options.ImportOptions.permutation`.
+        """
+        known = {task.digest: action_names(task) for task in self.tasks if task is not None}
+        for ours in known.values():
+            self.options.permutation(ours)
+        ours = next(iter(known.values()), usual_actions())
+        theirs = tuple(self.options.actions) or ours
+        told = "; --actions NAMES if the file has another" if theirs == ours else ", and put into ours"
+        listed = ", ".join(theirs[:_LISTED]) + (f" and {len(theirs) - _LISTED} more" if len(theirs) > _LISTED else "")
+        self.notes.append(f"actions are taken to be in the order {listed}{told}")
 
     def _counted(self) -> int | None:
         """How many policies columns with one value each tell of; None where there is none."""
@@ -248,14 +246,18 @@ class _Reading:
 
     def _read_weights(self) -> None:
         self.values["weights"] = [None] * self.policies
-        if "weights" in self.columns and "objective" in self.columns and self.options.objective is None:
-            given = self._take("weights", "one per term: path, gold, hazard, lever")
+        if "weights" not in self.columns or "objective" not in self.columns or self.options.objective is not None:
+            return
+        terms = [() if task is None else task.terms for task in self.tasks]
+        most = max(terms, key=len)
+        given = self._take("weights", f"one per term: {', '.join(most)}" if most else "one per term")
+        each = zip(given, terms, strict=False)
+        if len(given) != self.policies or not all(_is_weights(row, len(own), len(most)) for row, own in each):
             what = self._what("weights")
-            if len(given) != self.policies or any(np.shape(row) != (4,) for row in given):
-                raise InvalidValue(f"{what} must have a row of 4 numbers for each of {self.policies} policies")
-            self.values["weights"] = [np.asarray(row, np.float64) for row in given]
+            raise InvalidValue(f"{what} must have a row of {len(most)} numbers for each of {self.policies} policies")
+        self.values["weights"] = [np.asarray(row, np.float64) for row in given]
 
-    # Layouts.
+    # Tasks: on the grid, layouts.
 
     @cached_property
     def _given_layouts(self) -> Layouts | list[Layouts] | None:
@@ -275,9 +277,10 @@ class _Reading:
     def _read_layouts(self, given: Layouts | list[Layouts] | None) -> None:
         if isinstance(given, list) and len(given) != self.policies:
             raise InvalidValue(f"{self._what('layout')} has {len(given)} rows, q has {self.policies}")
-        per_row = given if isinstance(given, list) else [given] * self.policies
+        per_row: Sequence[Layouts | None] = given if isinstance(given, list) else [given] * self.policies
+        self.tasks = [None if isinstance(each, Mapping) else each for each in per_row]
         if "environment" not in self.values:
-            names = [each.name if isinstance(each, Layout) else "" for each in per_row]
+            names = ["" if each is None or isinstance(each, Mapping) else _name_of(each) for each in per_row]
             if not all(names):
                 self.missing.append("the environment's name: --environment NAME")
                 self._ask_for_layouts([] if given is not None else [""])
@@ -288,18 +291,18 @@ class _Reading:
 
     def _assign(self, given: Layouts | list[Layouts] | None, per_row: Sequence[Layouts | None]) -> None:
         names = self.values["environment"]
-        if isinstance(given, Layout) and len(set(names)) > 1:
+        if given is not None and not isinstance(given, list | Mapping) and len(set(names)) > 1:
             raise InvalidValue(
                 f"{self.source.name} has environments {sorted(set(names))[:4]} and one layout for all; give a mapping "
                 "of environment names to layouts"
             )
         stored = {name: self.held(name) for name in set(names)}
         found = [
-            each if isinstance(each, Layout) else (each or {}).get(name) or stored[name]
+            (each or {}).get(name) or stored[name] if each is None or isinstance(each, Mapping) else each
             for name, each in zip(names, per_row, strict=True)
         ]
         self._ask_for_layouts(sorted({name for name, each in zip(names, found, strict=True) if each is None}))
-        self.values["layout"] = found
+        self.values["layout"] = self.tasks = found
         if given is None and not self.missing and all(each is not None for each in found):
             self.taken.append(Taken("layout", "", "library", "as the library holds them"))
         elif self.options.layouts is not None:
@@ -337,7 +340,7 @@ class _Reading:
             self.notes.append("no visits" + (derived if given else unknown + "every action counts as taken"))
 
     def _successors(self) -> list[Any]:
-        """Per policy a table of cells [S, 4], or None."""
+        """Per policy a table of observations [S, A], or None."""
         values, what, q = self._take("successors"), self._what("successors"), self.values["q"]
         if isinstance(values, np.ndarray) and values.ndim == 2 and self._is_list_of_rows(values, q):
             self._note("successors", "(state, action, next state) rows")
@@ -345,7 +348,7 @@ class _Reading:
         if isinstance(values, list) and any(row is not None and np.shape(row)[1:] == (3,) for row in values):
             self._note("successors", "(state, action, next state) rows")
             pairs = zip(values, q, strict=False)
-            return [None if row is None else successors_of(row, len(table), what) for row, table in pairs]
+            return [None if row is None else successors_of(row, table.shape, what) for row, table in pairs]
         found = read_tables(values, what=what, like=q)
         self._note("successors", self._conversion("successors", found))
         return found.rows
@@ -372,8 +375,20 @@ class _Reading:
         order = np.argsort(places, kind="stable")
         bounds = np.searchsorted(places[order], np.arange(self.policies + 1))
         parts = [rows[order[first:stop]] for first, stop in pairwise(bounds)]
-        return [successors_of(part, len(q), what) for part, q in zip(parts, self.values["q"], strict=True)]
+        return [successors_of(part, q.shape, what) for part, q in zip(parts, self.values["q"], strict=True)]
 
     def _check_purpose(self) -> None:
         if not any(self.values["objective"]) and not any(map(str.strip, self.values["description"])):
             self.missing.append("what the policies were trained for: --objective NAME, or --description TEXT in words")
+
+
+def _name_of(task: Environment) -> str:
+    """What a task calls itself; empty where it has no name of its own."""
+    return str(getattr(task, "name", ""))
+
+
+def _is_weights(row: Any, terms: int, most: int) -> bool:
+    """Whether a row has one number per term; where other tasks have more terms, 0 stands for these."""
+    if np.ndim(row) != 1 or (most and len(row) not in (terms, most)):
+        return False
+    return not np.any(np.asarray(row, np.float64)[terms or len(row) :])

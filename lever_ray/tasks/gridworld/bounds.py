@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lever_ray.tasks.gridworld.compile import GOLD_REWARD, LEVER_REWARD, STEP_COST, make_task
+from lever_ray.tasks.gridworld.compile import GOLD_REWARD, LEVER_REWARD, STEP_COST
 from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.objective import TERMS, Objective
+from lever_ray.tasks.gridworld.terrain import TERMS
+from lever_ray.tasks.objective import Objective
 
 EXACT_PACKING = 32
 """Most points whose largest separated subset is found exactly; for more, a clique cover bounds it."""
@@ -47,13 +48,13 @@ def upper_bound(layout: Layout, *, objective: Objective | str, shaping: float = 
     Args:
         layout: the grid.
         objective: what is rewarded.
-        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
+        shaping: see :func:`lever_ray.tasks.gridworld.compile.compile_layout`.
 
     Raises:
-        UnknownName, InvalidLayout, InvalidValue: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
+        UnknownName, InvalidTask, InvalidValue: see :func:`lever_ray.tasks.gridworld.compile.compile_layout`.
     """
-    make_task(layout, objective, shaping=shaping)
-    wanted = Objective.of(objective)
+    layout.compile(objective, shaping=shaping)
+    wanted = Objective.of(objective).resolved(TERMS)
     facts = _facts(layout, wanted, shaping)
     hazards_near = int(layout.terrain.neighbour_hazards[layout.terrain.start])
     fixed = wanted.weight("path") * shaping * facts.exit_distance + wanted.weight("hazard") * shaping * 2 * hazards_near

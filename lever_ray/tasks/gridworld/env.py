@@ -9,11 +9,11 @@ import gymnasium
 import numpy as np
 
 from lever_ray.errors import InvalidValue
-from lever_ray.tasks.gridworld.compile import TERMINAL, make_task, nearest_gold, step
-from lever_ray.tasks.gridworld.features import features
+from lever_ray.tasks.features import features
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.gridworld.terrain import ACTIONS
 from lever_ray.tasks.gridworld.text import as_text
+from lever_ray.tasks.kernel import TERMINAL, nearest_item, step
 from lever_ray.tasks.objective import Objective
 
 ENVIRONMENT_ID = "lever_ray/GridWorld-v0"
@@ -32,7 +32,7 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         render_mode: ``"ansi"`` (text), ``"rgb_array"`` (uint8[16 N, 16 N, 3]) or None.
 
     Raises:
-        UnknownName, InvalidLayout, InvalidValue: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
+        UnknownName, InvalidTask, InvalidValue: see :func:`lever_ray.tasks.gridworld.compile.compile_layout`.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012 - Gymnasium's own convention
@@ -48,17 +48,16 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise InvalidValue(f"render_mode is {render_mode!r}; choose 'ansi', 'rgb_array' or None")
         self.layout = layout if isinstance(layout, Layout) else Layout.from_dict(layout)
-        self.objective = Objective.of(objective)
+        self.objective = Objective.of(objective).resolved(self.layout.terms)
         self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Discrete(self.layout.states)
         self.action_space = gymnasium.spaces.Discrete(ACTIONS)
-        self._task = make_task(self.layout, self.objective, shaping=shaping)
+        self._task = self.layout.compile(self.objective, shaping=shaping)
         self._begin()
 
     def _begin(self) -> None:
-        rules = self._task.rules
-        self._state, self._golds, self._lever = rules.start, rules.all_golds, 0
-        self._nearest = int(nearest_gold(self._task.near, self._state, self._golds))
+        self._state, self._memory = self._task.start, self._task.rules.memory
+        self._nearest = int(nearest_item(self._task.near, self._state, self._memory))
         self._steps, self._over = 0, False
 
     def reset(
@@ -70,7 +69,7 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         return np.int64(self._state), self._info()
 
     def step(self, action: np.int64 | int) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
-        """Move; see :mod:`lever_ray.tasks.gridworld.compile`. Truncates after N^2 steps.
+        """Move; see :func:`lever_ray.tasks.kernel.step`. Truncates after N^2 steps.
 
         Raises:
             InvalidValue: the action is not 0, 1, 2 or 3, or the episode is over.
@@ -79,17 +78,19 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
             raise InvalidValue(f"action is {action}; use 0 right, 1 down, 2 left or 3 up")
         if self._over:
             raise InvalidValue("the episode is over; call reset() before the next step()")
-        moved = step(*self._task, self._state, self._golds, self._lever, self._nearest, int(action))
-        self._state, self._golds, self._lever, self._nearest, reward, event = moved
+        moves, flags, rewards, near, _, _, rules = self._task
+        moved = step(moves, flags, rewards, near, rules, self._state, self._memory, self._nearest, int(action))
+        self._state, (golds, lever), self._nearest, reward, flag = moved
+        self._memory = np.uint64(golds), np.uint64(lever)
         self._steps += 1
-        terminated = bool(event & TERMINAL)
-        truncated = not terminated and self._steps >= self._task.rules.horizon
+        terminated = bool(flag & TERMINAL)
+        truncated = not terminated and self._steps >= rules.horizon
         self._over = terminated or truncated
         return np.int64(self._state), float(reward), terminated, truncated, self._info()
 
     def features(self) -> np.ndarray:
         """float32[70]: phi of the present state; see :mod:`lever_ray.tasks.gridworld.features`."""
-        return features(self.layout, state=self._state, golds=int(self._golds), lever=bool(self._lever))
+        return features(self.layout, state=self._state, memory=self._memory)
 
     def render(self) -> str | np.ndarray | None:
         """Text or picture of the grid and the agent, as ``render_mode`` says."""
@@ -98,14 +99,19 @@ class GridWorld(gymnasium.Env[np.int64, np.int64]):
         text = as_text(self.layout, agent=self.layout.cell(self._state), taken=self._taken())
         return text if self.render_mode == "ansi" else _as_pixels(text)
 
+    @property
+    def _golds(self) -> int:
+        """Golds left, as bits."""
+        return int(self._memory[0])
+
     def _taken(self) -> list[tuple[int, int]]:
-        return [cell for bit, cell in enumerate(self.layout.golds) if not int(self._golds) >> bit & 1]
+        return [cell for bit, cell in enumerate(self.layout.golds) if not self._golds >> bit & 1]
 
     def _info(self) -> dict[str, Any]:
         return {
             "cell": self.layout.cell(self._state),
-            "golds_left": int(self._golds).bit_count(),
-            "lever_on": bool(self._lever),
+            "golds_left": self._golds.bit_count(),
+            "lever_on": bool(self._memory[1]),
             "steps": self._steps,
         }
 

@@ -10,36 +10,17 @@ the first); 20-69 Manhattan distances to the golds left / (2 N), ascending. Entr
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
-from lever_ray.tasks.gridworld.compile import popcount
-from lever_ray.tasks.gridworld.layout import Cell, Layout
+from lever_ray.tasks.protocol import FeatureTables, Slots
+
+if TYPE_CHECKING:
+    from lever_ray.tasks.gridworld.layout import Cell, Layout
 
 FEATURES = 70
-GOLD_SLOTS = 50
-FIRST_GOLD_SLOT = FEATURES - GOLD_SLOTS
-NEAREST, GOLDS_LEFT, LEVER_VECTOR, LEVER_ON = 2, 5, 13, 16
-
-
-class FeatureTables(NamedTuple):
-    """Arrays of one layout from which a feature vector is put together.
-
-    Attributes:
-        fixed: float32[S, 70], every feature with no gold left and the lever off.
-        nearest: int32[S, G], golds by (Euclidean distance, row-major cell).
-        gold_vector: float32[S, G, 3], scaled vector to each gold and its scaled length.
-        ordered: int32[S, G], golds by Manhattan distance.
-        manhattan: float32[S, G], Manhattan distances / (2 N).
-    """
-
-    fixed: np.ndarray
-    nearest: np.ndarray
-    gold_vector: np.ndarray
-    ordered: np.ndarray
-    manhattan: np.ndarray
+SLOTS = Slots(nearest=2, items_left=5, switch_vector=13, switch_on=16, first_item=20)
 
 
 @lru_cache(maxsize=256)
@@ -53,22 +34,11 @@ def feature_tables(layout: Layout) -> FeatureTables:
     return FeatureTables(
         fixed=_fixed(layout),
         nearest=np.lexsort((row_major, euclidean), axis=1).astype(np.int32),
-        gold_vector=_scaled(difference, layout.size),
+        item_vector=_scaled(difference, layout.size),
         ordered=np.argsort(manhattan, axis=1, kind="stable").astype(np.int32),
-        manhattan=(manhattan / (2 * layout.size)).astype(np.float32),
+        distances=(manhattan / (2 * layout.size)).astype(np.float32),
+        slots=SLOTS,
     )
-
-
-def initial_features(tables: FeatureTables) -> np.ndarray:
-    """float32[S, 70]: phi of every cell with every gold left and the lever off."""
-    states, golds = tables.ordered.shape
-    initial = tables.fixed.copy()
-    if golds:
-        slots = np.take_along_axis(tables.manhattan, tables.ordered, axis=1)[:, :GOLD_SLOTS]
-        initial[:, NEAREST : NEAREST + 3] = tables.gold_vector[np.arange(states), tables.nearest[:, 0]]
-        initial[:, GOLDS_LEFT] = golds
-        initial[:, FIRST_GOLD_SLOT : FIRST_GOLD_SLOT + slots.shape[1]] = slots
-    return initial
 
 
 def _cells(layout: Layout) -> np.ndarray:
@@ -89,7 +59,7 @@ def _fixed(layout: Layout) -> np.ndarray:
     table[:, 6:9] = _vectors_to(cells, layout.exit, size)
     table[:, 9:13] = _walls(layout)
     if layout.lever is not None:
-        table[:, LEVER_VECTOR : LEVER_VECTOR + 3] = _vectors_to(cells, layout.lever, size)
+        table[:, SLOTS.switch_vector : SLOTS.switch_vector + 3] = _vectors_to(cells, layout.lever, size)
     table[:, 17:19] = _hazards(cells, layout)
     return table
 
@@ -121,34 +91,3 @@ def _hazards(cells: np.ndarray, layout: Layout) -> np.ndarray:
     result[:, 0] = counted / layout.states
     result[:, 1] = np.where(counted > 0, nearest, 0) / (np.sqrt(2) * layout.size)
     return result
-
-
-@njit(cache=True)
-def fill_features(tables, state, golds, lever, out):
-    """Write phi(state, golds, lever) into ``out``, float[70]."""
-    for feature in range(FEATURES):
-        out[feature] = tables.fixed[state, feature]
-    if lever:
-        for axis in range(3):
-            out[LEVER_VECTOR + axis] = 0.0
-        out[LEVER_ON] = 1.0
-    if golds == 0:
-        return
-    out[GOLDS_LEFT] = popcount(golds)
-    for gold in tables.nearest[state]:
-        if (golds >> np.uint64(gold)) & np.uint64(1):
-            for axis in range(3):
-                out[NEAREST + axis] = tables.gold_vector[state, gold, axis]
-            break
-    slot = FIRST_GOLD_SLOT
-    for gold in tables.ordered[state]:
-        if (golds >> np.uint64(gold)) & np.uint64(1) and slot < FEATURES:
-            out[slot] = tables.manhattan[state, gold]
-            slot += 1
-
-
-def features(layout: Layout, *, state: int, golds: int, lever: bool) -> np.ndarray:
-    """float32[70]: phi of a cell, a mask of the golds left (bit i is ``layout.golds[i]``) and the lever."""
-    out = np.empty(FEATURES, np.float32)
-    fill_features(feature_tables(layout), state, np.uint64(golds), int(lever), out)
-    return out

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.tasks.gridworld.compile import Task, make_task, nearest_gold, popcount, step
 from lever_ray.tasks.gridworld.layout import Cell, Layout
-from lever_ray.tasks.gridworld.planner import check_widths, read_support
+from lever_ray.tasks.gridworld.planner import check_widths
 from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, HAZARD, LEVER
 from lever_ray.tasks.gridworld.waypoints import flood, walk, waypoint_cells
+from lever_ray.tasks.kernel import CompiledTask, nearest_item, popcount, step
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import play
+from lever_ray.tasks.support import read_support
 
 WIDTH = 100
 BRANCHING = 6
@@ -41,8 +42,8 @@ class SelfAvoidingRoute:
         end: ``exit``, ``hazard``, ``bump`` or ``cycle`` (repeated until the episode is cut), or ``stuck`` (in a cell
             without a supported action).
         path: the distinct cells, the start first.
-        actions: int8[T], the whole episode with its repetitions, at most N^2 moves.
-        policy: int8[S], the action in every cell of the route; -1 elsewhere and where the episode ends.
+        actions: int16[T], the whole episode with its repetitions, at most N^2 moves.
+        policy: int16[S], the action in every cell of the route; -1 elsewhere and where the episode ends.
     """
 
     total: float
@@ -85,8 +86,8 @@ def _unseen(moves, events, support, seen, start, stops, golds, backwards, serial
             continue
         for turn in range(ACTIONS):
             action = ACTIONS - 1 - turn if backwards else turn
-            target = np.int64(moves[ACTIONS * here + action])
-            if not (support[here] >> action) & 1 or met[target] == serial or events[target] & HAZARD:
+            target = np.int64(moves[here, action])
+            if not (support[here, 0] >> action) & 1 or met[target] == serial or events[target] & HAZARD:
                 continue
             if not (seen[target >> 6] >> np.uint64(target & 63)) & np.uint64(1):
                 met[target], via[target], queue[tail] = serial, ACTIONS * here + action, target
@@ -102,7 +103,7 @@ def _expand(task, support, gold_cells, cell_keys, exit_bonus, wanted, branching,
         ``(states, how many, log int8, begin int64)``: actions of successor i are ``log[begin[i] : begin[i + 1]]``.
         Successors at the exit have score -inf.
     """
-    moves, events, tabulated, near, rules = task
+    moves, events, rewards, near, _, _, rules = task
     at, masks, on, ages, totals, _, _, seen, keys = states
     cells, room = len(events), 2 * len(at) * (branching + 2)
     next_at, next_golds, next_on = np.empty(room, np.int64), np.empty(room, np.uint64), np.empty(room, np.int64)
@@ -147,11 +148,18 @@ def _expand(task, support, gold_cells, cell_keys, exit_bonus, wanted, branching,
             for back in range(1, steps + 1):
                 log[end - back] = via[cell] % ACTIONS
                 cell = via[cell] // ACTIONS
-            left, lever, close, total, key = mask, on[rank], nearest_gold(near, cell, mask), totals[rank], keys[rank]
+            left, lever, close, total, key = (
+                mask,
+                on[rank],
+                nearest_item(near, cell, (mask, np.uint64(on[rank]))),
+                totals[rank],
+                keys[rank],
+            )
             for move in range(begin[place], end):
-                cell, left, lever, close, reward, _ = step(
-                    moves, events, tabulated, near, rules, cell, left, lever, close, np.int64(log[move])
+                cell, (left, switch), close, reward, _ = step(
+                    moves, events, rewards, near, rules, cell, (left, np.uint64(lever)), close, np.int64(log[move])
                 )
+                lever = np.int64(switch)
                 total += reward
                 key ^= cell_keys[cell]
             begin[grown], parents[place], next_at[place], next_golds[place] = end, rank, cell, left
@@ -175,15 +183,19 @@ def _expand(task, support, gold_cells, cell_keys, exit_bonus, wanted, branching,
                 if event & wanted & GOLD:
                     near_golds |= (np.uint64(1) << np.uint64(event >> 8)) & left
             lost, can_lever = popcount(left) - popcount(near_golds), lever == 1 or ahead & wanted & LEVER != 0
-            score = total + rules.gold_shaping * max(0, close) + rules.gold_reward * popcount(near_golds)
+            score = total + rules.item_shaping * max(0, close) + rules.item_reward * popcount(near_golds)
             for gold in range(len(gold_cells)):
                 if (near_golds >> np.uint64(gold)) & np.uint64(1):
                     others = near_golds ^ (np.uint64(1) << np.uint64(gold))
-                    score += SPREAD_SHARE * rules.gold_shaping * max(0, nearest_gold(near, gold_cells[gold], others))
+                    score += (
+                        SPREAD_SHARE
+                        * rules.item_shaping
+                        * max(0, nearest_item(near, gold_cells[gold], (others, np.uint64(0))))
+                    )
             if can_lever and not lever:
-                score += rules.lever_reward
+                score += rules.switch_reward
             if ahead & EXIT:
-                score += exit_bonus[(1 if can_lever else 0) + (2 if lost == 0 else 0)] + lost * rules.gold_left_cost
+                score += exit_bonus[(1 if can_lever else 0) + (2 if lost == 0 else 0)] + lost * rules.item_left_cost
             scores[place] = score
     return (
         (next_at, next_golds, next_on, next_ages, next_totals, scores, parents, next_seen, next_keys),
@@ -211,37 +223,37 @@ def best_self_avoiding(
     Args:
         layout: the grid.
         objective: what is rewarded.
-        support: uint8[S], bit ``a`` allows action ``a``; all of them by default.
+        support: uint8[S, 1], bit ``a`` allows action ``a``; all of them by default.
         width: states kept per decision, at least 1.
-        shaping: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
+        shaping: see :func:`lever_ray.tasks.gridworld.compile.compile_layout`.
 
     Raises:
-        UnknownName, InvalidLayout: see :func:`lever_ray.tasks.gridworld.compile.make_task`.
+        UnknownName, InvalidTask: see :func:`lever_ray.tasks.gridworld.compile.compile_layout`.
         InvalidValue: ``width`` is below 1, or ``support`` is of another shape.
     """
     check_widths((width,))
-    task = make_task(layout, objective, shaping=shaping)
-    allowed = read_support(task, support)
+    task = layout.compile(objective, shaping=shaping)
+    allowed = read_support(support, layout.observations, ACTIONS)
     found = list(_routes(task, allowed, width))
-    if not any(task.events[_cells(task, actions)[-1]] & EXIT for actions in found):
+    if not any(task.flags[_cells(task, actions)[-1]] & EXIT for actions in found):
         found += _all_ways(task, allowed)
     candidates = [closed for actions in found for closed in _closings(task, allowed, actions)]
     total, policy, end = max(candidates, key=lambda candidate: candidate[0])
     return _read(layout, task, total, policy, end)
 
 
-def _routes(task: Task, support: np.ndarray, width: int) -> Iterator[list[int]]:
+def _routes(task: CompiledTask, support: np.ndarray, width: int) -> Iterator[list[int]]:
     """Self-avoiding routes from the start: to the exit, and to the best state after every number of waypoints."""
     waypoints = waypoint_cells(task)
     wanted = EXIT | (GOLD if (waypoints[:-3] >= 0).any() else 0) | (LEVER if waypoints[-3] >= 0 else 0)
-    keys, bonus = _cell_keys(len(task.events)), _exit_bonus(task)
+    keys, bonus = _cell_keys(len(task.flags)), _exit_bonus(task)
     states, best = _start(task), -np.inf
     routes: list[list[int]] = [[]]
     while len(states.at):
         yield routes[int(states.totals.argmax())]
         arrays, grown, log, begin = _expand(task, support, waypoints[:-3], keys, bonus, wanted, BRANCHING, states)
         after = _States(*(array[:grown] for array in arrays))
-        at_exit = np.where(task.events[after.at] & EXIT, after.totals, -np.inf)
+        at_exit = np.where(task.flags[after.at] & EXIT, after.totals, -np.inf)
         if grown and at_exit.max() > best:
             best = at_exit.max()
             yield _longer(routes, after, log, begin, int(at_exit.argmax()))
@@ -254,18 +266,19 @@ def _longer(routes: list[list[int]], states: _States, log: np.ndarray, begin: np
     return routes[int(states.parents[place])] + log[begin[place] : begin[place + 1]].tolist()
 
 
-def _start(task: Task) -> _States:
-    rules, zero = task.rules, np.zeros(1, np.int64)
-    seen = np.zeros((1, (len(task.events) + 63) // 64), np.uint64)
-    seen[0, rules.start >> 6] = np.uint64(1) << np.uint64(rules.start & 63)
-    golds, keys = np.array([rules.all_golds], np.uint64), np.zeros(1, np.uint64)
-    return _States(zero + rules.start, golds, zero, zero, zero * 0.0, zero * 0.0, zero, seen, keys)
+def _start(task: CompiledTask) -> _States:
+    start, zero = task.start, np.zeros(1, np.int64)
+    seen = np.zeros((1, (len(task.flags) + 63) // 64), np.uint64)
+    seen[0, start >> 6] = np.uint64(1) << np.uint64(start & 63)
+    golds, keys = np.array([task.rules.memory[0]], np.uint64), np.zeros(1, np.uint64)
+    return _States(zero + start, golds, zero, zero, zero * 0.0, zero * 0.0, zero, seen, keys)
 
 
-def _exit_bonus(task: Task) -> np.ndarray:
+def _exit_bonus(task: CompiledTask) -> np.ndarray:
     """float64[4]: most that a move into the exit earns, by ``lever_on + 2 * (no golds left)``."""
-    into = np.flatnonzero(task.events[task.moves] & EXIT)
-    return task.tabulated[:, into].max(axis=1)
+    into = task.flags[task.moves] & EXIT > 0
+    most: np.ndarray = task.rewards[:, into].max(axis=1)
+    return most
 
 
 def _best(states: _States, cell_keys: np.ndarray, width: int) -> np.ndarray:
@@ -285,50 +298,50 @@ def _best(states: _States, cell_keys: np.ndarray, width: int) -> np.ndarray:
     return order[place < TWINS][:width]
 
 
-def _all_ways(task: Task, support: np.ndarray) -> Iterator[list[int]]:
+def _all_ways(task: CompiledTask, support: np.ndarray) -> Iterator[list[int]]:
     """The shortest way to every cell that can be reached."""
-    start = task.rules.start
-    depth, via = flood(task.moves, task.events, support, np.zeros(len(task.events), np.bool_), start)
+    start = task.start
+    depth, via = flood(task.moves, task.flags, support, np.zeros(len(task.flags), np.bool_), start)
     for cell in np.flatnonzero(depth >= 0):
         yield walk(via, start, int(cell))
 
 
-def _cells(task: Task, actions: list[int]) -> list[int]:
-    cells = [task.rules.start]
+def _cells(task: CompiledTask, actions: list[int]) -> list[int]:
+    cells = [task.start]
     for action in actions:
-        cells.append(int(task.moves[ACTIONS * cells[-1] + action]))
+        cells.append(int(task.moves[cells[-1], action]))
     return cells
 
 
-def _closings(task: Task, support: np.ndarray, actions: list[int]) -> Iterator[tuple[float, np.ndarray, str]]:
-    """``(return, policy int8[S], end)`` of every way in which a policy along a route can end its episode there."""
+def _closings(task: CompiledTask, support: np.ndarray, actions: list[int]) -> Iterator[tuple[float, np.ndarray, str]]:
+    """``(return, policy int16[S], end)`` of every way in which a policy along a route can end its episode there."""
     cells = _cells(task, actions)
-    last, policy = cells[-1], np.full(len(task.events), -1, np.int8)
+    last, policy = cells[-1], np.full(len(task.flags), -1, np.int16)
     policy[cells[:-1]] = actions
-    if task.events[last] & EXIT or support[last] == 0:
-        yield _total(task, policy, len(actions)), policy, "exit" if task.events[last] & EXIT else "stuck"
+    if task.flags[last] & EXIT or support[last, 0] == 0:
+        yield _total(task, policy, len(actions)), policy, "exit" if task.flags[last] & EXIT else "stuck"
         return
     for action in range(ACTIONS):
-        target = int(task.moves[ACTIONS * last + action])
-        hazard = bool(task.events[target] & HAZARD)
-        if (support[last] >> action) & 1 and (hazard or target in cells):
+        target = int(task.moves[last, action])
+        hazard = bool(task.flags[target] & HAZARD)
+        if (support[last, 0] >> action) & 1 and (hazard or target in cells):
             closed = policy.copy()
             closed[last] = action
             end = "hazard" if hazard else "bump" if target == last else "cycle"
             yield _total(task, closed, task.rules.horizon), closed, end
 
 
-def _total(task: Task, policy: np.ndarray, limit: int) -> float:
+def _total(task: CompiledTask, policy: np.ndarray, limit: int) -> float:
     """Return of following a policy for at most ``limit`` moves."""
     task = task._replace(rules=task.rules._replace(horizon=limit))
-    return float(play(task, policy, True, np.empty(limit + 1, np.int32), np.empty(limit))[1])
+    return float(play(task, task.start, policy, True, np.empty(limit + 1, np.int32), np.empty(limit))[1])
 
 
-def _read(layout: Layout, task: Task, total: float, policy: np.ndarray, end: str) -> SelfAvoidingRoute:
-    cells: list[int] = [task.rules.start]
+def _read(layout: Layout, task: CompiledTask, total: float, policy: np.ndarray, end: str) -> SelfAvoidingRoute:
+    cells: list[int] = [task.start]
     actions: list[int] = []
     while len(actions) < task.rules.horizon and policy[cells[-1]] >= 0:
         actions.append(int(policy[cells[-1]]))
-        cells.append(int(task.moves[ACTIONS * cells[-1] + actions[-1]]))
+        cells.append(int(task.moves[cells[-1], actions[-1]]))
     path = tuple(layout.cell(cell) for cell in dict.fromkeys(cells))
-    return SelfAvoidingRoute(total, end, path, np.array(actions, np.int8), policy)
+    return SelfAvoidingRoute(total, end, path, np.array(actions, np.int16), policy)

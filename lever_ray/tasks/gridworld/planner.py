@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from lever_ray.errors import InvalidValue
-from lever_ray.tasks.gridworld.compile import TERMINAL, Task, nearest_gold, popcount, step
 from lever_ray.tasks.gridworld.terrain import ACTIONS
 from lever_ray.tasks.gridworld.waypoints import Chart, best_order, realise
+from lever_ray.tasks.kernel import TERMINAL, CompiledTask, nearest_item, popcount, step
+from lever_ray.tasks.protocol import Plan
 from lever_ray.tasks.rollout import play
+from lever_ray.tasks.support import read_support
 
-FULL_SUPPORT = np.uint8(15)
 WIDTHS: tuple[int, ...] = (10, 100, 1_000, 10_000)
 """Beam widths that :func:`plan_anytime` goes through by default."""
 GOLD_IN_HAND, LEVER_IN_HAND = 5.0, 20.0
@@ -61,8 +61,8 @@ def beam_search(task, support, width, gold_value, lever_value):
     return so far, ``gold_value`` per gold taken and ``lever_value`` for the lever.
 
     Args:
-        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
-        support: uint8[S], bit ``a`` allows action ``a``.
+        task: see :class:`lever_ray.tasks.kernel.CompiledTask`.
+        support: uint8[S, 1], bit ``a`` allows action ``a``.
         width: states kept per step.
         gold_value: what a gold in hand is worth beyond its reward, in reward units.
         lever_value: likewise the lever.
@@ -70,8 +70,8 @@ def beam_search(task, support, width, gold_value, lever_value):
     Returns:
         ``(total, actions int8[T])`` of the best route, terminal, truncated, or ending where no action is supported.
     """
-    moves, events, tabulated, near, rules = task
-    horizon, table_size = rules.horizon, 1
+    moves, flags, rewards, near, starts, _, rules = task
+    horizon, table_size, (all_golds, _) = rules.horizon, 1, rules.memory
     while table_size < 8 * width:
         table_size *= 2
     room = ACTIONS * width
@@ -80,21 +80,22 @@ def beam_search(task, support, width, gold_value, lever_value):
     parents, taken = np.empty((horizon, width), np.int32), np.empty((horizon, width), np.int8)
     origin, action_of, scores, spare = np.empty(room, np.int32), np.empty(room, np.int8), np.empty(room), np.empty(room)
     owner, stamp = np.empty(table_size, np.int32), np.full(table_size, -1, np.int32)
-    states[0, 0], golds[0, 0], levers[0, 0], totals[0, 0] = rules.start, rules.all_golds, 0, 0.0
-    nearest[0, 0] = nearest_gold(near, rules.start, rules.all_golds)
+    states[0, 0], golds[0, 0], levers[0, 0], totals[0, 0] = starts[0], all_golds, 0, 0.0
+    nearest[0, 0] = nearest_item(near, np.int64(starts[0]), rules.memory)
     count, best, best_time, best_parent, best_action = 1, -np.inf, 0, 0, 0
     for time in range(horizon):
         grown = 0
         for index in range(count):
-            if support[states[0, index]] == 0 and totals[0, index] > best:
+            if support[states[0, index], 0] == 0 and totals[0, index] > best:
                 best, best_time, best_parent, best_action = totals[0, index], time, index, -1
             for action in range(ACTIONS):
-                if not (support[states[0, index]] >> action) & 1:
+                if not (support[states[0, index], 0] >> action) & 1:
                     continue
-                state, left, lever, close, reward, event = step(
-                    moves, events, tabulated, near, rules,
-                    states[0, index], golds[0, index], levers[0, index], nearest[0, index], action,
-                )  # fmt: skip
+                memory = golds[0, index], np.uint64(levers[0, index])
+                state, (left, on), close, reward, event = step(
+                    moves, flags, rewards, near, rules, states[0, index], memory, nearest[0, index], action
+                )
+                lever = np.int64(on)
                 total = totals[0, index] + reward
                 if event & TERMINAL or time == horizon - 1:
                     if total > best:
@@ -124,7 +125,7 @@ def beam_search(task, support, width, gold_value, lever_value):
                 scores[place] = total - gold_value * popcount(left) + lever_value * lever
         if grown == 0:
             break
-        threshold, ties = _threshold(scores, grown, width, spare)
+        threshold, ties = _threshold(scores, np.int64(grown), width, spare)
         count = 0
         for place in range(grown):
             if scores[place] < threshold or (scores[place] == threshold and ties == 0):
@@ -147,19 +148,7 @@ def beam_search(task, support, width, gold_value, lever_value):
     return best, route
 
 
-class Plan(NamedTuple):
-    """A route.
-
-    Attributes:
-        total: its return, in reward units; the environment's, for dynamics and rewards are known exactly.
-        actions: int8[T].
-    """
-
-    total: float
-    actions: np.ndarray
-
-
-def plan(task: Task, *, width: int, support: np.ndarray | None = None) -> Plan:
+def plan(task: CompiledTask, *, width: int, support: np.ndarray | None = None) -> Plan:
     """Best route found on supported transitions within N^2 steps.
 
     The better of two beam searches: over orders of waypoints, see
@@ -169,9 +158,9 @@ def plan(task: Task, *, width: int, support: np.ndarray | None = None) -> Plan:
     such a cell, the route is empty and its total 0.
 
     Args:
-        task: see :class:`lever_ray.tasks.gridworld.compile.Task`.
+        task: see :class:`lever_ray.tasks.kernel.CompiledTask`.
         width: beam width, at least 1.
-        support: uint8[S], bit ``a`` allows action ``a``; all of them by default.
+        support: uint8[S, 1], bit ``a`` allows action ``a``; all of them by default.
 
     Raises:
         InvalidValue: ``width`` is below 1, or ``support`` is of another shape.
@@ -179,7 +168,9 @@ def plan(task: Task, *, width: int, support: np.ndarray | None = None) -> Plan:
     return next(plan_anytime(task, widths=(width,), support=support))
 
 
-def plan_anytime(task: Task, *, widths: Sequence[int] = WIDTHS, support: np.ndarray | None = None) -> Iterator[Plan]:
+def plan_anytime(
+    task: CompiledTask, *, widths: Sequence[int] = WIDTHS, support: np.ndarray | None = None
+) -> Iterator[Plan]:
     """Ever better routes: the best so far after each beam width; stop asking at any time.
 
     Args:
@@ -190,12 +181,12 @@ def plan_anytime(task: Task, *, widths: Sequence[int] = WIDTHS, support: np.ndar
     Raises:
         InvalidValue: a width is below 1, or ``support`` is of another shape.
     """
-    allowed = read_support(task, support)
+    allowed = read_support(support, task.observations, ACTIONS)
     check_widths(widths)
     return _improving(task, widths, allowed)
 
 
-def _improving(task: Task, widths: Sequence[int], allowed: np.ndarray) -> Iterator[Plan]:
+def _improving(task: CompiledTask, widths: Sequence[int], allowed: np.ndarray) -> Iterator[Plan]:
     chart = Chart.of(task, allowed)
     best = Plan(-np.inf, np.empty(0, np.int8))
     for width in widths:
@@ -206,25 +197,13 @@ def _improving(task: Task, widths: Sequence[int], allowed: np.ndarray) -> Iterat
         yield best
 
 
-def _played(task: Task, actions: np.ndarray) -> Plan:
+def _played(task: CompiledTask, actions: np.ndarray) -> Plan:
     """A route with its return."""
     horizon = task.rules.horizon
-    steps, total, *_ = play(task, actions, False, np.empty(horizon + 1, np.int32), np.empty(horizon))
-    return Plan(total, actions[:steps])
-
-
-def read_support(task: Task, support: np.ndarray | None) -> np.ndarray:
-    """uint8[S] of allowed actions, all of them by default.
-
-    Raises:
-        InvalidValue: ``support`` is of another shape.
-    """
-    states = len(task.events)
-    if support is None:
-        return np.full(states, FULL_SUPPORT)
-    if support.shape != (states,):
-        raise InvalidValue(f"support has shape {support.shape}; this task needs ({states},), one byte per cell")
-    return np.array(support, np.uint8)
+    steps, total, *_ = play(
+        task, task.start, actions.astype(np.int16), False, np.empty(horizon + 1, np.int32), np.empty(horizon)
+    )
+    return Plan(total, actions[:steps].astype(np.int16))
 
 
 def check_widths(widths: Sequence[int]) -> None:

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
+from lever_ray.tasks.kernel import GOAL, ITEM, SWITCH, TRAP, WALL
+
 if TYPE_CHECKING:
     from lever_ray.tasks.gridworld.layout import Layout
 
+TERMS: tuple[str, ...] = ("path", "gold", "hazard", "lever")
+"""The reward terms, in the order in which an objective's name lists them."""
+
 ACTIONS = 4
+ACTION_NAMES: tuple[str, ...] = ("right", "down", "left", "up")
 MOVES: tuple[tuple[int, int], ...] = ((0, 1), (1, 0), (0, -1), (-1, 0))
 """Row and column change of actions 0 right, 1 down, 2 left, 3 up."""
 
-EXIT, HAZARD, LEVER, GOLD, BLOCK = 1, 2, 4, 8, 16
+EXIT, HAZARD, LEVER, GOLD, BLOCK = GOAL, TRAP, SWITCH, ITEM, WALL
 """Bits of ``Terrain.event``: what lies on a cell."""
 
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from lever_ray.tasks.gridworld.compile import TERMINAL, Task
 from lever_ray.tasks.gridworld.terrain import ACTIONS, BLOCK, EXIT, GOLD, HAZARD, LEVER
+from lever_ray.tasks.kernel import TERMINAL, CompiledTask
+from lever_ray.tasks.support import full_support
 
 UNREACHABLE = 1 << 20
 """Steps to what cannot be reached; larger than any horizon."""
@@ -35,8 +36,8 @@ def flood(moves, events, support, closed, start):
         here = queue[head]
         head += 1
         for action in range(ACTIONS):
-            target = np.int64(moves[ACTIONS * here + action])
-            if depth[target] >= 0 or not (support[here] >> action) & 1 or events[target] & HAZARD:
+            target = np.int64(moves[here, action])
+            if depth[target] >= 0 or not (support[here, 0] >> action) & 1 or events[target] & HAZARD:
                 continue
             depth[target], via[target] = depth[here] + 1, ACTIONS * here + action
             if not (closed[target] or events[target] & EXIT):
@@ -63,7 +64,7 @@ class Chart:
 
     Attributes:
         task: the task.
-        support: uint8[S], bit ``a`` allows action ``a``.
+        support: uint8[S, 1], bit ``a`` allows action ``a``.
         cells: int64[G + 3], state indices, -1 for a waypoint that does not count.
         direct: int64[2 (on), G + 3, G + 3], steps of a shortest way past no other waypoint.
         through: int64[2, G + 3, G + 3], steps of a shortest way.
@@ -74,7 +75,7 @@ class Chart:
         gold_steps: int64[G + 3, G], breadth-first steps to each gold, as the nearest-gold shaping counts them.
     """
 
-    task: Task
+    task: CompiledTask
     support: np.ndarray
     cells: np.ndarray
     direct: np.ndarray
@@ -90,8 +91,8 @@ class Chart:
         return len(self.cells) - 3
 
     @classmethod
-    def of(cls, task: Task, support: np.ndarray) -> Chart:
-        """Measure the ways between all waypoints of ``task`` on ``support``, uint8[S]."""
+    def of(cls, task: CompiledTask, support: np.ndarray) -> Chart:
+        """Measure the ways between all waypoints of ``task`` on ``support``, uint8[S, 1]."""
         cells = waypoint_cells(task)
         direct = np.stack(
             [_direct(task, support, cells, lever_on) for lever_on in (False, True)[: 1 + (cells[-3] >= 0)]]
@@ -104,30 +105,30 @@ class Chart:
         return cls(task, support, cells, direct, through, between, gains, step_cost, _gold_steps(task, cells))
 
 
-def waypoint_cells(task: Task) -> np.ndarray:
+def waypoint_cells(task: CompiledTask) -> np.ndarray:
     """int64[G + 3]: cells of the golds, the lever, the exit and the start; -1 for what does not matter to the task."""
-    events, rules = task.events, task.rules
-    by_case = task.tabulated.reshape(2, 2, -1)
-    golds_matter = rules.gold_reward > 0 or (by_case[0] != by_case[1]).any()
-    lever_matters = rules.lever_reward > 0 or (by_case[:, 0] != by_case[:, 1]).any()
-    cells = np.full(int(rules.all_golds).bit_count() + 3, -1, np.int64)
+    events, rules = task.flags, task.rules
+    by_case = task.rewards.reshape(2, 2, -1)
+    golds_matter = rules.item_reward > 0 or (by_case[0] != by_case[1]).any()
+    lever_matters = rules.switch_reward > 0 or (by_case[:, 0] != by_case[:, 1]).any()
+    cells = np.full(int(rules.memory[0]).bit_count() + 3, -1, np.int64)
     if golds_matter:
         golds = np.flatnonzero(events & GOLD)
         cells[events[golds] >> 8] = golds
     if lever_matters and (events & LEVER).any():
         cells[-3] = np.flatnonzero(events & LEVER)[0]
-    cells[-2:] = np.flatnonzero(events & EXIT)[0], rules.start
+    cells[-2:] = np.flatnonzero(events & EXIT)[0], task.start
     return cells
 
 
-def _direct(task: Task, support: np.ndarray, cells: np.ndarray, lever_on: bool) -> np.ndarray:
+def _direct(task: CompiledTask, support: np.ndarray, cells: np.ndarray, lever_on: bool) -> np.ndarray:
     steps = np.full((len(cells), len(cells)), UNREACHABLE, np.int64)
-    closed = np.zeros(len(task.events), np.bool_)
+    closed = np.zeros(len(task.flags), np.bool_)
     closed[cells[:-3][cells[:-3] >= 0]] = True
     closed[cells[-3:-2][cells[-3:-2] >= 0]] = not lever_on
     for source in np.flatnonzero(cells >= 0):
         if source != len(cells) - 2:
-            depth, _ = flood(task.moves, task.events, support, closed, cells[source])
+            depth, _ = flood(task.moves, task.flags, support, closed, cells[source])
             steps[source] = np.where((depth[cells] < 0) | (cells < 0), UNREACHABLE, depth[cells])
     return steps
 
@@ -143,31 +144,32 @@ def _through(direct: np.ndarray, golds: int) -> tuple[np.ndarray, np.ndarray]:
     return steps, between
 
 
-def _step_cost(task: Task) -> float:
+def _step_cost(task: CompiledTask) -> float:
     """Half of what going to a neighbour and back costs; shaping cancels out."""
-    origin, target = np.repeat(np.arange(len(task.events)), ACTIONS), task.moves
-    free = (task.events[origin] | task.events[target]) & (TERMINAL | BLOCK) == 0
+    origin, target = np.repeat(np.arange(len(task.flags)), ACTIONS), task.moves.ravel()
+    free = (task.flags[origin] | task.flags[target]) & (TERMINAL | BLOCK) == 0
     moved = np.flatnonzero(free & (origin != target))
     if not len(moved):
         return 0.0
+    rewards = task.rewards[0].ravel()
     back = ACTIONS * target[moved[0]] + (moved[0] + 2) % ACTIONS
-    return -float(task.tabulated[0, moved[0]] + task.tabulated[0, back]) / 2
+    return -float(rewards[moved[0]] + rewards[back]) / 2
 
 
-def _potentials(task: Task, step_cost: float) -> np.ndarray:
+def _potentials(task: CompiledTask, step_cost: float) -> np.ndarray:
     """float64[4, S]: a way from x to y earns potential(x) - potential(y) less its step costs; bonuses at the exit."""
-    states = len(task.events)
-    depth, via = flood(
-        task.moves, task.events, np.full(states, 15, np.uint8), np.zeros(states, np.bool_), task.rules.start
-    )
+    states = len(task.flags)
+    everything, nothing = full_support(states, ACTIONS), np.zeros(states, np.bool_)
+    depth, via = flood(task.moves, task.flags, everything, nothing, task.start)
+    rewards = task.rewards.reshape(len(task.rewards), -1)
     potentials = np.zeros((4, states))
     for distance in range(1, int(depth.max()) + 1):
         cells = np.flatnonzero(depth == distance)
-        potentials[:, cells] = potentials[:, via[cells] // ACTIONS] - task.tabulated[:, via[cells]] - step_cost
+        potentials[:, cells] = potentials[:, via[cells] // ACTIONS] - rewards[:, via[cells]] - step_cost
     return potentials
 
 
-def _gold_steps(task: Task, cells: np.ndarray) -> np.ndarray:
+def _gold_steps(task: CompiledTask, cells: np.ndarray) -> np.ndarray:
     steps = np.full((len(cells), len(cells) - 3), UNREACHABLE, np.int64)
     for waypoint, cell in enumerate(cells):
         entries = task.near[cell][task.near[cell] >= 0] if cell >= 0 else task.near[0, :0]
@@ -194,7 +196,7 @@ def _expand(direct, through, between, gains, gold_steps, rules, step_cost, branc
     Of states with equal waypoint, golds and lever the one of highest return is listed, once.
     """
     at, masks, on, ages, totals, _, _ = states
-    golds, shaping = gold_steps.shape[1], rules.gold_shaping
+    golds, shaping = gold_steps.shape[1], rules.item_shaping
     room, grown, best, best_rank = len(at) * (branching + 1), 0, -np.inf, 0
     size = 2 * room + 1
     table = np.full(size, -1, np.int64)
@@ -236,7 +238,7 @@ def _expand(direct, through, between, gains, gold_steps, rules, step_cost, branc
         near_here, near_lever, near_exit = near_here % UNREACHABLE, near_lever % UNREACHABLE, near_exit % UNREACHABLE
         if ways[golds + 1] < UNREACHABLE:
             end = total + gains[case, here, golds + 1] - step_cost * ways[golds + 1]
-            end += shaping * (near_here - near_exit) + rules.gold_left_cost * left
+            end += shaping * (near_here - near_exit) + rules.item_left_cost * left
             if end > best:
                 best, best_rank = end, rank
         for turn in range(branching + 1):
@@ -251,10 +253,10 @@ def _expand(direct, through, between, gains, gold_steps, rules, step_cost, branc
             after = total + gains[case, here, waypoint] - step_cost * ways[waypoint] + shaping * near_here
             if waypoint < golds:
                 left_then, lever_then = mask ^ (np.uint64(1) << np.uint64(waypoint)), lever
-                after, ahead = after + rules.gold_reward, shaping * (to_come + rise[waypoint])
+                after, ahead = after + rules.item_reward, shaping * (to_come + rise[waypoint])
             else:
                 left_then, lever_then = mask, lever + 1
-                after, ahead = after + rules.lever_reward - shaping * near_lever, shaping * (to_come + near_lever)
+                after, ahead = after + rules.switch_reward - shaping * near_lever, shaping * (to_come + near_lever)
             slot = (
                 np.int64((left_then * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(33)) + 2 * waypoint + lever_then
             ) % size
@@ -321,11 +323,11 @@ def _best(states: _States, width: int) -> _States:
 def realise(chart: Chart, order: list[int]) -> np.ndarray:
     """Actions int8[T] of the shortest supported ways from waypoint to waypoint, each past no other one left."""
     task, here, actions = chart.task, int(chart.cells[-1]), []
-    closed = np.zeros(len(task.events), np.bool_)
+    closed = np.zeros(len(task.flags), np.bool_)
     closed[chart.cells[:-2][chart.cells[:-2] >= 0]] = True
     for waypoint in order:
         target = int(chart.cells[waypoint])
-        _, via = flood(task.moves, task.events, chart.support, closed, here)
+        _, via = flood(task.moves, task.flags, chart.support, closed, here)
         actions += walk(via, here, target)
         closed[target], here = False, target
     return np.array(actions, np.int8)

@@ -1,0 +1,75 @@
+"""The arrays of a shard's tables file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lever_ray.errors import LibraryError
+from lever_ray.library.files import REPAIR
+from lever_ray.library.rows import checksum_of_row
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Arrays of a shard's policies; views of the mapped file.
+
+    Attributes:
+        q: float32[n, S, A], action values in reward units.
+        support: uint8[n, S, B], a bit per action that was taken in training, see :mod:`lever_ray.tasks.support`.
+        visits: uint32[n, S, A], how often; None where nobody counted.
+        mean_rewards: float32[n, S, A]; None where they are unknown.
+        crc32: uint32[n], see :func:`~lever_ray.library.rows.checksum_of_row`.
+    """
+
+    q: np.ndarray
+    support: np.ndarray
+    visits: np.ndarray | None
+    mean_rewards: np.ndarray | None
+    crc32: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table, states: int, location: Path) -> Tables:
+        """Views of a tables file.
+
+        Raises:
+            LibraryError: a column lacks values.
+        """
+        arrays = [name for name in table.schema.names if name != "crc32"]
+        held = {name: array_of(table, name, location).reshape(len(table), states, -1) for name in arrays}
+        if table["crc32"].null_count:
+            raise LibraryError(f"column 'crc32' of {location} lacks values; {REPAIR}")
+        checksums = table["crc32"].to_numpy()
+        return cls(held["q"], held["support"], held.get("visits"), held.get("mean_rewards"), checksums)
+
+    def cut(self, first: int, stop: int) -> Tables:
+        """Some of the rows."""
+        visits = None if self.visits is None else self.visits[first:stop]
+        rewards = None if self.mean_rewards is None else self.mean_rewards[first:stop]
+        return Tables(self.q[first:stop], self.support[first:stop], visits, rewards, self.crc32[first:stop])
+
+    def checksums(self, values: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+        """What column ``crc32`` should be, from the rows of the policies table."""
+        arrays = [part for part in (self.q, self.support, self.visits, self.mean_rewards) if part is not None]
+        for place, row in enumerate(values):
+            yield checksum_of_row(list(row.values()), [array[place] for array in arrays])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(S, A)."""
+        _, states, actions = self.q.shape
+        return states, actions
+
+
+def array_of(table: pa.Table, name: str, location: Path) -> np.ndarray:
+    """A column of fixed-size lists as an array [n, size]; a view."""
+    column = table[name]
+    (chunk,) = column.chunks
+    if column.null_count or chunk.flatten().null_count:
+        raise LibraryError(f"column {name!r} of {location} lacks values; {REPAIR}")
+    return np.asarray(chunk.flatten().to_numpy().reshape(len(table), column.type.list_size))

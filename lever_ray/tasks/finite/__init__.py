@@ -1,0 +1,1 @@
+"""Finite deterministic tasks: explicit arrays of successors and of one reward per term."""
