@@ -26,7 +26,7 @@ from lever_ray.query.compose import compose, fit, make_ranker
 from lever_ray.query.composer import Composer
 from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
-from lever_ray.query.warm import warm_up
+from lever_ray.query.warm import warm_up_for
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.rollout import Rollout, rollout
@@ -44,7 +44,7 @@ def run_environment(environment: str, library: LibraryReader, plan: ExperimentPl
     every cell of an objective is measured against the highest return that any of them reached.
     """
     task = library.environment(environment).task
-    warm_up(task.family)
+    warm_up_for(task)
     controls = {
         name: measure_controls(task, name, plan) for name in dict.fromkeys(setup.objective for setup in plan.setups)
     }

@@ -25,7 +25,7 @@ from lever_ray.query.compose import RegressorSettings, compose, fit
 from lever_ray.query.composer import PLAN_WIDTH
 from lever_ray.query.members import retrieve
 from lever_ray.query.result import CompositionResult
-from lever_ray.query.warm import warm_up
+from lever_ray.query.warm import warm_up_for
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import random_return, rollout
@@ -294,7 +294,7 @@ def _visit(
     """Try choices in one environment."""
     environment, reference, choices = work
     task = library.environment(environment).task
-    warm_up(task.family)
+    warm_up_for(task)
     scale = offered(reference.best, reference.chance)
     measured = []
     for choice in choices:

@@ -31,7 +31,7 @@ from lever_ray.query.composer import PLAN_WIDTH, Composer
 from lever_ray.query.members import group_keys, retrieve
 from lever_ray.query.parse import parse_query
 from lever_ray.query.result import CompositionResult
-from lever_ray.query.warm import warm_up, warm_up_routes
+from lever_ray.query.warm import warm_up_for, warm_up_routes
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 
@@ -128,6 +128,7 @@ def compose(
         raise InvalidValue(f"width is {width}; a beam keeps at least 1 state")
     begun = perf_counter()
     held = library.environment(environment)
+    opened = perf_counter()
     wanted = _objective(query, objective, held.task)
     parsed = perf_counter()
     keys = group_keys(library, environment, wanted, groups, gamma, episodes)
@@ -137,7 +138,7 @@ def compose(
     if ranked_by == "regressor":
         known = isinstance(regressor, FittedRegressor)
         fitted = regressor if known else fit(library, environment, wanted, keys[0], regressor)  # type: ignore
-    warm_up()
+    warm_up_for(held.task)
     if combine.name in ROUTE_CODES:
         warm_up_routes()
     prepared = perf_counter()
@@ -147,7 +148,8 @@ def compose(
     problem = Problem(held.task, wanted, tuple(members), environment)
     factors = None if weights is None else _group_weights(keys, weights, held.task.terms)
     answer = composer.compose(problem, weights=factors)
-    stages = {"parse": parsed - begun, "retrieve": retrieved - parsed + answer.timings["retrieve"]}
+    finding = opened - begun + retrieved - parsed
+    stages = {"parse": parsed - opened, "retrieve": finding + answer.timings["retrieve"]}
     timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "coverage": answer.timings["coverage"]}
     timings |= {"fit": 0.0 if fitted is None else fitted.seconds}

@@ -11,21 +11,38 @@ from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RecordedReturnRanker, RegressorRanker
+from lever_ray.composition.routes import ROUTE_CODES, route_of
 from lever_ray.composition.search import Strategy
 from lever_ray.embedding.canonical import canonical_states
-from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES
+from lever_ray.embedding.classes import FOUR
+from lever_ray.embedding.offline import SUM, make_pool, offline_returns
+from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features
+from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
-from lever_ray.embedding.successor import ENDS, make_embedder
+from lever_ray.embedding.successor import ENDS, Embedder, make_embedder
 from lever_ray.learning.sarsa import train
 from lever_ray.library.index import make_index
 from lever_ray.query.composer import Composer
 from lever_ray.tasks.features import features
+from lever_ray.tasks.kernel import GOAL, MEMORY_WORDS, Dynamics, Rules, compiled_task
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
-from lever_ray.tasks.protocol import Environment
+from lever_ray.tasks.protocol import Environment, FeatureTables, Slots
 from lever_ray.tasks.registry import families, family, usual_source
 from lever_ray.tasks.rollout import random_return
 from lever_ray.tasks.support import full_support
+
+
+def warm_up_for(task: Environment) -> None:
+    """Load or compile what answers a query about a task, so that no clock sees it; free from the second call on."""
+    _warm_family(task.family)
+    if task.actions > FOUR:
+        _warm_many()
+
+
+@cache
+def _warm_family(name: str) -> None:
+    warm_up(name if name in families() else "")
 
 
 @cache
@@ -85,11 +102,33 @@ def compile_all() -> None:
     for name in families():
         warm_up(name)
     warm_up_routes()
+    _warm_many()
     vectors = np.eye(4, dtype=np.float32)
     for kind in ("flat", "flat-int8"):
         index = make_index(kind, vectors, np.zeros(8, np.int32))
         index.top_k(vectors[:1], 1)
         index.top_k(np.repeat(vectors, 3, axis=0), 1)
+
+
+@cache
+def _warm_many() -> None:
+    """Run the kernels that choose among more than four actions, which are compiled apart."""
+    shape, start = (2, FOUR + 1), np.zeros(1, np.int32)
+    rules = Rules(horizon=2, discount=1.0, memory=(np.uint64(0), np.uint64(0)))
+    dynamics = Dynamics(np.ones(shape, np.int32), np.array([0, GOAL], np.int32), start, np.ones(1), rules.memory)
+    nothing, none = np.zeros((2, 0), np.int32), np.zeros((2, 0), np.float32)
+    tables = FeatureTables(
+        np.zeros((2, 1), np.float32), nothing, np.zeros((2, 0, 3), np.float32), nothing, none, Slots(0, 0, 0, 0, 1)
+    )
+    embedder = Embedder(dynamics, tables, start, np.zeros((1, MEMORY_WORDS), np.uint64))
+    task, mixtures = compiled_task(dynamics, np.zeros((1, *shape)), rules), np.array([[0, 1]], np.int32)
+    pool = make_pool(np.zeros((2, *shape), np.float32), np.repeat(full_support(*shape)[None], 2, axis=0))
+    offline_returns(task, pool, mixtures, SUM, True, True)
+    recorded_returns(dynamics, 1.0, pool, np.zeros((2, *shape), np.float32), mixtures, SUM, True)
+    for kind in BEHAVIOUR_KINDS:
+        behaviour_features(embedder, pool, mixtures, kind=kind)
+    for operator in ROUTE_CODES:
+        route_of(task, pool, mixtures[0], operator=operator)
 
 
 @cache

@@ -7,20 +7,24 @@ import pickle
 import subprocess
 import sys
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from lever_ray.library.memory import MemoryLibrary
+from numba.core.dispatcher import Dispatcher
 
 from lever_ray.composition.operators import OPERATORS
+from lever_ray.composition.rankers import RANKERS
 from lever_ray.config import LibrarySettings
 from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.learning.sarsa import train
 from lever_ray.library.build import train_environment
+from lever_ray.library.memory import MemoryLibrary
 from lever_ray.query.compose import compose
+from lever_ray.query.warm import warm_up_for, warm_up_routes
 from lever_ray.tasks.kernel import TERMINAL, enter, nearest_item, step
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
@@ -249,8 +253,8 @@ def test_an_unknown_family_is_named_with_those_that_are_installed():
 
 
 def library_of(name, **settings):
-    """Policies of three environments of a family's first source, in memory."""
-    first = next(iter(family(name).sources.values()))
+    """Policies of three environments of a family's first source, or of a source, in memory."""
+    first = next(iter(family(name).sources.values())) if name in families() else source(name)
     chosen = LibrarySettings(
         name=name, family=first.name, training_seeds=1, gammas=[0.9], objectives=list(first.terms), **settings
     )
@@ -307,7 +311,31 @@ def test_serial_and_ray_give_the_same_answers(name, local_ray):
     assert answers[0] == answers[1]
 
 
-# Numba's cache.
+# What is compiled, and when.
+
+
+def compiled_kernels():
+    """How many types each kernel is compiled for."""
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith("lever_ray")]
+    found = {id(each): each for module in ours for each in vars(module).values() if isinstance(each, Dispatcher)}
+    return {each.py_func.__qualname__: len(each.signatures) for each in found.values()}
+
+
+@pytest.mark.parametrize("name", [*families(), "random-deterministic"])
+def test_a_query_compiles_nothing_once_its_task_is_warmed_up(name):
+    first, library = library_of(name)
+    task = library.environment(library.environments[0]).task
+    warm_up_for(task)
+    warm_up_routes()
+    before = compiled_kernels()
+    several = len(task.dynamics.starts) > 1
+    for operator, ranker in [*product(("sum", "max"), RANKERS), ("gpi", "offline-return")]:
+        if operator == "gpi" and several:
+            continue
+        asked = {"objective": "-".join(first.terms[:2]), "operator": operator, "ranker": ranker}
+        compose(library, environment=library.environments[0], strategy="exhaustive", **asked)
+    assert compiled_kernels() == before
+
 
 _WARM = """
 import json, sys
