@@ -1,0 +1,118 @@
+"""The seam itself: discounts, starts, many actions and long horizons against plain rollouts; what no task can be."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lever_ray.composition.routes import ROUTE_CODES, member_actions, route_of, route_returns
+from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
+from lever_ray.errors import InvalidTask, InvalidValue
+from lever_ray.tasks.finite.task import FiniteTask
+from lever_ray.tasks.kernel import Rules, compiled_task, restrict_task
+from lever_ray.tasks.rollout import rollout
+from lever_ray.tasks.support import full_support, read_support, support_bits, taken_actions
+
+NO_MEMORY = (np.uint64(0), np.uint64(0))
+
+
+@st.composite
+def tasks(draw, *, starts=3):
+    """Random deterministic tasks: 1 to 19 actions, horizons shorter and longer than the number of observations."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    observations, actions = draw(st.integers(3, 9)), draw(st.sampled_from([1, 2, 3, 4, 5, 8, 9, 19]))
+    return FiniteTask(
+        rng.integers(0, observations, (observations, actions)),
+        {"gain": rng.normal(size=(observations, actions))},
+        [observations - 1],
+        start=list(range(draw(st.integers(1, min(starts, observations - 1))))),
+        horizon=draw(st.sampled_from([1, 2, observations, 7 * observations])),
+        discount=draw(st.sampled_from([1.0, 0.9, 0.5])),
+    )
+
+
+def plain_return(task, choose):
+    """Expected discounted return over the starts; ``choose(state)`` is None where the support is left."""
+    compiled, total = task.compile("gain"), 0.0
+    for start, weight in zip(compiled.starts.tolist(), compiled.weights, strict=True):
+        state, factor = start, 1.0
+        for _ in range(task.horizon):
+            action = choose(state)
+            if action is None:
+                break
+            total += weight * factor * compiled.rewards[0, state, action]
+            factor *= task.discount
+            state = int(compiled.moves[state, action])
+            if compiled.flags[state]:
+                break
+    return total
+
+
+@settings(max_examples=150)
+@given(tasks(), st.integers(0, 1_000), st.sampled_from([SUM, MAX]), st.booleans())
+def test_offline_returns_of_any_task_are_those_of_plain_rollouts(task, seed, operator, masked):
+    rng = np.random.default_rng(seed)
+    q = (rng.integers(-3, 4, (4, task.observations, task.actions)) / 4).astype(np.float32)
+    taken = rng.random(q.shape) < 0.6
+    mixtures = np.array([[0, 1], [2, 3], [1, 2]], np.int32)
+    totals, _ = offline_returns(
+        task.compile("gain"), make_pool(q, support_bits(taken)), mixtures, operator, masked, True
+    )
+    for mixture, total in zip(mixtures, totals, strict=True):
+        values = (np.sum if operator == SUM else np.max)(q[mixture], axis=0)
+        tried = taken[mixture].any(axis=0)
+
+        def choose(state, values=values, tried=tried):
+            allowed = np.flatnonzero(tried[state] | (not masked) | (not tried[state].any()))
+            best = int(allowed[np.argmax(values[state][allowed])])
+            return best if tried[state][best] else None
+
+        assert total == pytest.approx(plain_return(task, choose), abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(tasks(starts=1), st.integers(0, 1_000), st.sampled_from(sorted(ROUTE_CODES)))
+def test_routes_of_any_task_earn_what_they_say_and_no_less_than_the_best_member(task, seed, operator):
+    rng = np.random.default_rng(seed)
+    q = rng.random((3, task.observations, task.actions)).astype(np.float32)
+    pool = make_pool(q, np.repeat(full_support(task.observations, task.actions)[None], 3, axis=0))
+    compiled, mixture = task.compile("gain"), np.arange(3, dtype=np.int32)
+    nowhere = np.empty((0, task.horizon), np.int16)
+    totals, _, _ = route_returns(compiled, pool, member_actions(pool), mixture[None], ROUTE_CODES[operator], nowhere)
+    played = rollout(task, objective="gain", actions=route_of(compiled, pool, mixture, operator=operator))
+    assert totals[0] == pytest.approx(played.total, abs=1e-9)
+    singles = [plain_return(task, lambda state, table=table: int(table[state].argmax())) for table in q]
+    assert totals[0] >= max(singles) - 1e-9
+
+
+@given(st.integers(1, 40), st.integers(0, 100))
+def test_support_is_packed_and_unpacked_without_loss(actions, seed):
+    taken = np.random.default_rng(seed).random((3, 5, actions)) < 0.5
+    bits = support_bits(taken)
+    assert bits.shape == (3, 5, -(-actions // 8))
+    assert np.array_equal(taken_actions(bits, actions), taken)
+    assert taken_actions(full_support(5, actions), actions).all()
+    with pytest.raises(InvalidValue, match="a bit per action"):
+        read_support(bits[0, :4], 5, actions)
+
+
+def test_a_restricted_task_stays_where_nothing_was_taken():
+    task = FiniteTask([[1, 1], [1, 1]], {"gain": [[2, 3], [0, 0]]}, [1])
+    compiled = restrict_task(task.compile("gain"), np.array([[True, False], [True, True]]))
+    assert compiled.moves[0].tolist() == [1, 0]
+    assert compiled.rewards[0, 0].tolist() == [2.0, task.compile("gain").rules.stay_reward]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "rules", "said"),
+    [
+        (np.zeros((1, 2, 2)), Rules(5, 1.0, (np.uint64(1),) * 3), r"memory has 3 words; at most uint64\[2\]"),
+        (np.zeros((1, 2, 3)), Rules(5, 1.0, NO_MEMORY), r"rewards have shape \(1, 2, 3\); this task needs \(R, 2, 2\)"),
+        (np.full((1, 2, 2), np.nan), Rules(5, 1.0, NO_MEMORY), "NaN or infinite"),
+        (np.zeros((1, 2, 2)), Rules(5, 1.0, NO_MEMORY, item_rows=2), "rewards have 1 rows; the rules tell 3"),
+    ],
+)
+def test_what_kernels_cannot_take_is_refused(rewards, rules, said):
+    dynamics = FiniteTask([[1, 0], [1, 1]], {"gain": [[1, 0], [0, 0]]}, [1]).dynamics
+    with pytest.raises(InvalidTask, match=said):
+        compiled_task(dynamics, rewards, rules)
