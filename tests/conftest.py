@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 from lever_ray.config import LibrarySettings, SetupSettings
-from lever_ray.errors import UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.library.build import build_library
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks import registry
-from lever_ray.tasks.protocol import Source
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,20 +69,11 @@ def maze_library(small_library: Path, tmp_path_factory: pytest.TempPathFactory) 
     return library.path
 
 
-def _source(name: str) -> Source | None:
-    try:
-        return registry.source(name)
-    except UnknownName:
-        return None
-
-
-SEA = _source("deep-sea")
-needs_sea = pytest.mark.skipif(SEA is None, reason="there is no source deep-sea")
+SEA = registry.source("deep-sea")
 
 
 def sea_settings() -> LibrarySettings:
     """A library of three deep seas that lacks nothing which its first mode asks for."""
-    assert SEA is not None
     objectives = list(dict.fromkeys(name for pool in SEA.pools.values() for name in pool))
     return LibrarySettings(
         name="sea", family=SEA.name, layouts=3, training_seeds=1, gammas=[0.99], budget="X1", objectives=objectives
@@ -93,7 +82,6 @@ def sea_settings() -> LibrarySettings:
 
 def sea_setup() -> SetupSettings:
     """All terms at once, in the first mode."""
-    assert SEA is not None
     return SetupSettings(next(iter(SEA.pools)), "-".join(SEA.terms))
 
 

@@ -10,7 +10,7 @@ from lever_ray.library.schema import MOST_ACTIONS, MOST_ENTRIES, SCHEMA_VERSION
 from lever_ray.tasks import registry
 from lever_ray.tasks.protocol import Environment
 
-_ELSEWHERE = "keep its policies in memory: lever_ray.library.memory.MemoryLibrary"
+_ELSEWHERE = "keep its policies in memory: lever_ray.MemoryLibrary"
 
 
 def check_storable(environment: EnvironmentRecord) -> None:

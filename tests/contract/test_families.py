@@ -16,15 +16,19 @@ from numba.core.dispatcher import Dispatcher
 
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers import RANKERS
+from lever_ray.composition.search import STRATEGIES, Strategy
 from lever_ray.config import LibrarySettings
 from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
-from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.learning.sarsa import train
 from lever_ray.library.build import train_environment
 from lever_ray.library.memory import MemoryLibrary
+from lever_ray.library.record import records_of
+from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import compose
 from lever_ray.query.warm import warm_up_for, warm_up_routes
+from lever_ray.tasks.finite.ready import random_task
 from lever_ray.tasks.kernel import TERMINAL, enter, nearest_item, step
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
@@ -279,6 +283,33 @@ def test_every_operator_that_makes_sense_answers_from_a_library_in_memory(name):
             assert played.total == pytest.approx(found.predicted_return, abs=1e-6)
     for ranker in ("regressor", "recorded-return"):
         assert compose(library, environment=environment, objective=objective, ranker=ranker).evaluated >= 1
+
+
+def test_a_task_of_5000_observations_and_9_actions_runs_from_end_to_end(tmp_path):
+    records = [
+        record
+        for seed in range(2)
+        for task in [random_task(seed)]
+        for objective in task.terms
+        for run in [train(task, objective=objective, episodes=400, gamma=0.9, snapshot_every=100)]
+        for record in records_of(run, environment=f"wild-{seed}", description=f"for {objective}")
+    ]
+    library, objective = MemoryLibrary(records), "-".join(records[0].task.terms)
+    with pytest.raises(LibraryError, match=r"up to 8 actions.*has 9.*MemoryLibrary"):
+        PolicyLibrary.create(tmp_path / "library").add(records)
+    ask = {"environment": "wild-0", "objective": objective, "ranker": "offline-return"}
+    best = optimum(records[0].task, objective=objective).total
+    for operator in OPERATORS:
+        found = compose(library, operator=operator, strategy="targeted", **ask)
+        played = rollout(records[0].task, objective=objective, q=found.q, actions=found.actions)
+        assert played.total <= best + 1e-6
+        if found.coverage.leaves_at is None:
+            assert played.total == pytest.approx(found.predicted_return, abs=1e-6)
+    for strategy in STRATEGIES:
+        found = compose(library, strategy=Strategy.of(strategy, budget=20), **ask)
+        assert 0 < found.coverage.library <= 1
+    for ranker in RANKERS:
+        assert compose(library, strategy="targeted", **ask | {"ranker": ranker}).ranker == ranker
 
 
 @every_family

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lever_ray.cli import main
-from tests.conftest import needs_sea, sea_settings, sea_setup
+from tests.conftest import sea_settings, sea_setup
 
 
 @pytest.fixture
@@ -150,7 +150,6 @@ def test_environments_of_any_name_are_asked_without_training(
     assert "unknown environment 'amaze'. Did you mean 'maze'" in capsys.readouterr().err
 
 
-@needs_sea
 def test_a_task_without_a_grid_goes_through_every_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings, setup = sea_settings(), sea_setup()
     sea = ["cluster=serial", "tracking=none", "library.name=sea", f"library.family={settings.family}"]

@@ -25,7 +25,7 @@ from lever_ray.library.build import build_library
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks.protocol import Hooks
 from lever_ray.tasks.registry import source
-from tests.conftest import SMALL_LIBRARY, needs_sea, sea_settings, sea_setup
+from tests.conftest import SMALL_LIBRARY, sea_settings, sea_setup
 
 SOURCE = source("grid8")
 
@@ -276,7 +276,6 @@ def test_a_family_without_hooks_is_measured_against_the_best_that_was_reached(
             assert math.isnan(row[unknown])
 
 
-@needs_sea
 def test_a_task_without_a_grid_is_run_like_any_other(tmp_path: Path) -> None:
     settings, setup = sea_settings(), sea_setup()
     build_library(tmp_path / "sea", settings, executor=SerialExecutor())
