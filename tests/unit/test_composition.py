@@ -1,4 +1,4 @@
-"""Offline returns, operators, search, covers, candidate spaces, coverage, optimum and planner."""
+"""Offline returns, operators, search, covers, candidate spaces and coverage."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,7 +6,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lever_ray.composition import search as search_module
@@ -18,10 +18,8 @@ from lever_ray.composition.search import Strategy, product_blocks, search
 from lever_ray.embedding.offline import mixture_table, offline_returns
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
 from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.planner import plan
 from lever_ray.tasks.gridworld.terrain import TERMS
 from lever_ray.tasks.objective import Objective
-from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import rollout
 from lever_ray.tasks.support import full_support, support_bits
 from tests import twin
@@ -351,52 +349,3 @@ def test_route_coverage_says_where_a_route_leaves_what_was_tried():
     assert (found.on_policy, found.leaves_at) == (pytest.approx(2 / 3), (0, 1))
     found = route_coverage(ROOM, full_support(16, 4), states, actions)
     assert (found.library, found.on_policy, found.leaves_at) == (1.0, 1.0, None)
-
-
-# The optimum and the planner.
-
-
-@settings(max_examples=25)
-@given(layouts(largest=3, golds=2), st.data(), st.sampled_from([0.0, 1.0]))
-def test_the_exact_optimum_agrees_with_trying_everything(layout, data, shaping):
-    objective = data.draw(objectives(layout))
-    best = optimum(layout, objective=objective, shaping=shaping)
-    weights = dict(zip(objective.terms, objective.weights, strict=True))
-    assert best.exact
-    everything = twin.twin_optimum(layout, objective.name, weights=weights, shaping=shaping)
-    assert best.total == pytest.approx(everything, abs=1e-9)
-    assert best.path == rollout(layout, objective=objective, actions=best.actions).path
-
-
-@settings(max_examples=25)
-@given(layouts(largest=4), st.data(), seeds, st.sampled_from([1, 5, 100]))
-def test_no_route_beats_the_optimum_and_a_beam_returns_what_its_route_earns(layout, data, seed, width):
-    objective = data.draw(objectives(layout))
-    best, task = optimum(layout, objective=objective).total, layout.compile(objective)
-    walk = rollout(layout, objective=objective, actions=np.random.default_rng(seed).integers(0, 4, 30))
-    assert walk.total <= best + 1e-9
-    q, visits = random_tables(layout, seed=seed, members=1)
-    assert rollout(layout, objective=objective, q=q[0]).total <= best + 1e-9
-    total, actions, _ = plan(task, width=width)
-    assert total <= best + 1e-9
-    assert rollout(layout, objective=objective, actions=actions).total == pytest.approx(total, abs=1e-9)
-    support = support_bits(visits[0])
-    total, actions, _ = plan(task, width=width, support=support)
-    assume(len(actions))
-    route = rollout(layout, objective=objective, actions=actions)
-    assert route.total == pytest.approx(total, abs=1e-9)
-    assert route_coverage(layout, support, route.observations, route.actions).on_policy == 1.0
-
-
-def test_where_the_optimum_is_too_large_to_prove_a_beams_route_stands_in():
-    golds = tuple((row, col) for row in range(1, 5) for col in range(5))[:19]
-    best = optimum(Layout(5, (0, 0), (4, 4), golds), objective="gold")
-    assert not best.exact
-    assert best.total == rollout(Layout(5, (0, 0), (4, 4), golds), objective="gold", actions=best.actions).total
-    assert best.total > 19 * 5
-
-
-def test_what_a_caller_does_to_an_optimum_does_not_change_the_next_answer():
-    with pytest.raises(ValueError, match="read-only"):
-        optimum(ROOM, objective="path").actions[:] = 2
-    assert rollout(ROOM, objective="path", actions=optimum(ROOM, objective="path").actions).end == "exit"
