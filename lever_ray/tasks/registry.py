@@ -34,8 +34,9 @@ def register(family: Family) -> None:
     Raises:
         InvalidValue: another family has that name.
     """
-    if _REGISTERED.setdefault(family.name, family) is not family or family.name in _BUILT_IN:
+    if family.name in _BUILT_IN or _REGISTERED.get(family.name, family) is not family:
         raise InvalidValue(f"a task family {family.name!r} exists already; give yours another name")
+    _REGISTERED[family.name] = family
 
 
 def families() -> tuple[str, ...]:
