@@ -321,7 +321,9 @@ def _compile(task: FiniteTask, objective: Objective) -> CompiledTask:
     rewards = np.zeros((1, task.observations, task.actions))
     for term, weight in zip(objective.terms, objective.weights, strict=True):
         rewards[0] += weight * task.rewards[task.terms.index(term)].astype(np.float64)
-    rules = Rules(task.horizon, task.discount, NO_MEMORY, stay_reward=float(rewards[0][~task.terminal].min(initial=0.0)))
+    rules = Rules(
+        task.horizon, task.discount, NO_MEMORY, stay_reward=float(rewards[0][~task.terminal].min(initial=0.0))
+    )
     return compiled_task(task.dynamics, rewards, rules)
 
 
