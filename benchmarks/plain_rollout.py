@@ -14,7 +14,7 @@ from lever_ray.tasks.kernel import GOAL, TERMINAL, enter
 @njit(cache=True, nogil=True)
 def plain_psi(embedder, pool, mixtures, operator, masked):
     """float32[K, D + 3]: psi of each mixture, one rollout per canonical state, cut at S steps; cycles are walked."""
-    (moves, flags, _, _, _), tables, observations, memories = embedder
+    (moves, flags, _, _, _), _, tables, observations, memories = embedder
     q, support, _, many = pool
     states, width = len(flags), tables.fixed.shape[1]
     result, total = np.empty((len(mixtures), width + ENDS), np.float32), np.empty(width + ENDS)

@@ -129,10 +129,12 @@ class RecordedReturnRanker:
 
     Attributes:
         dynamics: of the environment.
+        horizon: steps after which its episodes are cut.
         discount: of evaluation.
     """
 
     dynamics: Dynamics
+    horizon: int
     discount: float = 1.0
     name: str = "recorded-return"
     tier: str = "I2"
@@ -150,7 +152,14 @@ class RecordedReturnRanker:
             )
         assert operator.code is not None
         totals, ends = recorded_returns(
-            self.dynamics, self.discount, space.pool, space.mean_rewards, mixtures, operator.code, masked
+            self.dynamics,
+            self.horizon,
+            self.discount,
+            space.pool,
+            space.mean_rewards,
+            mixtures,
+            operator.code,
+            masked,
         )
         return Scores(totals, ends == LEFT_SUPPORT)
 

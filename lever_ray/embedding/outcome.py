@@ -72,28 +72,29 @@ def outcomes(
     result = np.zeros((len(rows), len(OUTCOME_FEATURES)), np.float32)
 
     def fill(block: slice) -> None:
-        _fill_outcomes(embedder.dynamics, pool, rows[block], operator, masked, result[block])
+        _fill_outcomes(embedder.dynamics, embedder.horizon, pool, rows[block], operator, masked, result[block])
 
     in_blocks(fill, len(rows), size=_BLOCK)
     return result
 
 
 @njit(cache=True, nogil=True)
-def _fill_outcomes(dynamics, pool, mixtures, operator, masked, result):
-    """Follow each mixture until it ends, or meets an observation again: nothing new happens in the laps of a cycle."""
+def _fill_outcomes(dynamics, horizon, pool, mixtures, operator, masked, result):
+    """Follow each mixture until it ends, is cut, or meets an observation again: the laps of a cycle add nothing."""
     moves, flags, starts, weights, first_memory = dynamics
     q, support, _, many = pool
     seen, stamp, items = np.full(len(flags), -1, np.int64), 0, popcount(first_memory[0])
     for index in range(len(mixtures)):
         members = mixtures[index]
         for place in range(len(starts)):
-            state, memory, end = np.int64(starts[place]), first_memory, -1
-            while seen[state] != stamp:
+            state, memory, end, time = np.int64(starts[place]), first_memory, -1, 0
+            while seen[state] != stamp and time < horizon:
                 seen[state] = stamp
                 action, supported = greedy(q, support, many, members, operator, masked, state)
                 if not supported:
                     end = 2
                     break
+                time += 1
                 state = np.int64(moves[state, action])
                 flag = np.int64(flags[state])
                 if flag & TERMINAL:

@@ -10,7 +10,7 @@ from lever_ray.tasks.kernel import GOAL, TERMINAL
 
 
 @njit(cache=True, nogil=True)
-def recorded_returns(dynamics, discount, pool, mean_rewards, mixtures, operator, masked):
+def recorded_returns(dynamics, horizon, discount, pool, mean_rewards, mixtures, operator, masked):
     """Sum of the members' mean recorded rewards along each mixture's rollouts, up to the first observation met twice.
 
     A member counts where it took the action itself. What is recorded is an average over all the memories that
@@ -18,6 +18,7 @@ def recorded_returns(dynamics, discount, pool, mean_rewards, mixtures, operator,
 
     Args:
         dynamics: see :class:`lever_ray.tasks.kernel.Dynamics`.
+        horizon: steps after which episodes are cut.
         discount: of evaluation.
         pool: see :class:`lever_ray.embedding.offline.Pool`.
         mean_rewards: float32[P, S, A], in reward units.
@@ -35,8 +36,8 @@ def recorded_returns(dynamics, discount, pool, mean_rewards, mixtures, operator,
     for index in range(len(mixtures)):
         members = mixtures[index]
         for place in range(len(starts)):
-            state, total, weight, end = np.int64(starts[place]), 0.0, 1.0, TRUNCATED
-            while seen[state] != stamp:
+            state, total, weight, end, time = np.int64(starts[place]), 0.0, 1.0, TRUNCATED, 0
+            while seen[state] != stamp and time < horizon:
                 seen[state] = stamp
                 action, supported = greedy(q, support, many, members, operator, masked, state)
                 if not supported:
@@ -46,6 +47,7 @@ def recorded_returns(dynamics, discount, pool, mean_rewards, mixtures, operator,
                     if (support[member, state, action >> 3] >> np.uint8(action & 7)) & 1:
                         total += weight * mean_rewards[member, state, action]
                 weight *= discount
+                time += 1
                 state = np.int64(moves[state, action])
                 if flags[state] & TERMINAL:
                     end = ENDED_WELL if flags[state] & GOAL else ENDED_BADLY

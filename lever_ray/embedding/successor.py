@@ -45,12 +45,14 @@ class Embedder(NamedTuple):
 
     Attributes:
         dynamics: of the environment.
+        horizon: steps after which its episodes are cut.
         tables: of its features; None where it has none.
         observations: int32[C], see :class:`lever_ray.embedding.canonical.CanonicalStates`, as for the next.
         memories: uint64[C, 2].
     """
 
     dynamics: Dynamics
+    horizon: int
     tables: FeatureTables | None
     observations: np.ndarray
     memories: np.ndarray
@@ -58,7 +60,8 @@ class Embedder(NamedTuple):
 
 def make_embedder(task: Environment, states: CanonicalStates) -> Embedder:
     """Collect the arrays that :func:`embed` reads; states are copied, since those of a shared store are read-only."""
-    return Embedder(task.dynamics, task.features(), states.observations.copy(), states.memories.copy())
+    observations, memories = states.observations.copy(), states.memories.copy()
+    return Embedder(task.dynamics, task.horizon, task.features(), observations, memories)
 
 
 def embed(

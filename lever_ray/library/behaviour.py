@@ -142,7 +142,9 @@ class ShardBehaviour(ShardPolicies):
         if group.mean_rewards is None:
             return np.full(len(group), np.nan)
         rewards = kernel_array(group.mean_rewards, np.float32)
-        return recorded_returns(task.dynamics, task.discount, pool, rewards, _singles(group), SUM, True)[0]
+        return recorded_returns(task.dynamics, task.horizon, task.discount, pool, rewards, _singles(group), SUM, True)[
+            0
+        ]
 
     def predictions(
         self, keys: Sequence[GroupKey], regressor: FittedRegressor

@@ -173,7 +173,8 @@ def make_ranker(
         states = environment.canonical.thinned(regressor.canonical)
         return RegressorRanker(make_embedder(environment.task, states), regressor)
     if name == "recorded-return":
-        return RecordedReturnRanker(environment.task.dynamics, environment.task.discount)
+        task = environment.task
+        return RecordedReturnRanker(task.dynamics, task.horizon, task.discount)
     return OfflineReturnRanker(environment.task.compile(objective))
 
 

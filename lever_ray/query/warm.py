@@ -88,7 +88,7 @@ def _rankers(problem: Problem, successors: np.ndarray) -> list[Ranker]:
         for kind, width in (widths | {"outcome": len(OUTCOME_FEATURES)}).items()
     }
     return [
-        RecordedReturnRanker(task.dynamics, task.discount),
+        RecordedReturnRanker(task.dynamics, task.horizon, task.discount),
         *(
             RegressorRanker(embedder, FittedRegressor("ridge", "own", kind, predictor, 0.0, 0))
             for kind, predictor in predictors.items()
@@ -120,11 +120,11 @@ def _warm_many() -> None:
     tables = FeatureTables(
         np.zeros((2, 1), np.float32), nothing, np.zeros((2, 0, 3), np.float32), nothing, none, Slots(0, 0, 0, 0, 1)
     )
-    embedder = Embedder(dynamics, tables, start, np.zeros((1, MEMORY_WORDS), np.uint64))
+    embedder = Embedder(dynamics, 2, tables, start, np.zeros((1, MEMORY_WORDS), np.uint64))
     task, mixtures = compiled_task(dynamics, np.zeros((1, *shape)), rules), np.array([[0, 1]], np.int32)
     pool = make_pool(np.zeros((2, *shape), np.float32), np.repeat(full_support(*shape)[None], 2, axis=0))
     offline_returns(task, pool, mixtures, SUM, True, True)
-    recorded_returns(dynamics, 1.0, pool, np.zeros((2, *shape), np.float32), mixtures, SUM, True)
+    recorded_returns(dynamics, 2, 1.0, pool, np.zeros((2, *shape), np.float32), mixtures, SUM, True)
     for kind in BEHAVIOUR_KINDS:
         behaviour_features(embedder, pool, mixtures, kind=kind)
     for operator in ROUTE_CODES:

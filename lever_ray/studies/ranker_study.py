@@ -221,7 +221,9 @@ def _lessons(trained: TrainedLayout, study: RankerStudy, gamma: float, coverage:
     }
     groups, layout = held.groups.values(), held.layout
     rewards = np.concatenate([group.mean_rewards for group in groups])
-    recorded, _ = recorded_returns(layout.dynamics, layout.discount, held.pool, rewards, singles, SUM, True)
+    recorded, _ = recorded_returns(
+        layout.dynamics, layout.horizon, layout.discount, held.pool, rewards, singles, SUM, True
+    )
     shown = outcomes(held.embedder, held.pool, singles, masked=False)[:, OFF_SUPPORT] == 0
     totals = np.concatenate([group.totals for group in groups])
     y = {"own": np.where(shown, totals, np.nan), "recorded": recorded}
@@ -310,7 +312,7 @@ class _Problem:
         task = held.layout.compile(setup.objective)
         returns, _ = offline_returns(task, pool, rows, code, True, False)
         offline = OfflineReturnRanker(task).score(space, mixtures, operator=operator, masked=True)
-        recorded = RecordedReturnRanker(held.layout.dynamics, held.layout.discount)
+        recorded = RecordedReturnRanker(held.layout.dynamics, held.layout.horizon, held.layout.discount)
         nobody = np.zeros(len(mixtures), bool)
         totals = np.concatenate([group.totals for group in space.groups])
         baselines = {

@@ -175,7 +175,7 @@ def test_a_users_function_that_gives_nonsense_is_named(function, said):
 @given(layouts(), seeds, shares, st.booleans())
 def test_recorded_returns_agree_with_a_plain_walk(layout, seed, tried, masked):
     groups = groups_of(layout, 3, seed=seed, tried=tried)
-    space, ranker = CandidateSpace.of(groups), RecordedReturnRanker(layout.dynamics)
+    space, ranker = CandidateSpace.of(groups), RecordedReturnRanker(layout.dynamics, layout.horizon)
     score = ranker.score(space, np.array([[1, 2, 4]], np.int32), operator=OPERATORS["sum"], masked=masked)
     members = [(groups[0], 1), (groups[1], 0), (groups[2], 0)]
     tables = [group.q[row] for group, row in members]
@@ -195,7 +195,7 @@ def test_recorded_returns_agree_with_a_plain_walk(layout, seed, tried, masked):
 
 def test_recorded_returns_need_recorded_rewards():
     group = PolicyGroup("path", ("a",), np.zeros((1, 9, 4), np.float32), full_support(9, 4)[None], np.zeros(1))
-    ranker = RecordedReturnRanker(ROOM.dynamics)
+    ranker = RecordedReturnRanker(ROOM.dynamics, ROOM.horizon)
     with pytest.raises(InvalidValue, match="'path' have no recorded rewards"):
         ranker.score(CandidateSpace.of([group]), np.array([[0]], np.int32), operator=OPERATORS["sum"], masked=True)
 

@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 
 from lever_ray.composition.routes import ROUTE_CODES, member_actions, route_of, route_returns
 from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
+from lever_ray.embedding.outcome import outcomes
+from lever_ray.embedding.recorded import recorded_returns
+from lever_ray.embedding.successor import Embedder
 from lever_ray.errors import InvalidTask, InvalidValue
 from lever_ray.tasks.finite.task import FiniteTask
 from lever_ray.tasks.kernel import Rules, compiled_task, restrict_task
@@ -68,6 +71,40 @@ def test_offline_returns_of_any_task_are_those_of_plain_rollouts(task, seed, ope
             return best if tried[state][best] else None
 
         assert total == pytest.approx(plain_return(task, choose), abs=1e-9)
+
+
+@settings(max_examples=150)
+@given(tasks(), st.integers(0, 1_000))
+def test_outcomes_and_recorded_returns_are_cut_at_the_horizon(task, seed):
+    rng = np.random.default_rng(seed)
+    q = rng.random((2, task.observations, task.actions)).astype(np.float32)
+    taken, rewards = rng.random(q.shape) < 0.7, rng.normal(size=q.shape).astype(np.float32)
+    pool, alone = make_pool(q, support_bits(taken)), np.array([[0], [1]], np.int32)
+    embedder = Embedder(task.dynamics, task.horizon, None, task.dynamics.starts, np.zeros((1, 2), np.uint64))
+    found = outcomes(embedder, pool, alone)
+    totals, _ = recorded_returns(task.dynamics, task.horizon, task.discount, pool, rewards, alone, SUM, True)
+    dynamics = task.dynamics
+    for member in range(2):
+        expected, total = np.zeros(3), 0.0
+        for start, weight in zip(dynamics.starts.tolist(), dynamics.weights, strict=True):
+            state, met, factor = start, set(), 1.0
+            for _ in range(task.horizon):
+                if state in met:
+                    break
+                met.add(state)
+                allowed = np.flatnonzero(taken[member, state])
+                if not len(allowed):
+                    expected[2] += weight
+                    break
+                action = allowed[np.argmax(q[member, state][allowed])]
+                total += weight * factor * rewards[member, state, action]
+                factor *= task.discount
+                state = int(dynamics.moves[state, action])
+                if dynamics.flags[state]:
+                    expected[0] += weight
+                    break
+        assert found[member, :3] == pytest.approx(expected, abs=1e-6)
+        assert totals[member] == pytest.approx(total, abs=1e-6)
 
 
 @settings(max_examples=60)
