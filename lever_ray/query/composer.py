@@ -129,7 +129,9 @@ class Composer:
             search_plan = problem.task.hooks.plan
             assert search_plan is not None  # check_answers has seen to that
             made = search_plan(problem.task, problem.objective, width=self.width, support=space.union)
-            return _Composed(np.arange(len(space.pool.q)), made.q, made.actions, planned(made.total))
+            return _Composed(
+                np.arange(len(space.pool.q)), made.q, made.actions, planned(made.total, left_support=made.left_support)
+            )
         members = space.mixtures(np.array([found.candidate]))[0]
         if self.operator.is_route:
             return _Composed(
@@ -143,10 +145,10 @@ UNION = "union"
 """What stands for the strategy where an operator takes the transitions of every member."""
 
 
-def planned(total: float) -> SearchResult:
+def planned(total: float, *, left_support: bool = False) -> SearchResult:
     """The search of an operator that has no candidates: one route, found on the union of all transitions."""
-    nothing = Scores(np.array([total]), np.zeros(1, bool))
-    return SearchResult((), total, False, 1, 0, np.zeros((1, 0), np.int64), nothing)
+    nothing = Scores(np.array([total]), np.array([left_support]))
+    return SearchResult((), total, left_support, 1, 0, np.zeros((1, 0), np.int64), nothing)
 
 
 def _score(block: np.ndarray, ranker: Ranker, space: CandidateSpace, operator: Operator, masked: bool) -> Scores:

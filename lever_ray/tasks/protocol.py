@@ -116,11 +116,14 @@ class Plan(NamedTuple):
         total: its expected return, in reward units; the environment's, for dynamics and rewards are known exactly.
         actions: int[T]; None where the answer is a table.
         q: float32[S, A], -inf for actions that are not supported; None where it is a route.
+        left_support: whether a table cannot but come to an observation without a supported action, where it goes on
+            unsupported; the total is that of the prefix then.
     """
 
     total: float
     actions: np.ndarray | None = None
     q: np.ndarray | None = None
+    left_support: bool = False
 
 
 class PlanHook(Protocol):

@@ -152,9 +152,11 @@ def test_a_long_horizon_is_earned_by_a_table(problem, horizon):
     best = np.max([value_for_ever(task, objective, allowed, table) for table in tables(task, allowed)], axis=0)
     tail = task.discount**horizon * np.abs(best).max()
     assert found.total == pytest.approx(float(task.start @ best), abs=2 * tail + 1e-6)
+    if found.q is not None:
+        assert rollout(longer, objective=objective, q=found.q).total == pytest.approx(found.total, abs=1e-5)
     if horizon == 400:
         assert found.exact
-        assert found.q is not None
+        assert found.q is not None or not allowed[~task.terminal].any(axis=1).all()
 
 
 def test_value_iteration_agrees_with_plain_sweeps_on_a_large_task():

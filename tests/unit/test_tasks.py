@@ -13,6 +13,8 @@ from lever_ray.embedding.successor import Embedder
 from lever_ray.errors import InvalidTask, InvalidValue
 from lever_ray.tasks.finite.task import FiniteTask
 from lever_ray.tasks.kernel import Rules, compiled_task, restrict_task
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import rollout
 from lever_ray.tasks.support import full_support, read_support, support_bits, taken_actions
 
@@ -153,3 +155,29 @@ def test_what_kernels_cannot_take_is_refused(rewards, rules, said):
     dynamics = FiniteTask([[1, 0], [1, 1]], {"gain": [[1, 0], [0, 0]]}, [1]).dynamics
     with pytest.raises(InvalidTask, match=said):
         compiled_task(dynamics, rewards, rules)
+
+
+@settings(max_examples=150)
+@given(tasks(), st.integers(0, 1_000))
+def test_a_plan_that_stays_within_its_support_earns_what_it_says(task, seed):
+    taken = np.random.default_rng(seed).random((task.observations, task.actions)) < 0.4
+    support, objective = support_bits(taken), Objective.of("gain")
+    found = task.hooks.plan(task, objective, width=1, support=support)
+    best = optimum(task, objective=objective, support=support)
+    assert found.left_support or found.total <= best.total + 1e-6
+    if not found.left_support:
+        assert rollout(task, objective=objective, q=found.q).total == pytest.approx(found.total, abs=1e-6)
+    if best.q is not None:
+        assert rollout(task, objective=objective, q=best.q).total == pytest.approx(best.total, abs=1e-5)
+
+
+def test_a_plan_avoids_the_end_of_its_support_and_says_where_it_cannot():
+    """From 0 a free step to 1, where nothing was recorded, or a costly one to the end."""
+    task = FiniteTask([[1, 2], [1, 1], [2, 2]], {"cost": [[0, -3], [-9, -9], [0, 0]]}, [2], horizon=50)
+    taken, objective = np.array([[True, True], [False, False], [False, False]]), Objective.of("cost")
+    found = task.hooks.plan(task, objective, width=1, support=support_bits(taken))
+    assert (found.total, found.left_support) == (-3.0, False)
+    taken[0, 1] = False
+    found = task.hooks.plan(task, objective, width=1, support=support_bits(taken))
+    assert (found.total, found.left_support) == (0.0, True)
+    assert optimum(task, objective=objective, support=support_bits(taken)).q is None

@@ -13,6 +13,7 @@ from lever_ray.tasks.finite.values import (
     MOST_WORK,
     Choices,
     Solution,
+    avoiding,
     choices_of,
     for_ever,
     nearly_undiscounted,
@@ -21,6 +22,7 @@ from lever_ray.tasks.finite.values import (
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Hooks, Optimum, Plan
+from lever_ray.tasks.rollout import expected_return, greedy_actions
 
 
 def best_return(
@@ -36,7 +38,9 @@ def best_return(
     """
     compiled = environment.compile(objective, shaping=shaping)
     found = _search(compiled, choices_of(compiled, support))
-    as_good = found.earned >= found.total - 1e-9 * max(1.0, abs(found.total))
+    played, _ = expected_return(compiled, greedy_actions(found.table.q))
+    scale = max(1.0, abs(found.total))
+    as_good = found.earned >= found.total - 1e-9 * scale and abs(played - found.earned) <= EPSILON * scale
     actions = found.best.route(compiled.start)
     visited = [compiled.start]
     for action in actions.tolist():
@@ -51,8 +55,8 @@ def plan(environment: FiniteTask, objective: Objective, *, width: int, support: 
     """A table of optimal values of the supported transitions, and what it earns from all starts within the horizon.
 
     Below discount 1 values are those for ever, or within the horizon where that table earns more; at discount 1 the
-    latter, or those for ever at a discount just below 1. Where an observation has no supported action the return so far
-    counts.
+    latter, or those for ever at a discount just below 1. Observations without a supported action are avoided, since a
+    table goes on there; where a start cannot avoid them, the plan says so, and its total is that of the prefix.
 
     Args:
         environment: the task.
@@ -62,8 +66,11 @@ def plan(environment: FiniteTask, objective: Objective, *, width: int, support: 
     """
     del width
     compiled = environment.compile(objective)
-    found = _search(compiled, choices_of(compiled, support))
-    return Plan(found.earned, q=found.table.q)
+    choices = choices_of(compiled, support)
+    safe = avoiding(compiled, choices)
+    left = not (safe.pays[compiled.starts] > -np.inf).any(axis=1).all()
+    found = _search(compiled, choices if left else safe)
+    return Plan(found.earned, q=found.table.q, left_support=left)
 
 
 def memoryless(environment: FiniteTask, objective: Objective, *, support: np.ndarray) -> float:

@@ -110,6 +110,17 @@ def choices_of(compiled: CompiledTask, support: np.ndarray | None) -> Choices:
     return Choices(compiled.moves, np.where(taken, compiled.rewards[0], -np.inf))
 
 
+def avoiding(compiled: CompiledTask, choices: Choices) -> Choices:
+    """The choices without those that lead, sooner or later, where nothing but the end of the support is left."""
+    pays, ends = choices.pays.copy(), (compiled.flags & TERMINAL) > 0
+    while True:
+        stuck = ~ends & ~(pays > -np.inf).any(axis=1)
+        leading = (pays > -np.inf) & stuck[choices.targets]
+        if not leading.any():
+            return Choices(choices.targets, pays)
+        pays[leading] = -np.inf
+
+
 def for_ever(
     compiled: CompiledTask, choices: Choices, *, epsilon: float = EPSILON, discount: float | None = None
 ) -> Solution:
