@@ -26,6 +26,7 @@ class Ring:
     seed: int | None = field(default=None, compare=False)
 
     family, ends, horizon, discount, trivial, hooks = "ring", ("end",), 20, 0.9, False, Hooks()
+    warnings = ()
 
     @property
     def digest(self):

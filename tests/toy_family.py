@@ -39,6 +39,7 @@ class Corridor:
     terms: ClassVar[tuple[str, ...]] = TERMS
     ends: ClassVar[tuple[str, ...]] = ("out", "pit")
     trivial: ClassVar[bool] = False
+    warnings: ClassVar[tuple[str, ...]] = ()
     hooks: ClassVar[Hooks] = Hooks()
 
     def __post_init__(self) -> None:

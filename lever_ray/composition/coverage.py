@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,11 +27,11 @@ class Coverage:
 
     Attributes:
         library: share of the task's reachable state-action pairs that some member took in training.
-        on_policy: share of the composed route's steps that some member took in training.
+        on_policy: share of the composed route's steps that some member took in training; the mean over the starts.
         value: how much of the value that the environment offers over chance can be had on the transitions that the
             groups recorded, (J*_D - J_rand) / (J* - J_rand); see :func:`value_coverage`.
         leaves_at: label of the first observation where the route takes an action that no member took, or None.
-        circles: whether the route is cut at the horizon.
+        circles: whether the route comes back to an observation and is cut at the horizon.
     """
 
     library: float
@@ -126,5 +126,18 @@ def route_coverage(
         on_policy=float(inside.mean()) if len(inside) else 1.0,
         value=value,
         leaves_at=task.label(int(states[outside[0]])) if len(outside) else None,
-        circles=len(actions) >= task.horizon and not task.dynamics.flags[states[-1]] & TERMINAL,
+        circles=bool(
+            len(actions) >= task.horizon
+            and not task.dynamics.flags[states[-1]] & TERMINAL
+            and len(np.unique(states)) < len(states)
+        ),
     )
+
+
+def over_starts(found: Sequence[Coverage], weights: np.ndarray) -> Coverage:
+    """Coverage of the routes from all starts, float64[n] likely: the mean share, and what any of them shows."""
+    if len(found) == 1:
+        return found[0]
+    shares = float(weights @ [each.on_policy for each in found])
+    leaves_at = next((each.leaves_at for each in found if each.leaves_at is not None), None)
+    return replace(found[0], on_policy=shares, leaves_at=leaves_at, circles=any(each.circles for each in found))

@@ -246,6 +246,7 @@ class Cell:
             "layout_seed": seed,
             "trivial_layout": case.task.trivial,
             "gamma": case.gamma,
+            "discount": case.task.discount,
             "budget": plan.budget,
             "mode": case.setup.mode,
             "setup": case.setup.objective,

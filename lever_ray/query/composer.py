@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from lever_ray.composition.coverage import Coverage, route_coverage, value_coverage
+from lever_ray.composition.coverage import Coverage, over_starts, route_coverage, value_coverage
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import Operator, check_answers, check_composable, composed_table, is_masked
 from lever_ray.composition.problem import Problem
@@ -98,7 +98,11 @@ class Composer:
             coverage=coverage,
             evaluated=made.found.evaluated,
             timings=stages | {"total": composed - begun, "coverage": perf_counter() - composed},
-            warnings=(*_source_warnings(sources), *_warnings(made.found, coverage, self.operator, problem.task.ends)),
+            warnings=(
+                *_source_warnings(sources),
+                *_warnings(made.found, coverage, self.operator, problem.task.ends),
+                *problem.task.warnings,
+            ),
             strategy=self.strategy.id if self.operator.needs_candidates else UNION,
             operator=self.operator.name,
             ranker=self.ranker.name,
@@ -199,10 +203,13 @@ def _source_warnings(sources: Mapping[str, str]) -> Iterator[str]:
 def _coverage(problem: Problem, space: CandidateSpace, made: _Composed) -> Coverage:
     """Coverage of the composed policy's route in the task that the library holds; no environment is touched."""
     task, objective = problem.task, problem.objective
-    route = rollout(task, objective=objective, q=made.q, actions=made.actions)
     taken = np.bitwise_or.reduce(space.pool.support[made.members])
     value = value_coverage(task, objective, space.union)
-    return route_coverage(task, taken, route.observations, route.actions, value=value)
+    found = []
+    for start in task.dynamics.starts.tolist():
+        route = rollout(task, objective=objective, q=made.q, actions=made.actions, start=start)
+        found.append(route_coverage(task, taken, route.observations, route.actions, value=value))
+    return over_starts(found, task.dynamics.weights)
 
 
 def _warnings(found: SearchResult, coverage: Coverage, operator: Operator, ends: Sequence[str]) -> tuple[str, ...]:

@@ -131,8 +131,8 @@ def compiled_task(
         near: int[S, I + 1], see there; None where no item is sought.
 
     Raises:
-        InvalidTask: shapes differ, a reward is not finite, the memory is too long, or the task is too large; see also
-            :func:`check_size`.
+        InvalidTask: shapes differ, a reward is not finite, the memory is too long, an item or the switch lies on a
+            start, or the task is too large; see also :func:`check_size`.
     """
     observations, actions = dynamics.moves.shape
     check_size(observations, actions)
@@ -144,6 +144,10 @@ def compiled_task(
         raise InvalidTask(f"memory has {len(rules.memory)} words; at most uint64[{MEMORY_WORDS}] is carried along")
     if len(rewards) <= rules.switch_rows + rules.item_rows:
         raise InvalidTask(f"rewards have {len(rewards)} rows; the rules tell {rules.switch_rows + rules.item_rows + 1}")
+    if (dynamics.flags[dynamics.starts] & (ITEM | SWITCH)).any():
+        raise InvalidTask(
+            "an item or the switch lies on a start, which is never entered; begin with a memory without it"
+        )
     words = (*rules.memory, 0)[:MEMORY_WORDS]
     typed: dict[str, Any] = {
         name: float(value) for name, value in rules._asdict().items() if name not in (*_WHOLE, "memory")

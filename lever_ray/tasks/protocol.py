@@ -200,6 +200,7 @@ class Environment(Protocol):
         horizon: steps after which an episode is truncated.
         discount: of evaluation.
         trivial: whether it is so easy that it is reported apart.
+        warnings: what is allowed and perhaps not meant, in sentences; answers about it repeat them.
         dynamics: what it does, whatever is rewarded.
         hooks: what its family adds.
     """
@@ -224,6 +225,8 @@ class Environment(Protocol):
     def discount(self) -> float: ...  # noqa: D102
     @property
     def trivial(self) -> bool: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
     def dynamics(self) -> Dynamics: ...  # noqa: D102
     @property

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from lever_ray.errors import InvalidValue, LeverError, UnknownName
+from lever_ray.errors import InvalidTask, InvalidValue, LeverError, UnknownName
 from lever_ray.tasks.protocol import Environment, Family, Source
 
 ENTRY_POINTS = "lever_ray.tasks"
@@ -67,8 +67,10 @@ def decode(document: Mapping[str, Any]) -> Environment:
 
     Raises:
         UnknownFamily: its family is not installed.
-        InvalidTask: it is no environment of its family.
+        InvalidTask: it is no mapping, or no environment of its family.
     """
+    if not isinstance(document, Mapping):
+        raise InvalidTask(f"a task is {document!r}; give a mapping, as encode() does")
     return family(str(document.get("family", next(iter(_BUILT_IN))))).decode(document)
 
 

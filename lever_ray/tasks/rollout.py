@@ -134,6 +134,7 @@ def rollout(
     q: np.ndarray | None = None,
     actions: np.ndarray | None = None,
     shaping: float = 1.0,
+    start: int | None = None,
 ) -> Rollout:
     """Play in the real environment, from every start.
 
@@ -144,6 +145,7 @@ def rollout(
         actions: int[T], a route instead of a Q-table, where there is one start; it is cut at the horizon and counts as
             truncated where it ends short of a terminal observation.
         shaping: see :meth:`lever_ray.tasks.protocol.Environment.compile`.
+        start: play from this observation alone.
 
     Raises:
         InvalidValue: neither or both of ``q`` and ``actions`` are given, a shape differs from the task's, ``q``
@@ -153,6 +155,8 @@ def rollout(
         raise InvalidValue("rollout needs either q or actions, and not both")
     followed = _read_q(task, q) if q is not None else _read_actions(task, actions)
     compiled = task.compile(objective, shaping=shaping)
+    if start is not None:
+        compiled = compiled._replace(starts=np.array([start], np.int32), weights=np.ones(1))
     horizon, tabular = compiled.rules.horizon, q is not None
     states, rewards = np.empty(horizon + 1, np.int32), np.empty(horizon)
     total, ends = 0.0, dict.fromkeys((*task.ends, TRUNCATED), 0.0)

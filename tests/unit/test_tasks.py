@@ -11,10 +11,14 @@ from lever_ray.embedding.outcome import outcomes
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.successor import Embedder
 from lever_ray.errors import InvalidTask, InvalidValue
+from lever_ray.library.memory import MemoryLibrary
+from lever_ray.library.record import PolicyRecord
+from lever_ray.query.compose import compose
 from lever_ray.tasks.finite.task import FiniteTask
-from lever_ray.tasks.kernel import Rules, compiled_task, restrict_task
+from lever_ray.tasks.kernel import GOAL, ITEM, Rules, compiled_task, restrict_task
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.registry import decode
 from lever_ray.tasks.rollout import rollout
 from lever_ray.tasks.support import full_support, read_support, support_bits, taken_actions
 
@@ -181,3 +185,62 @@ def test_a_plan_avoids_the_end_of_its_support_and_says_where_it_cannot():
     found = task.hooks.plan(task, objective, width=1, support=support_bits(taken))
     assert (found.total, found.left_support) == (0.0, True)
     assert optimum(task, objective=objective, support=support_bits(taken)).q is None
+
+
+def record(task, name, gain):
+    """A policy that prefers what it is told to by observation, with everything recorded but what is -1."""
+    q = np.zeros((task.observations, task.actions))
+    visits = np.ones(q.shape, np.uint32)
+    for state, action in gain.items():
+        q[state, max(action, 0)] = 1.0
+        if action < 0:
+            visits[state] = 0
+    return PolicyRecord(name, task, "gain", "d", q, visits=visits)
+
+
+def test_coverage_and_warnings_look_at_every_start():
+    """From 0 the way to the end is recorded; from 3 nothing is."""
+    task = FiniteTask([[1], [2], [2], [2]], {"gain": np.ones((4, 1))}, [2], start={0: 0.6, 3: 0.4})
+    library = MemoryLibrary([record(task, "two", {3: -1})])
+    found = compose(library, environment="two", objective="gain", ranker="offline-return")
+    assert (found.coverage.on_policy, found.coverage.leaves_at) == (pytest.approx(0.6), 3)
+    assert any("leaves the recorded transitions at observation 3" in warning for warning in found.warnings)
+
+
+def test_an_answer_repeats_what_is_odd_about_its_task_and_calls_no_straight_route_a_circle():
+    task = FiniteTask([[1], [2], [3], [3]], {"gain": np.ones((4, 1))}, [3], horizon=2)
+    found = compose(
+        MemoryLibrary([record(task, "far", {})]), environment="far", objective="gain", ranker="offline-return"
+    )
+    assert task.warnings
+    assert set(task.warnings) <= set(found.warnings)
+    assert not any("circles" in warning for warning in found.warnings)
+
+
+def test_words_of_a_task_are_one_object():
+    task = FiniteTask([[0]], {"gain": [[1.0]]}, discount=0.9)
+    assert task.describe() is task.describe()
+
+
+@pytest.mark.parametrize(
+    ("given_arguments", "said"),
+    [
+        ({"rewards": 3.0, "terms": ["gain"]}, "give a list of names, and a row for each"),
+        ({"rewards": np.zeros((1, 1, 1)), "terms": 3}, "give a list of names, and a row for each"),
+        ({"rewards": {"gain": [[0.0]]}, "synonyms": {"gain": 3}}, "give a list of phrases"),
+    ],
+)
+def test_what_names_no_terms_is_refused_in_words(given_arguments, said):
+    with pytest.raises(InvalidTask, match=said):
+        FiniteTask([[0]], **given_arguments)
+
+
+def test_what_is_no_mapping_is_no_task():
+    with pytest.raises(InvalidTask, match="give a mapping"):
+        decode([1])
+
+
+def test_an_item_on_a_start_is_refused():
+    plain = FiniteTask([[1], [1]], {"gain": [[1], [0]]}, [1]).dynamics
+    with pytest.raises(InvalidTask, match="lies on a start"):
+        compiled_task(plain._replace(flags=np.array([ITEM, GOAL])), np.zeros((1, 2, 1)), Rules(5, 1.0, NO_MEMORY))

@@ -47,7 +47,10 @@ def read_rewards(value: Any, terms: Sequence[str] | None, shape: tuple[int, int]
     else:
         if terms is None:
             raise InvalidTask("rewards are an array without names; give terms=[...], or rewards={term: array}")
-        names, arrays = tuple(terms), list(_array("rewards", value))
+        given = _array("rewards", value)
+        if isinstance(terms, str) or not isinstance(terms, Iterable) or not given.ndim:
+            raise InvalidTask(f"terms are {terms!r} and rewards {value!r}; give a list of names, and a row for each")
+        names, arrays = tuple(terms), list(given)
     _check_terms(names)
     if len(arrays) != len(names):
         raise InvalidTask(
@@ -212,7 +215,8 @@ def read_words(what: str, value: Mapping[str, Any] | None, terms: tuple[str, ...
     for term, text in given.items():
         if term not in terms:
             raise InvalidTask(f"{what} name term {term!r}, and rewards name {list(terms)}; drop it")
-        texts = (text,) if what == "descriptions" else () if isinstance(text, str) else tuple(text)
+        several = isinstance(text, Iterable) and not isinstance(text, str)
+        texts = (text,) if what == "descriptions" else tuple(text) if several else ()
         if not texts or not all(isinstance(each, str) and each.strip() for each in texts):
             kind = "a sentence" if what == "descriptions" else "a list of phrases"
             raise InvalidTask(f"{what} of {term!r} are {text!r}; give {kind}")

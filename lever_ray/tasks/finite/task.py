@@ -256,7 +256,11 @@ class FiniteTask:
         return FeatureTables(self.table.copy(), nothing, vectors, nothing, nothing.astype(np.float32), slots)
 
     def describe(self) -> Words:
-        """Descriptions and synonyms as they were given; the term itself where they were not."""
+        """Descriptions and synonyms as they were given; the term itself where they were not. Always the same object."""
+        return self._words
+
+    @cached_property
+    def _words(self) -> Words:
         return words_of(self.terms, self.descriptions, self.synonyms)
 
     def label(self, observation: int) -> Hashable:
@@ -320,7 +324,8 @@ def _compile(task: FiniteTask, objective: Objective) -> CompiledTask:
     check_admitted(task, objective)
     rewards = np.zeros((1, task.observations, task.actions))
     for term, weight in zip(objective.terms, objective.weights, strict=True):
-        rewards[0] += weight * task.rewards[task.terms.index(term)].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name
+            rewards[0] += weight * task.rewards[task.terms.index(term)].astype(np.float64)
     rules = Rules(
         task.horizon, task.discount, NO_MEMORY, stay_reward=float(rewards[0][~task.terminal].min(initial=0.0))
     )

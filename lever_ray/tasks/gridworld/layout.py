@@ -93,6 +93,7 @@ class Layout:
     terms: ClassVar[tuple[str, ...]] = TERMS
     ends: ClassVar[tuple[str, ...]] = ("exit", "hazard")
     discount: ClassVar[float] = 1.0
+    warnings: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         self._normalise()
