@@ -90,7 +90,7 @@ def source(name: str) -> Source:
         if name == each.name:
             return each
         known.append(each.name)
-    raise UnknownName("layout family", name, known)
+    raise UnknownName("source of environments", name, known)
 
 
 def _sources() -> Iterator[Source]:

@@ -39,11 +39,11 @@ def test_no_route_beats_the_optimum_and_a_beam_returns_what_its_route_earns(layo
     assert walk.total <= best + 1e-9
     q, visits = random_tables(layout, seed=seed, members=1)
     assert rollout(layout, objective=objective, q=q[0]).total <= best + 1e-9
-    total, actions, _ = plan(task, width=width)
+    total, actions, *_ = plan(task, width=width)
     assert total <= best + 1e-9
     assert rollout(layout, objective=objective, actions=actions).total == pytest.approx(total, abs=1e-9)
     support = support_bits(visits[0])
-    total, actions, _ = plan(task, width=width, support=support)
+    total, actions, *_ = plan(task, width=width, support=support)
     assume(len(actions))
     route = rollout(layout, objective=objective, actions=actions)
     assert route.total == pytest.approx(total, abs=1e-9)

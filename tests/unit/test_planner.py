@@ -91,7 +91,7 @@ def twin_self_avoiding(layout, objective, support):
 def test_a_plans_return_is_the_environments_return_of_its_route(layout, data, seed, tried, width, shaping):
     objective = data.draw(objectives(layout))
     support = recorded(layout, seed=seed, tried=tried)
-    total, actions, _ = plan(layout.compile(objective, shaping=shaping), width=width, support=support)
+    total, actions, *_ = plan(layout.compile(objective, shaping=shaping), width=width, support=support)
     route = rollout(layout, objective=objective, actions=actions, shaping=shaping)
     assert total == pytest.approx(route.total, abs=1e-9)
     assert len(route.actions) == len(actions)
@@ -145,7 +145,7 @@ def test_a_plan_can_be_stopped_after_any_width():
 @given(widths)
 def test_where_the_start_has_no_supported_action_the_route_is_empty_and_its_return_0(width):
     nothing = np.zeros((16, 1), np.uint8)
-    total, actions, _ = plan(ROOM.compile("path-gold"), width=width, support=nothing)
+    total, actions, *_ = plan(ROOM.compile("path-gold"), width=width, support=nothing)
     assert (total, list(actions)) == (0.0, [])
     best = optimum(ROOM, objective="path-gold", support=nothing)
     assert (best.total, best.path, len(best.actions)) == (0.0, ((0, 0),), 0)
