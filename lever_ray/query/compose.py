@@ -136,8 +136,10 @@ def compose(
     retrieved = perf_counter()
     fitted: FittedRegressor | None = None
     if ranked_by == "regressor":
-        known = isinstance(regressor, FittedRegressor)
-        fitted = regressor if known else fit(library, environment, wanted, keys[0], regressor)  # type: ignore
+        if isinstance(regressor, FittedRegressor):
+            fitted = regressor
+        else:
+            fitted = fit(library, environment, wanted, keys[0], regressor)
     warm_up_for(held.task)
     if combine.name in ROUTE_CODES:
         warm_up_routes()
@@ -157,11 +159,11 @@ def compose(
 
 
 def _objective(query: str | None, objective: Objective | str | None, task: Environment) -> Objective:
-    if (query is None) == (objective is None):
-        raise InvalidValue("give either a query in words or objective=, and not both")
-    if query is not None:
+    if query is not None and objective is None:
         objective = parse_query(query, words=task.describe()).objective
-    return Objective.of(objective).resolved(task.terms)  # type: ignore[arg-type]
+    elif objective is None or query is not None:
+        raise InvalidValue("give either a query in words or objective=, and not both")
+    return Objective.of(objective).resolved(task.terms)
 
 
 def make_ranker(

@@ -29,6 +29,7 @@ from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row, interval, layout_means, resamples
 from lever_ray.learning.sarsa import train, training_budget
+from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.studies.partial_records import DROPS, thin_groups
 from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
@@ -36,7 +37,7 @@ from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
-from lever_ray.tasks.support import support_bits, taken_actions
+from lever_ray.tasks.support import taken_actions
 
 METRICS: tuple[str, ...] = ("regret", "regret_where_returns_differ", "tau", "undefined", "returns_tie", "left_support")
 
@@ -184,15 +185,7 @@ def _train_group(layout: Layout, study: RankerStudy, objective: str, gamma: floa
         train(layout, objective=objective, episodes=episodes, gamma=gamma, seed=seed)
         for seed in range(study.training_seeds)
     ]
-    snapshots = [snapshot for run in runs for snapshot in run.labelled().values()]
-    return PolicyGroup(
-        objective=objective,
-        ids=tuple(f"{objective}-{place:02d}" for place in range(len(snapshots))),
-        q=np.stack([snapshot.q for snapshot in snapshots]),
-        support=support_bits(np.stack([snapshot.visits for snapshot in snapshots]) > 0),
-        totals=np.array([snapshot.total for snapshot in snapshots]),
-        mean_rewards=np.stack([snapshot.mean_rewards for snapshot in snapshots]),
-    )
+    return group_of_snapshots(objective, (snapshot for run in runs for snapshot in run.labelled().values()))
 
 
 def _recorded(trained: TrainedLayout, study: RankerStudy, gamma: float, coverage: float) -> Recorded:

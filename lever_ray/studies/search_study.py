@@ -18,11 +18,11 @@ from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train, training_budget
 from lever_ray.query.warm import warm_up
+from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import random_return
-from lever_ray.tasks.support import support_bits
 
 NO_GAP = 1e-3
 """Where random draws are nearer to the best than this share of (best - J_rand), the gap closed is undefined."""
@@ -173,14 +173,8 @@ def _group(layout: Layout, study: SearchStudy, term: str, gamma: float) -> Polic
     runs = [
         train(layout, objective=term, episodes=episodes, gamma=gamma, seed=seed) for seed in range(study.training_seeds)
     ]
-    snapshots = [snapshot for run in runs for snapshot in run.snapshots[-study.snapshots :]]
-    return PolicyGroup(
-        objective=term,
-        ids=tuple(f"{term}-{place:03d}" for place in range(len(snapshots))),
-        q=np.stack([snapshot.q for snapshot in snapshots]),
-        support=support_bits(np.stack([snapshot.visits for snapshot in snapshots]) > 0),
-        totals=np.array([snapshot.total for snapshot in snapshots]),
-    )
+    last = (snapshot for run in runs for snapshot in run.snapshots[-study.snapshots :])
+    return group_of_snapshots(term, last)
 
 
 def _scores(

@@ -15,12 +15,12 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import TrainingRun, train, training_budget
 from lever_ray.query.warm import warm_up
+from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
-from lever_ray.tasks.support import support_bits
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,7 @@ def _runs(layout: Layout, study: ShapingStudy, objective: str, gamma: float, sha
 
 def _group(layout: Layout, study: ShapingStudy, objective: str, gamma: float, shaping: float) -> PolicyGroup:
     runs = _runs(layout, study, objective, gamma, shaping)
-    snapshots = [snapshot for run in runs for snapshot in run.labelled().values()]
-    ids = tuple(f"{objective}-{place:02d}" for place in range(len(snapshots)))
-    support = support_bits(np.stack([snapshot.visits for snapshot in snapshots]) > 0)
-    totals = np.array([snapshot.total for snapshot in snapshots])
-    return PolicyGroup(objective, ids, np.stack([snapshot.q for snapshot in snapshots]), support, totals)
+    return group_of_snapshots(objective, (snapshot for run in runs for snapshot in run.labelled().values()))
 
 
 def _returns(task: CompiledTask, space: CandidateSpace, operator: str) -> np.ndarray:
