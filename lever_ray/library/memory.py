@@ -18,7 +18,7 @@ from lever_ray.library.sealed import AnyPolicy
 from lever_ray.library.shard import LibraryShard
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
-from lever_ray.library.writing import check_names, environment_updates
+from lever_ray.library.writing import distinct, environment_updates
 
 _PLACE = Path("(in memory)")
 """What stands for the folder in messages."""
@@ -60,12 +60,12 @@ class MemoryLibrary(LibraryReader):
         encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
 
     Raises:
+        InvalidValue: something is no policy.
         LibraryError: one environment's name is given to two tasks.
     """
 
     def __init__(self, records: Iterable[PolicyRecord], *, encoder: TextEncoder | None = None) -> None:
-        given = list({record.id: record for record in records}.values())
-        check_names(given)
+        given = distinct(records)
         self._shards = [MemoryShard(part, f"part-{place}") for place, part in enumerate(alike(given))]
         self._held = environment_updates(given, lambda _: None)
         manifest = Manifest("", shards=tuple(shard.entry for shard in self._shards))

@@ -29,7 +29,7 @@ from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import (
     Change,
     change,
-    check_names,
+    distinct,
     environment_updates,
     write_environments,
     write_shards,
@@ -232,13 +232,11 @@ class PolicyLibrary(LibraryReader):
             How many policies were new.
 
         Raises:
+            InvalidValue: something is no policy.
             LibraryError: an environment's name is taken by another task, schema version 2 cannot hold its task (more
                 than 8 actions, or a family that is not registered), or the disk is full.
         """
-        given: dict[str, PolicyRecord] = {}
-        for record in records:
-            given.setdefault(record.id, record)
-        check_names(list(given.values()))
+        given = {record.id: record for record in distinct(records)}
         with change(self.path) as begun:
             if begun.manifest.state != self._manifest.state:
                 self._adopt(begun.manifest)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lever_ray.errors import LibraryError
+from lever_ray.errors import InvalidValue, LibraryError
 from lever_ray.library.files import write_table
 from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import DataFile, Manifest, Shard, listed, read_manifest, write_manifest
@@ -166,18 +166,24 @@ def write_environments(begun: Change, environments: Sequence[AnyEnvironment]) ->
     ]
 
 
-def check_names(records: Sequence[PolicyRecord]) -> None:
-    """Refuse records that give one environment's name to several tasks.
+def distinct(records: Iterable[PolicyRecord]) -> list[PolicyRecord]:
+    """The policies that are given, each once, in the order in which they were first met.
 
     Raises:
-        LibraryError: naming it.
+        InvalidValue: something is no policy.
+        LibraryError: one environment's name is given to several tasks.
     """
+    found: dict[str, PolicyRecord] = {}
     tasks: dict[str, str] = {}
     for record in records:
+        if not isinstance(record, PolicyRecord):
+            raise InvalidValue(f"a policy is {record!r}; give a list of PolicyRecord, as lever.read_policies does")
+        found.setdefault(record.id, record)
         if tasks.setdefault(record.environment, record.task.digest) != record.task.digest:
             raise LibraryError(
                 f"environment name {record.environment!r} is given to two tasks; give one of them another name"
             )
+    return list(found.values())
 
 
 def environment_updates(

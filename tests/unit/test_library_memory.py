@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lever_ray.embedding.successor import KINDS
-from lever_ray.errors import LibraryError, UnknownName
+from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import read_policies
@@ -100,6 +100,15 @@ def test_what_is_not_there_is_refused_by_name(memory):
         memory.select(objective="god")
     with pytest.raises(LibraryError, match="is given to two tasks"):
         MemoryLibrary([record("x"), RECORDS[0], record("hall")])
+
+
+@pytest.mark.parametrize("given", [["x"], "x", [None], [RECORDS[0], RECORDS[0].task]])
+def test_what_is_no_policy_is_refused_before_anything_is_written(folder, given):
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    for take in (MemoryLibrary, folder.add):
+        with pytest.raises(InvalidValue, match="give a list of PolicyRecord"):
+            take(given)
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
 
 
 def test_answers_are_those_of_a_folder(folder, memory):
