@@ -29,8 +29,8 @@ from lever_ray.ray_execution.server import Service, dealt, got, start
 
 _LOOK_AROUND = 10.0
 """Seconds between looks for new nodes."""
-_MOVES, _MOVE_AGAIN = 8, 0.5
-"""How often a move is tried, and seconds in between: Ray learns of a new node's resources a moment after its name."""
+_PATIENCE, _MOVE_AGAIN = 10.0, 0.5
+"""Seconds for which moves are tried, and in between: Ray learns of a new node's resources a while after its name."""
 _LOST = 3
 """Times that groups are asked for anew because what was published was lost."""
 _KEPT = 1_024
@@ -230,29 +230,35 @@ class ShardedLibrary(LibraryReader):
         if not self._opened_here or self._shared or monotonic() - self._looked < _LOOK_AROUND:
             return
         self._looked, alive = monotonic(), sum(node["Alive"] for node in ray.nodes())
-        if alive > self._nodes_seen:
-            self.spread()
+        if alive != self._nodes_seen:
+            self.spread(0.0)
 
-    def spread(self) -> int:
+    def spread(self, patience: float = _PATIENCE) -> int:
         """Move actors from nodes with several to nodes with fewer, such as have joined; how many were moved.
 
         An actor that others still ask goes on until they let go of it. Actors that several drivers share stay.
+
+        Args:
+            patience: seconds for which moves are tried that Ray does not make yet; questions try them again later.
         """
-        moved, failed = 0, 0
+        if self._shared:
+            return 0
+        moved, until = 0, monotonic() + patience
         with self._lock:
-            while not self._shared and failed < _MOVES:
+            while True:
                 places = self.nodes()
                 held = {node["NodeID"]: places.count(node["NodeID"]) for node in ray.nodes() if node["Alive"]}
                 most, least = max(sorted(held), key=held.__getitem__), min(sorted(held), key=held.__getitem__)
-                self._looked, self._nodes_seen = monotonic(), len(held)
+                self._looked = monotonic()
                 if held[most] - held[least] < 2:
-                    break
+                    self._nodes_seen = len(held)
+                    return moved
                 if self._move(places.index(most), least):
                     moved += 1
+                elif monotonic() >= until:
+                    return moved
                 else:
-                    failed += 1
                     sleep(_MOVE_AGAIN)
-        return moved
 
     def _move(self, place: int, node: str) -> bool:
         """Put another actor in the place of one; False where Ray did not start it on the node."""

@@ -85,9 +85,10 @@ def main(path: Path) -> dict[str, Any]:
     library = ShardedLibrary.open(path, actors=3)
     seen["answers as in one process"] = answers(library) == expected
     seen["nodes at first"] = len(set(library.nodes()))
+    seen["moved of two"] = library.spread(0.0)
     third = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
-    seen["moved"], seen["nodes then"] = library.spread(), len(set(library.nodes()))
+    seen["moved"], seen["nodes then"] = library.spread(patience=120.0), len(set(library.nodes()))
     seen["answers after moving"] = answers(library) == expected
     seen["loss"] = losing_a_node(cluster, third, library, expected)
     ray.kill(library._served.actors[0], no_restart=False)
