@@ -21,20 +21,20 @@ import numpy as np
 from lever_ray.composition.search import Strategy
 from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, TuningSettings
 from lever_ray.executor import Executor, SerialExecutor
-from lever_ray.experiment.pareto import Evaluate, Point, hypervolume
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.recommendation import Wish, recommend
-from lever_ray.experiment.study_settings import search_space
-from lever_ray.experiment.trial import Bench, Choice, Measured, TuningProblem, split_environments
-from lever_ray.experiment.tuned import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import build_library, environment_names
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.optuna_adapter import open_study, tune
 from lever_ray.query.compose import RegressorSettings
 from lever_ray.query.warm import warm_up
 from lever_ray.tasks.registry import source
-from lever_ray.tuning import open_study, tune
+from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places
+from lever_ray.tuning.pareto import Evaluate, Point, hypervolume
+from lever_ray.tuning.recommendation import Wish, recommend
+from lever_ray.tuning.settings import search_space
+from lever_ray.tuning.trial import Bench, Choice, Measured, TuningProblem, split_environments
 
 OBJECTIVES = ["path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard"]
 LIBRARY = LibrarySettings("tuning", "grid16", layouts=20, gammas=[0.0, 0.99], objectives=OBJECTIVES)

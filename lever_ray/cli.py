@@ -116,7 +116,7 @@ def study(arguments: argparse.Namespace) -> int:
 def recommend(arguments: argparse.Namespace) -> int:
     """Pick a strategy from a finished study's front and keep it under a name that every command accepts."""
     from lever_ray.app import settings, tuning_commands
-    from lever_ray.experiment.recommendation import Wish
+    from lever_ray.tuning.recommendation import Wish
 
     limited = (arguments.milliseconds, arguments.candidates, arguments.share) != (None, None, None)
     given = settings.load_settings(arguments.overrides, about=(settings.TUNING,))

@@ -16,12 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 from lever_ray.config import Settings, home
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName, check_known
 from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
-from lever_ray.experiment.study_settings import check_tuning
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import check_settings
 from lever_ray.library.manifest import MANIFEST
 from lever_ray.tasks import registry
 from lever_ray.tasks.objective import Objective
+from lever_ray.tuning.settings import check_tuning
 
 EXECUTORS: tuple[str, ...] = ("ray", "serial")
 EXPERIMENT, TUNING = "experiment", "tuning"

@@ -14,12 +14,15 @@ from lever_ray.app.settings import tuning_setup
 from lever_ray.config import Settings, home
 from lever_ray.console import progress, working
 from lever_ray.errors import SettingsError
-from lever_ray.experiment.pareto import hypervolume
-from lever_ray.experiment.recommendation import PREFIX, Wish, origin, recommend, strategy_file, write_strategy
 from lever_ray.experiment.run import read_rows, write_rows
-from lever_ray.experiment.study_file import only_driver
-from lever_ray.experiment.study_settings import search_space
-from lever_ray.experiment.trial import (
+from lever_ray.learning.sarsa import training_budget
+from lever_ray.optuna_adapter import check_question, importances, open_study, told_trials, tune
+from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
+from lever_ray.tuning.pareto import hypervolume
+from lever_ray.tuning.recommendation import PREFIX, Wish, origin, recommend, strategy_file, write_strategy
+from lever_ray.tuning.settings import search_space
+from lever_ray.tuning.study_file import only_driver
+from lever_ray.tuning.trial import (
     Averages,
     Bench,
     TuningProblem,
@@ -27,9 +30,6 @@ from lever_ray.experiment.trial import (
     check_retrievable,
     split_environments,
 )
-from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
-from lever_ray.learning.sarsa import training_budget
-from lever_ray.tuning import check_question, importances, open_study, told_trials, tune
 
 if TYPE_CHECKING:
     from lever_ray.tracking import TrackedRun
@@ -121,7 +121,7 @@ def tune_budget(parts: Session) -> TuningReport:
 
     Raises:
         InvalidValue: too few environments, or no trial keeps the limits (after everything was kept and logged).
-        SettingsError: see :func:`lever_ray.tuning.open_study`; also where another process drives the study.
+        SettingsError: see :func:`lever_ray.optuna_adapter.open_study`; also where another process drives the study.
     """
     settings = parts.settings
     with working(parts.console, "Opening the library and preparing the study"):
@@ -214,12 +214,12 @@ def _keep(
 ) -> TuningReport:
     """Write the tables, the figures, and the strategy that keeps the settings' share of the best quality."""
     from lever_ray import plot
-    from lever_ray.experiment import tuning_figures
+    from lever_ray.tuning import figures
 
     write_rows(folder / "front.parquet", front)
-    plot.save(tuning_figures.front(rows, cost=settings.tuning.cost, held_out=front), folder / "front.png")
+    plot.save(figures.front(rows, cost=settings.tuning.cost, held_out=front), folder / "front.png")
     if found:
-        plot.save(tuning_figures.importances(found), folder / "importances.png")
+        plot.save(figures.importances(found), folder / "importances.png")
     row, file = _recommended(front, Wish(share=settings.tuning.share), settings.tuning.study)
     return TuningReport(rows, front, found, row, file, folder)
 
@@ -337,12 +337,12 @@ def front_metrics(trials: Sequence[TunedTrial], cost: str) -> list[tuple[str, fl
 
 
 def _log(run: TrackedRun, report: TuningReport, settings: Settings) -> None:
-    from lever_ray.experiment import tuning_figures
+    from lever_ray.tuning import figures
 
     run.table("front", report.front)
-    run.figure("front", tuning_figures.front(report.trials, cost=settings.tuning.cost, held_out=report.front))
+    run.figure("front", figures.front(report.trials, cost=settings.tuning.cost, held_out=report.front))
     if report.importances:
-        run.figure("importances", tuning_figures.importances(report.importances))
+        run.figure("importances", figures.importances(report.importances))
     for file in (report.folder / "trials.parquet", report.folder / "front.parquet", report.strategy):
         run.file(file)
     row = report.recommended

@@ -185,9 +185,9 @@ def embeddings(library: Any) -> Iterator[dict[str, Any]]:
 
 def front(path: Path, folder: Path) -> list[dict[str, Any]]:
     """Trials of a small study with a fixed seed."""
-    from lever_ray.experiment.study_settings import search_space
-    from lever_ray.experiment.trial import Bench, TuningProblem
-    from lever_ray.tuning import open_study, tune
+    from lever_ray.optuna_adapter import open_study, tune
+    from lever_ray.tuning.settings import search_space
+    from lever_ray.tuning.trial import Bench, TuningProblem
 
     setup = SetupSettings("double", "path-gold-hazard")
     space = SpaceSettings(budget=[5, 30], embeddings=["outcome", "psi"], k=[2, 5])

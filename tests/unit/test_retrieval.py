@@ -14,7 +14,6 @@ from lever_ray.app.settings import load_settings
 from lever_ray.cli import main
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.trial import TuningProblem, check_retrievable
 from lever_ray.library.retrieval import Retrieval, similarities
 from lever_ray.library.rows import encoded
 from lever_ray.library.store import PolicyLibrary
@@ -23,6 +22,7 @@ from lever_ray.library.text import WordLlamaEncoder
 from lever_ray.query.members import retrieve
 from lever_ray.tasks import registry
 from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily
+from lever_ray.tuning.trial import TuningProblem, check_retrievable
 from tests.twin import made_up_record
 
 describe = registry.source("grid8").words.describe

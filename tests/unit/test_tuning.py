@@ -18,13 +18,13 @@ from lever_ray.config import LimitSettings, SetupSettings, SpaceSettings, Tuning
 from lever_ray.errors import InvalidValue, LeverError, SettingsError, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.study_file import mend_journal, only_driver
-from lever_ray.experiment.study_settings import check_tuning, search_space
-from lever_ray.experiment.trial import Bench, Choice, Measured, TuningProblem
-from lever_ray.experiment.tuned import TunedTrial, check_feasible, front_of
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.optuna_adapter import importances, open_study, told_trials, tune
 from lever_ray.tasks.registry import source
-from lever_ray.tuning import importances, open_study, told_trials, tune
+from lever_ray.tuning.front import TunedTrial, check_feasible, front_of
+from lever_ray.tuning.settings import check_tuning, search_space
+from lever_ray.tuning.study_file import mend_journal, only_driver
+from lever_ray.tuning.trial import Bench, Choice, Measured, TuningProblem
 
 GAMMAS, SOURCE = [0.0, 0.99], source("grid8")
 SPACE = SpaceSettings(strategies=["targeted", "hybrid", "exhaustive"], k=[2, 8], operators=["sum", "max"])

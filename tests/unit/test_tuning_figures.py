@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lever_ray.errors import InvalidValue
-from lever_ray.experiment import tuning_figures as figures
+from lever_ray.tuning import figures
 from tests.unit.test_plot import assert_legible, marks, words
 
 # The front of a study: a staircase, with two steps that nearly coincide, above two dominated trials.

@@ -15,12 +15,12 @@ from lever_ray.app.settings import experiment_plan, load_settings
 from lever_ray.composition.search import Strategy
 from lever_ray.config import StrategySettings
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName
-from lever_ray.experiment.pareto import Point
-from lever_ray.experiment.recommendation import Wish, recommend, strategy_file, strategy_settings, write_strategy
-from lever_ray.experiment.trial import Choice, Measured
-from lever_ray.experiment.tuned import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places, trial_rows
 from lever_ray.library.retrieval import Retrieval
 from lever_ray.query.compose import RegressorSettings
+from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places, trial_rows
+from lever_ray.tuning.pareto import Point
+from lever_ray.tuning.recommendation import Wish, recommend, strategy_file, strategy_settings, write_strategy
+from lever_ray.tuning.trial import Choice, Measured
 
 
 def trial(number: int, quality: float, cost: float, *, state: str = "complete", violation: float = 0.0) -> TunedTrial:

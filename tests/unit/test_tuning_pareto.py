@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from lever_ray.composition.search import Strategy
 from lever_ray.config import LimitSettings
 from lever_ray.errors import InvalidValue
-from lever_ray.experiment.pareto import Point, dominance_ranks, goes_on, hypervolume, run_batch, rungs
-from lever_ray.experiment.trial import Choice, Measured, split_environments
+from lever_ray.tuning.pareto import Point, dominance_ranks, goes_on, hypervolume, run_batch, rungs
+from lever_ray.tuning.trial import Choice, Measured, split_environments
 
 numbers = st.integers(0, 5).map(float)
 points = st.lists(st.builds(Point, numbers, numbers.map(lambda x: 10.0**x), st.sampled_from([0.0, 0.0, 1.0, 2.0])))

@@ -9,10 +9,10 @@ import pytest
 
 from lever_ray.config import SpaceSettings
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.experiment.search_space import SearchSpace
-from lever_ray.experiment.trial import USUAL_REGRESSOR, Choice
 from lever_ray.library.retrieval import Retrieval
 from lever_ray.query.compose import RegressorSettings
+from lever_ray.tuning.space import SearchSpace
+from lever_ray.tuning.trial import USUAL_REGRESSOR, Choice
 
 SETTINGS = SpaceSettings(
     strategies=["targeted", "hybrid", "exhaustive", "budgeted"],

@@ -11,9 +11,9 @@ import numpy as np
 
 from lever_ray.config import LimitSettings
 from lever_ray.errors import InvalidValue
-from lever_ray.experiment.pareto import Point, dominance_ranks, violations
 from lever_ray.experiment.statistics import Interval, significant
-from lever_ray.experiment.trial import Averages, Choice, Measured
+from lever_ray.tuning.pareto import Point, dominance_ranks, violations
+from lever_ray.tuning.trial import Averages, Choice, Measured
 
 Row = dict[str, Any]
 

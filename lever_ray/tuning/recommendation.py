@@ -13,8 +13,8 @@ from typing import Any
 from lever_ray.config import StrategySettings
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue
-from lever_ray.experiment.search_space import BUDGETED
 from lever_ray.experiment.statistics import significant
+from lever_ray.tuning.space import BUDGETED
 
 PREFIX = "tuned-"
 """What names of recommended strategies begin with."""
@@ -123,7 +123,7 @@ def strategy_file(row: Mapping[str, Any], *, name: str, wish: Wish, measured_on:
     """Text of ``tuned-<name>.yaml``: a comment of what is promised and where that was measured, then the settings.
 
     Args:
-        row: of the front, see :func:`lever_ray.experiment.tuned.held_out_rows`.
+        row: of the front, see :func:`lever_ray.tuning.front.held_out_rows`.
         name: without the prefix.
         wish: what was asked.
         measured_on: library, problem and study, in words.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lever_ray.config import LimitSettings
-from lever_ray.experiment.trial import Averages, Choice, Measured
+from lever_ray.tuning.trial import Averages, Choice, Measured
 
 REDUCTION = 2
 """A rung has this many times the environments of the one below; about one in so many goes on from it."""

@@ -14,9 +14,9 @@ from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
 from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.experiment.trial import USUAL_REGRESSOR, Choice
 from lever_ray.library.retrieval import RULES, Retrieval
 from lever_ray.query.compose import RegressorSettings
+from lever_ray.tuning.trial import USUAL_REGRESSOR, Choice
 
 T = TypeVar("T", str, float)
 

@@ -33,7 +33,7 @@ def front(trials: Sequence[Line], *, cost: str = "candidates", held_out: Sequenc
             stopped early.
         cost: column of the horizontal axis, key of :data:`COST_LABELS`.
         held_out: rows of the front as measured on environments that tuning never saw, see
-            :func:`lever_ray.experiment.tuned.held_out_rows`.
+            :func:`lever_ray.tuning.front.held_out_rows`.
 
     Raises:
         InvalidValue: there is no trial with finite quality and a positive cost.
@@ -74,7 +74,7 @@ def importances(found: Mapping[str, Mapping[str, float]]) -> Figure:
     """Which parameters decide what: a panel for each target, a bar for each parameter.
 
     Args:
-        found: share by target and parameter, see :func:`lever_ray.tuning.importances`; every target's sum to 1.
+        found: share by target and parameter, see :func:`lever_ray.optuna_adapter.importances`; every target's sum to 1.
     """
     names = sorted({name for shares in found.values() for name in shares}, key=lambda name: _total(found, name))
     figure = plot.canvas(2.6 * len(found) + 1.0, 1.4 + 0.28 * len(names))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from lever_ray.config import LimitSettings, TuningSettings
 from lever_ray.errors import InvalidValue, SettingsError, check_known
-from lever_ray.experiment.search_space import SearchSpace
-from lever_ray.experiment.trial import COSTS
+from lever_ray.tuning.space import SearchSpace
+from lever_ray.tuning.trial import COSTS
 
 SAMPLERS: tuple[str, ...] = ("tpe", "nsga2", "random")
 
@@ -20,7 +20,7 @@ def search_space(settings: TuningSettings, gammas: Sequence[float]) -> SearchSpa
         gammas: discounts that the library holds.
 
     Raises:
-        InvalidValue, UnknownName: see :class:`~lever_ray.experiment.search_space.SearchSpace`; also a discount that the
+        InvalidValue, UnknownName: see :class:`~lever_ray.tuning.space.SearchSpace`; also a discount that the
             library lacks.
     """
     chosen = settings.space.gammas or list(gammas)

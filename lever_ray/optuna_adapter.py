@@ -20,11 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import TuningSettings
 from lever_ray.errors import SettingsError
-from lever_ray.experiment.pareto import Evaluate, Point, run_batch, violations
-from lever_ray.experiment.search_space import Given, SearchSpace
-from lever_ray.experiment.study_file import mend_journal
-from lever_ray.experiment.trial import Averages, Choice, Measured, TuningProblem
-from lever_ray.experiment.tuned import COMPLETE, PRUNED, TunedTrial
+from lever_ray.tuning.front import COMPLETE, PRUNED, TunedTrial
+from lever_ray.tuning.pareto import Evaluate, Point, run_batch, violations
+from lever_ray.tuning.space import Given, SearchSpace
+from lever_ray.tuning.study_file import mend_journal
+from lever_ray.tuning.trial import Averages, Choice, Measured, TuningProblem
 
 T = TypeVar("T", str, float)
 
@@ -157,15 +157,15 @@ class _Asked:
         self._trial = trial
 
     def among(self, name: str, values: Sequence[T]) -> T:
-        """See :class:`lever_ray.experiment.search_space.Chooser`."""
+        """See :class:`lever_ray.tuning.space.Chooser`."""
         return values[0] if len(values) == 1 else self._trial.suggest_categorical(name, values)
 
     def whole(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """See :class:`lever_ray.experiment.search_space.Chooser`."""
+        """See :class:`lever_ray.tuning.space.Chooser`."""
         return low if low == high else self._trial.suggest_int(name, low, high, log=log)
 
     def stepped(self, name: str, low: float, high: float, step: float) -> float:
-        """See :class:`lever_ray.experiment.search_space.Chooser`."""
+        """See :class:`lever_ray.tuning.space.Chooser`."""
         return low if low == high else self._trial.suggest_float(name, low, high, step=step)
 
 
@@ -188,7 +188,7 @@ def tune(
         settings: of tuning.
         space: what is chosen from.
         problem: its tuning environments are visited; the held-out ones are not.
-        evaluate: measures choices; see :class:`lever_ray.experiment.trial.Bench`.
+        evaluate: measures choices; see :class:`lever_ray.tuning.trial.Bench`.
         watch: see :data:`Watch`.
 
     Raises:
