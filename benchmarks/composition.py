@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.plain_rollout import plain_psi
 from benchmarks.timing import median_seconds
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.search import product_blocks
+from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.embedding.offline import SUM, offline_returns
 from lever_ray.embedding.successor import KINDS, Embedder, embed, make_embedder
 from lever_ray.learning.sarsa import train

@@ -23,7 +23,7 @@ from benchmarks.serving import GROUPS, OBJECTIVE
 from benchmarks.timing import median_seconds
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS
-from lever_ray.composition.rankers import OfflineReturnRanker
+from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.library.index import merge_top_k
 from lever_ray.library.shard import LibraryShard, Where
 from lever_ray.library.store import PolicyLibrary
@@ -121,7 +121,7 @@ def _evaluate(library: PolicyLibrary) -> float:
     """Seconds per candidate: offline returns of sums of four members."""
     name = library.environments[0]
     space = CandidateSpace.of(library.groups(_keys(library, name)))
-    ranker = OfflineReturnRanker(library.environment(name).task.compile(Objective.of(OBJECTIVE)))
+    ranker = OfflineReturnScorer(library.environment(name).task.compile(Objective.of(OBJECTIVE)))
     drawn = np.random.default_rng(0).integers(0, np.array(space.sizes), (20_000, len(space.sizes)))
     return median_seconds(lambda: ranker.score(space, drawn, operator=OPERATORS["sum"], masked=True), 5) / len(drawn)
 

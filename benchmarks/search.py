@@ -11,8 +11,11 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator
-from lever_ray.composition.rankers import OfflineReturnRanker, Scores
-from lever_ray.composition.search import Strategy, search
+from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
+from lever_ray.composition.scores import Scores
+from lever_ray.composition.search import search
+from lever_ray.composition.strategies.protocol import Strategy
+from lever_ray.composition.strategies.registry import named_strategy
 from lever_ray.learning.sarsa import train
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.support import support_bits
@@ -32,14 +35,14 @@ def figures() -> dict[str, float]:
         layouts = [Layout.sample(family, seed=seed) for seed in LAYOUTS]
         spaces = [_space(layout) for layout in layouts]
         states = f"s{layouts[0].states}"
-        _seconds(layouts[0], spaces[0], Strategy("budgeted", budget=10))
-        exhaustive = [_seconds(*both, Strategy("exhaustive")) for both in zip(layouts, spaces, strict=True)]
+        _seconds(layouts[0], spaces[0], named_strategy("budgeted", budget=10))
+        exhaustive = [_seconds(*both, named_strategy("exhaustive")) for both in zip(layouts, spaces, strict=True)]
         scale = MILLION / spaces[0].candidates
         result[f"search.exhaustive.{states}.million_candidates.seconds"] = scale * median(exhaustive)
         result[f"search.exhaustive.{states}.million_candidates.slowest_seconds"] = scale * max(exhaustive)
         result[f"search.exhaustive.{states}.peak_megabytes"] = _peak_megabytes(layouts[0], spaces[0])
         for budget in (100, 1_000, 10_000):
-            strategy = Strategy("budgeted", budget=budget)
+            strategy = named_strategy("budgeted", budget=budget)
             seconds = [_seconds(*both, strategy) for both in zip(layouts, spaces, strict=True)]
             result[f"search.budgeted.{states}.{budget}.milliseconds"] = 1e3 * median(seconds)
     return result
@@ -59,7 +62,7 @@ def _group(layout: Layout, term: str) -> PolicyGroup:
 
 
 def _search(layout: Layout, space: CandidateSpace, strategy: Strategy) -> None:
-    ranker, operator = OfflineReturnRanker(layout.compile(OBJECTIVE)), composition_operator("sum")
+    ranker, operator = OfflineReturnScorer(layout.compile(OBJECTIVE)), composition_operator("sum")
 
     def evaluate(blocks: Iterable[np.ndarray]) -> Iterable[Scores]:
         return (ranker.score(space, block, operator=operator, masked=True) for block in blocks)
@@ -76,7 +79,7 @@ def _seconds(layout: Layout, space: CandidateSpace, strategy: Strategy) -> float
 def _peak_megabytes(layout: Layout, space: CandidateSpace) -> float:
     """Memory that an exhaustive search takes at most, beyond the policies."""
     tracemalloc.start()
-    _search(layout, space, Strategy("exhaustive"))
+    _search(layout, space, named_strategy("exhaustive"))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak / 1e6

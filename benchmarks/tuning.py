@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lever_ray.composition.search import Strategy
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, TuningSettings
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.experiment.plan import Setup
@@ -27,14 +27,13 @@ from lever_ray.library.build import build_library, environment_names
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.optuna_adapter import open_study, tune
-from lever_ray.query.compose import RegressorSettings
 from lever_ray.query.warm import warm_up
 from lever_ray.tasks.registry import source
 from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places
 from lever_ray.tuning.pareto import Evaluate, Point, hypervolume
 from lever_ray.tuning.recommendation import Wish, recommend
 from lever_ray.tuning.settings import search_space
-from lever_ray.tuning.trial import Bench, Choice, Measured, TuningProblem, split_environments
+from lever_ray.tuning.trial import Bench, Measured, TuningProblem, split_environments
 
 OBJECTIVES = ["path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard"]
 LIBRARY = LibrarySettings("tuning", "grid16", layouts=20, gammas=[0.0, 0.99], objectives=OBJECTIVES)
@@ -58,7 +57,7 @@ DEAREST = 9.0**4
 """Candidates of the whole product: four groups of nine."""
 
 
-Truth = dict[Choice, dict[str, Measured]]
+Truth = dict[Recipe, dict[str, Measured]]
 """What was measured of every choice, by environment."""
 
 
@@ -97,7 +96,7 @@ def _run(settings: TuningSettings, evaluate: Evaluate, journal: Path, problem: T
     return tune(study, settings, space=search_space(settings, LIBRARY.gammas), problem=problem, evaluate=evaluate)
 
 
-def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> tuple[dict[str, float], Choice]:
+def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> tuple[dict[str, float], Recipe]:
     """100 trials of ``tuning=candidates``, Ray on 2 cores; its front held out, and the choice that it recommends."""
     settings = replace(STUDY, study="whole", trials=100, space=SpaceSettings(retrievals=WORDED), repeats=3)
     problem = _problem(repeats=settings.repeats)
@@ -116,12 +115,12 @@ def _whole_study(library: LibraryReader, executor: Executor, place: Path) -> tup
     return result, _recommended(trials, rows)
 
 
-def _recommended(trials: Sequence[TunedTrial], rows: Sequence[Mapping[str, Any]]) -> Choice:
+def _recommended(trials: Sequence[TunedTrial], rows: Sequence[Mapping[str, Any]]) -> Recipe:
     chosen = recommend(rows, Wish(share=STUDY.share))["number"]
     return next(trial.choice for trial in trials if trial.number == chosen)
 
 
-def _tuned_like_published(library: LibraryReader, executor: Executor, place: Path) -> Choice:
+def _tuned_like_published(library: LibraryReader, executor: Executor, place: Path) -> Recipe:
     """The recommendation of 60 trials among choices that use no more information than the published ranker does."""
     space = SpaceSettings(
         operators=["sum", "max", "normalized-sum"], rankers=["regressor"], targets=["own"], retrievals=WORDED
@@ -134,20 +133,19 @@ def _tuned_like_published(library: LibraryReader, executor: Executor, place: Pat
     return _recommended(trials, held_out_rows(front, held_out, cost="candidates", bootstrap=1))
 
 
-def _side_by_side(tuned: Mapping[str, Choice], library: LibraryReader) -> dict[str, float]:
+def _side_by_side(tuned: Mapping[str, Recipe], library: LibraryReader) -> dict[str, float]:
     """Tuned choices beside hybrid k = 3, on held-out environments and in this process alone.
 
     ``published``: unmasked sums, HistGradientBoosting on own returns (tier I1; the publication rolled candidates out in
     the environment, I4). ``default``: mask, this project's regressor. ``tuned`` may use tier I3,
     ``tuned_i1`` may not.
     """
-    as_published = RegressorSettings("hist-gradient-boosting", "own", "psi")
+    published = Recipe(regressor_model="hist-gradient-boosting", embedding="psi", support="ignore")
     problem, choices = _problem(repeats=3), dict(tuned)
     bench = Bench(library, problem, SerialExecutor())
     for gamma in LIBRARY.gammas:
-        hybrid = Strategy("hybrid", k=3)
-        choices[f"published_g{gamma:g}"] = Choice(hybrid, "sum", "regressor", gamma, "ignore", as_published)
-        choices[f"default_g{gamma:g}"] = Choice(hybrid, "sum", "regressor", gamma)
+        choices[f"published_g{gamma:g}"] = published.override(gamma=gamma)
+        choices[f"default_g{gamma:g}"] = Recipe(gamma=gamma)
     measured = dict(zip(choices, bench(list(choices.values()), problem.held_out), strict=True))
     drawn = resampled_places(len(problem.held_out), count=2_000)
     result: dict[str, float] = {}
@@ -186,7 +184,7 @@ class _LookedUp:
     def __init__(self, truth: Truth) -> None:
         self.truth, self.visits = truth, 0
 
-    def __call__(self, choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+    def __call__(self, choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
         self.visits += len(choices) * len(environments)
         return [[self.truth[choice][name] for name in environments] for choice in choices]
 
@@ -268,8 +266,5 @@ def _without_fsync() -> Iterator[None]:
         os.fsync = wait
 
 
-def _nothing(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
-    return [
-        [Measured(len(choice.label) / 97, float(choice.strategy.k), 1e-3, 1.0)] * len(environments)
-        for choice in choices
-    ]
+def _nothing(choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
+    return [[Measured(len(choice.label) / 97, float(choice.k), 1e-3, 1.0)] * len(environments) for choice in choices]

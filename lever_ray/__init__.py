@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lever_ray import plot
-    from lever_ray.composition.search import Strategy
+    from lever_ray.composition.recipe import Recipe
     from lever_ray.errors import LeverError, UnmatchedQuery
     from lever_ray.learning.sarsa import TrainingRun, train
     from lever_ray.library.memory import MemoryLibrary
     from lever_ray.library.ports.exporting import export
     from lever_ray.library.ports.importing import read_policies
     from lever_ray.library.record import PolicyRecord
-    from lever_ray.library.retrieval import Retrieval
     from lever_ray.library.store import PolicyLibrary
-    from lever_ray.query.compose import RegressorSettings, compose
+    from lever_ray.query.compose import compose
     from lever_ray.query.parse import parse_query
     from lever_ray.query.result import CompositionResult
     from lever_ray.ray_execution import ShardedLibrary
@@ -44,11 +43,9 @@ _HOMES = {
     "Optimum": "tasks.protocol",
     "PolicyLibrary": "library.store",
     "PolicyRecord": "library.record",
-    "RegressorSettings": "query.compose",
-    "Retrieval": "library.retrieval",
+    "Recipe": "composition.recipe",
     "Rollout": "tasks.rollout",
     "ShardedLibrary": "ray_execution",
-    "Strategy": "composition.search",
     "TrainingRun": "learning.sarsa",
     "UnmatchedQuery": "errors",
     "compose": "query.compose",
@@ -71,11 +68,9 @@ __all__ = [
     "Optimum",
     "PolicyLibrary",
     "PolicyRecord",
-    "RegressorSettings",
-    "Retrieval",
+    "Recipe",
     "Rollout",
     "ShardedLibrary",
-    "Strategy",
     "TrainingRun",
     "UnmatchedQuery",
     "compose",

@@ -8,12 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lever_ray.app.library_parsers import add_library_parsers
 from lever_ray.errors import LeverError
 
 if TYPE_CHECKING:
+    from lever_ray.composition.recipe import Recipe
     from lever_ray.config import StrategySettings
     from lever_ray.query.result import CompositionResult
     from lever_ray.tasks.protocol import Environment
@@ -164,8 +165,8 @@ def compose(arguments: argparse.Namespace) -> int:
         environment=arguments.environment,
         objective=arguments.objective,
         groups=arguments.groups,
-        episodes=arguments.episodes,
-        **_way_of(arguments, settings.strategy),
+        factors=_factors(arguments.factors),
+        recipe=_recipe(arguments, settings.strategy),
     )
     task = library.environment(arguments.environment).task
     if arguments.picture is not None:
@@ -175,6 +176,22 @@ def compose(arguments: argparse.Namespace) -> int:
     else:
         make_console().print(result_table(task, result))
     return OK
+
+
+def _factors(given: Sequence[str] | None) -> dict[str, float] | None:
+    """Numbers by group, of texts such as ``gold:2``."""
+    from lever_ray.errors import InvalidValue
+
+    found: dict[str, float] = {}
+    for text in given or ():
+        name, separator, number = text.rpartition(":")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            separator = ""
+        if not separator or not name:
+            raise InvalidValue(f"--factors has {text!r}; write GROUP:NUMBER, e.g. gold:2")
+    return found or None
 
 
 def _refuse_folders(given: Sequence[str]) -> None:
@@ -210,33 +227,22 @@ def _save_picture(task: Environment, result: CompositionResult, picture: Path) -
         raise SettingsError(f"{picture} cannot be written ({error.strerror}); choose another place") from error
 
 
-def _way_of(arguments: argparse.Namespace, chosen: StrategySettings) -> dict[str, Any]:
-    """How a query is answered: as its options say, else as ``strategy=<name>`` does, else as usual."""
-    from lever_ray.composition.search import Strategy
-    from lever_ray.library.retrieval import THRESHOLD
-    from lever_ray.query.compose import RegressorSettings
-    from lever_ray.query.composer import PLAN_WIDTH
+def _recipe(arguments: argparse.Namespace, chosen: StrategySettings) -> Recipe:
+    """How a query is answered: as ``--recipe`` or ``strategy=<name>`` says, but for what single options say."""
+    from lever_ray.composition.recipe import Recipe
+    from lever_ray.errors import InvalidValue
+    from lever_ray.experiment.plan import said
 
-    name = arguments.strategy or ("hybrid" if chosen.name == "all" else chosen.name)
-    k = chosen.k if arguments.k is None else arguments.k
-    usual = RegressorSettings()
-    threshold = chosen.threshold if arguments.threshold is None else arguments.threshold
-    return {
-        "strategy": Strategy.of(name, k=k, budget=chosen.budget, restarts=chosen.restarts),
-        "operator": arguments.operator or chosen.operator or "sum",
-        "ranker": arguments.ranker or chosen.ranker or None,
-        "support": arguments.support or chosen.support or "mask",
-        "gamma": chosen.gamma if arguments.gamma is None else arguments.gamma,
-        "width": (chosen.width or PLAN_WIDTH) if arguments.width is None else arguments.width,
-        "retrieval": arguments.retrieval or chosen.retrieval or "objective",
-        "threshold": THRESHOLD if threshold is None else threshold,
-        "regressor": RegressorSettings(
-            chosen.regressor_model or usual.model,
-            chosen.regressor_target or usual.target,
-            chosen.embedding or usual.embedding,
-            chosen.canonical or usual.canonical,
-        ),
-    }
+    given = {name: value for name in RECIPE_OPTIONS if (value := getattr(arguments, name)) is not None}
+    settings = said(chosen)
+    if arguments.recipe is None:
+        return Recipe(**settings).override(**given)
+    if settings:
+        raise InvalidValue(
+            f"--recipe {arguments.recipe!r} and settings of strategy ({', '.join(settings)}) both say how to answer; "
+            "give one"
+        )
+    return Recipe.parse(arguments.recipe).override(**given)
 
 
 def ui(arguments: argparse.Namespace) -> int:
@@ -340,21 +346,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+RECIPE_OPTIONS: dict[str, str] = {
+    "strategy": "targeted, hybrid, hybrid-5, budgeted-100, exhaustive, ...",
+    "k": "members per group for hybrid",
+    "budget": "most candidates for budgeted, random and best-first",
+    "restarts": "populations for budgeted",
+    "seed": "of what budgeted and random draw",
+    "operator": "sum, max, normalized-sum, gpi, switch or plan",
+    "width": "beam width of the operator plan",
+    "ranker": "regressor, recorded-return or offline-return (for gpi, switch, plan)",
+    "regressor_model": "of the regressor",
+    "regressor_target": "what the regressor learns",
+    "embedding": "what the regressor reads: outcome, psi or psi_static",
+    "canonical": "canonical states that psi and psi_static are averaged over",
+    "support": "mask or ignore",
+    "retrieval": "objective or description: whose policies are members of a group",
+    "threshold": "least similarity of a member's description",
+    "gamma": "discount of the members, where the library holds several",
+    "episodes": "training budget of the members, where the library holds several",
+}
+"""Options of ``compose`` that are fields of a recipe, by field, in words."""
+
+
 def _add_compose_arguments(parser: argparse.ArgumentParser) -> None:
+    from lever_ray.composition.recipe import readable_fields
+
     add = parser.add_argument
     add("query", nargs="?", help="what is wanted, in words")
     add("--environment", required=True, help="name of the environment in the library")
-    add("--objective", help="the composite objective instead of words: its terms, joined with hyphens")
+    add(
+        "--objective", help="the composite objective instead of words, e.g. path-gold, or path-gold[1,2.5] with weights"
+    )
     add("--groups", nargs="+", help="sub-objectives to take policies from; default: the smallest exact cover")
-    add("--strategy", help="targeted, hybrid (default), hybrid-5, budgeted-100, exhaustive, ...")
-    add("--k", type=int, help="members per group for hybrid (default 3)")
-    add("--operator", help="sum (default), max, normalized-sum, gpi, switch or plan")
-    add("--ranker", help="regressor (default), recorded-return or offline-return (default for gpi, switch, plan)")
-    add("--width", type=int, help="beam width of the operator plan (default 100)")
-    add("--support", help="mask (default) or ignore")
-    add("--gamma", type=float, help="discount of the members, where the library holds several")
-    add("--retrieval", help="objective (default) or description: whose policies are members of a group")
-    add("--threshold", type=float, help="least similarity of a member's description (default 0.8)")
-    add("--episodes", type=int, help="training budget of the members, where the library holds several")
+    add("--factors", nargs="+", metavar="GROUP:NUMBER", help="factors on the action values of groups, e.g. gold:2")
+    add("--recipe", help="how to answer, by its id, e.g. strategy=hybrid,k=5; the options below change parts of it")
+    for name, (kind, usual) in readable_fields().items():
+        said = f" (default {usual})" if usual not in ("", None) else ""
+        add(f"--{name.replace('_', '-')}", type=kind, help=RECIPE_OPTIONS[name] + said)
     add("--picture", type=Path, help="write a picture of the route, PNG")
     add("--json", action="store_true", help="print the result as JSON")

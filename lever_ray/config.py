@@ -76,8 +76,31 @@ class ContrastSettings:
 
 
 @dataclass
-class ExperimentSettings:
-    """Which cells are run and how.
+class AnswerSettings:
+    """Parameters of answers, each a field of a :class:`~lever_ray.composition.recipe.Recipe`; None says nothing of it.
+
+    Attributes:
+        k, budget, restarts, seed, width, regressor_model, regressor_target, embedding, canonical, support, retrieval,
+            threshold: see there, for their defaults too.
+    """
+
+    k: int | None = None
+    budget: int | None = None
+    restarts: int | None = None
+    seed: int | None = None
+    width: int | None = None
+    regressor_model: str | None = None
+    regressor_target: str | None = None
+    embedding: str | None = None
+    canonical: int | None = None
+    support: str | None = None
+    retrieval: str | None = None
+    threshold: float | None = None
+
+
+@dataclass
+class ExperimentSettings(AnswerSettings):
+    """Which cells are run and how; every answer has the parameters that it has a use for.
 
     Attributes:
         name: of the experiment in MLflow and under ``LEVER_RAY_HOME/experiments``.
@@ -85,13 +108,6 @@ class ExperimentSettings:
         strategies: candidate strategies; the group ``strategy`` narrows them to one.
         rankers: what predicts returns.
         operators: how members combine; those that answer with a route are ranked by ``offline-return`` alone.
-        support: ``mask`` or ``ignore``.
-        regressor_model: ``ridge``, ``additive-ridge`` or ``hist-gradient-boosting``.
-        regressor_target: ``composite``, ``own`` or ``recorded``.
-        embedding: ``psi``, ``psi_static`` or ``outcome``.
-        canonical: canonical states that ``psi`` and ``psi_static`` are averaged over.
-        retrieval: who is a member of a group: policies trained for the ``objective``, or of a similar ``description``.
-        threshold: least similarity of a member's description.
         random_rollouts: episodes of the uniformly random policy.
         repeats: times that a fast query is asked; the median of each stage's seconds is reported.
         bootstrap: resamples of the layouts for 95% intervals.
@@ -104,13 +120,6 @@ class ExperimentSettings:
     strategies: list[str] = field(default_factory=lambda: ["targeted", "hybrid", "exhaustive"])
     rankers: list[str] = field(default_factory=lambda: ["regressor", "offline-return"])
     operators: list[str] = field(default_factory=lambda: ["sum"])
-    support: str = "mask"
-    regressor_model: str = "additive-ridge"
-    regressor_target: str = "own"
-    embedding: str = "outcome"
-    canonical: int = 64
-    retrieval: str = "objective"
-    threshold: float = 0.8
     random_rollouts: int = 100
     repeats: int = 5
     bootstrap: int = 2_000
@@ -119,37 +128,20 @@ class ExperimentSettings:
 
 
 @dataclass
-class StrategySettings:
+class StrategySettings(AnswerSettings):
     """Narrows an experiment to one strategy, and holds its parameters; ``lever-ray recommend`` writes such settings.
 
     Attributes:
-        name: one of :data:`lever_ray.composition.search.STRATEGIES`, or ``all`` for those that the experiment names.
-        k: members per group that ``hybrid`` combines.
-        budget: most evaluations of strategies that have a budget.
-        restarts: of the local search of ``budgeted``.
-        operator, ranker, support, regressor_model, regressor_target, embedding, retrieval: what the strategy was tuned
-            with; empty means as the experiment says.
-        canonical: canonical states that embeddings are averaged over; 0 as the experiment says.
-        threshold: least similarity of a member's description; None as the experiment says.
+        name: one of :data:`lever_ray.composition.strategies.registry.STRATEGIES`, or ``all`` for those that the
+            experiment names.
+        operator, ranker: the one that the strategy was tuned with; None for those that the experiment names.
         gamma: discount of the members that it was tuned with; None for all of the library's.
-        width: beam width of the operator ``plan``; 0 for the default.
     """
 
     name: str = "all"
-    k: int = 3
-    budget: int = 1_000
-    restarts: int = 4
-    operator: str = ""
-    ranker: str = ""
-    support: str = ""
-    regressor_model: str = ""
-    regressor_target: str = ""
-    embedding: str = ""
-    canonical: int = 0
-    retrieval: str = ""
-    threshold: float | None = None
+    operator: str | None = None
+    ranker: str | None = None
     gamma: float | None = None
-    width: int = 0
 
 
 @dataclass

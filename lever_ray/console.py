@@ -15,8 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from lever_ray.query.composer import UNION
-from lever_ray.query.result import CompositionResult
+from lever_ray.query.result import UNION, CompositionResult
 from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.rollout import Rollout, rollout
 

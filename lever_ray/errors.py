@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -55,6 +56,22 @@ def check_known(kind: str, name: object, known: Iterable[str]) -> None:
     names = tuple(known)
     if name not in names:
         raise UnknownName(kind, name, names)
+
+
+def check_whole(name: str, value: object, least: int, what: str) -> None:
+    """Refuse what is no whole number, or too small.
+
+    Args:
+        name: of the parameter.
+        value: given for it.
+        least: smallest that is allowed.
+        what: it counts, in words.
+
+    Raises:
+        InvalidValue: naming all of them.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise InvalidValue(f"{name} is {value!r}; a whole number ({what}), at least {least}, is needed")
 
 
 def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:

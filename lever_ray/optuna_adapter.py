@@ -18,13 +18,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import TuningSettings
 from lever_ray.errors import SettingsError
 from lever_ray.tuning.front import COMPLETE, PRUNED, TunedTrial
 from lever_ray.tuning.pareto import Evaluate, Point, run_batch, violations
 from lever_ray.tuning.space import Given, SearchSpace
 from lever_ray.tuning.study_file import mend_journal
-from lever_ray.tuning.trial import Averages, Choice, Measured, TuningProblem
+from lever_ray.tuning.trial import Averages, Measured, TuningProblem
 
 T = TypeVar("T", str, float)
 
@@ -208,7 +209,7 @@ def tune(
     return told_trials(study, space, settings)
 
 
-def _ask(study: optuna.Study, settings: TuningSettings, space: SearchSpace, place: int) -> tuple[optuna.Trial, Choice]:
+def _ask(study: optuna.Study, settings: TuningSettings, space: SearchSpace, place: int) -> tuple[optuna.Trial, Recipe]:
     """The next trial and its choice, drawn with a seed that follows from its place among those told."""
     seed = int(np.random.SeedSequence([settings.seed, place]).generate_state(1)[0])
     with _quiet():
@@ -236,7 +237,7 @@ def _failing(study: optuna.Study, trials: Sequence[optuna.Trial]) -> Iterator[No
 
 
 def _measure(
-    choices: Sequence[Choice],
+    choices: Sequence[Recipe],
     told: Sequence[TunedTrial],
     settings: TuningSettings,
     problem: TuningProblem,

@@ -14,7 +14,7 @@ from lever_ray.composition.operators import OPERATORS
 from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
 from lever_ray.experiment.plan import modes_of
 from lever_ray.experiment.statistics import significant
-from lever_ray.query.composer import UNION
+from lever_ray.query.result import UNION
 
 Row = dict[str, Any]
 

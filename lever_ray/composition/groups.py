@@ -105,37 +105,45 @@ class CandidateSpace:
         pool: every member of every group.
         offsets: int32[m], row of the pool at which each group begins.
         sizes: members per group.
+        weights: what the members' values and rewards count for in the objective, by group.
     """
 
     groups: tuple[PolicyGroup, ...]
     pool: Pool
     offsets: np.ndarray
     sizes: tuple[int, ...]
+    weights: tuple[float, ...]
 
     @classmethod
     def of(
-        cls, groups: Sequence[PolicyGroup], *, weights: Sequence[float] | None = None, normalised: bool = False
+        cls,
+        groups: Sequence[PolicyGroup],
+        *,
+        weights: Sequence[float] | None = None,
+        factors: Sequence[float] | None = None,
+        normalised: bool = False,
     ) -> CandidateSpace:
         """Stack groups into one pool.
 
         Args:
             groups: at least one, none empty, all of the same S and A.
-            weights: one factor per group on its action values; all 1 by default.
+            weights: of the objective, one per group, see :func:`objective_weights`; all 1 by default.
+            factors: more of them on the groups' action values alone, not negative; all 1 by default.
             normalised: divide each member's values by its scale, see :meth:`PolicyGroup.scales`.
 
         Raises:
-            InvalidValue: no groups, an empty group, differing shapes, NaN, or bad weights.
+            InvalidValue: no groups, an empty group, differing shapes, NaN, or bad weights or factors.
         """
         _check_groups(groups)
-        factors = [1.0] * len(groups) if weights is None else [float(weight) for weight in weights]
-        if len(factors) != len(groups):
-            raise InvalidValue(f"{len(factors)} weights for {len(groups)} groups; give one per group")
-        check_weights(factors, what="group weights")
-        scaled = [_scaled(group, factor, normalised) for group, factor in zip(groups, factors, strict=True)]
+        counted = _one_each(weights, groups, "weights")
+        others = _one_each(factors, groups, "factors")
+        check_weights(others, what="factors of groups")
+        both = [weight * factor for weight, factor in zip(counted, others, strict=True)]
+        scaled = [_scaled(group, each, normalised) for group, each in zip(groups, both, strict=True)]
         sizes = tuple(len(group) for group in groups)
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
         pool = make_pool(np.concatenate(scaled), np.concatenate([group.support for group in groups]))
-        return cls(tuple(groups), pool, offsets, sizes)
+        return cls(tuple(groups), pool, offsets, sizes, counted)
 
     @property
     def candidates(self) -> int:
@@ -144,12 +152,14 @@ class CandidateSpace:
 
     @cached_property
     def mean_rewards(self) -> np.ndarray:
-        """float32[P, S, A]: mean recorded rewards of the pool's members, each on its own objective.
+        """float32[P, S, A]: mean recorded rewards of the pool's members on their own objectives, times their weight.
 
         Raises:
             InvalidValue: some members have none.
         """
-        return np.concatenate([_recorded_rewards(group) for group in self.groups])
+        return np.concatenate(
+            [_recorded_rewards(group, weight) for group, weight in zip(self.groups, self.weights, strict=True)]
+        )
 
     @cached_property
     def union(self) -> np.ndarray:
@@ -171,13 +181,37 @@ def _scaled(group: PolicyGroup, factor: float, normalised: bool) -> np.ndarray:
     return group.q if factor == 1.0 else group.q * np.float32(factor)
 
 
-def _recorded_rewards(group: PolicyGroup) -> np.ndarray:
+def _one_each(values: Sequence[float] | None, groups: Sequence[PolicyGroup], what: str) -> tuple[float, ...]:
+    """A number per group; 1 for each where none are given."""
+    numbers = (1.0,) * len(groups) if values is None else tuple(float(value) for value in values)
+    if len(numbers) != len(groups):
+        raise InvalidValue(f"{len(numbers)} {what} for {len(groups)} groups; give one per group")
+    return numbers
+
+
+def objective_weights(objective: Objective, groups: Sequence[str]) -> tuple[float, ...]:
+    """What each group counts for in an objective: the weight that its terms have in common, 1 where they differ.
+
+    Args:
+        objective: the composite objective, resolved.
+        groups: names of sub-objectives.
+    """
+    asked = [{objective.weight(term) for term in name.split("-")} for name in groups]
+    return tuple(weights.pop() if len(weights) == 1 else 1.0 for weights in asked)
+
+
+def disproportionate(objective: Objective, groups: Sequence[str]) -> tuple[str, ...]:
+    """Groups whose terms the objective weighs differently, while their members were trained to weigh them alike."""
+    return tuple(name for name in groups if len({objective.weight(term) for term in name.split("-")}) > 1)
+
+
+def _recorded_rewards(group: PolicyGroup, weight: float) -> np.ndarray:
     if group.mean_rewards is None:
         raise InvalidValue(
             f"policies of group {group.objective!r} have no recorded rewards, which ranker 'recorded-return' reads; "
             "choose another ranker"
         )
-    return group.mean_rewards
+    return group.mean_rewards if weight == 1.0 else group.mean_rewards * np.float32(weight)
 
 
 def _check_groups(groups: Sequence[PolicyGroup]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lever_ray.composition.groups import PolicyGroup
+from lever_ray.embedding.canonical import CanonicalStates
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
@@ -20,12 +21,14 @@ class Problem:
         objective: the composite objective, resolved against its terms.
         members: the groups whose policies may be composed.
         environment: what the library calls the environment.
+        states: at which embeddings are averaged; None where nothing is embedded.
     """
 
     task: Environment
     objective: Objective
     members: tuple[PolicyGroup, ...]
     environment: str = ""
+    states: CanonicalStates | None = None
 
     @cached_property
     def compiled(self) -> CompiledTask:

@@ -2,89 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from lever_ray.composition.budgeted import Archive, by_scale, rounds
 from lever_ray.composition.groups import CandidateSpace
-from lever_ray.composition.rankers import Scores
-from lever_ray.errors import InvalidValue, check_known
+from lever_ray.composition.scores import Scores
+from lever_ray.composition.strategies.protocol import BATCH, Proposal, Strategy
+from lever_ray.errors import InvalidValue
 
-STRATEGIES: tuple[str, ...] = ("targeted", "hybrid", "exhaustive", "budgeted", "random", "best-first")
-"""``targeted``: the best-scored policy of every group; ``hybrid``: the product of the k best; ``exhaustive``: all;
-``budgeted``: at most B, chosen as scores come in (:mod:`lever_ray.composition.budgeted`). Baselines: ``random``, B
-drawn without replacement; ``best-first``, B in the order of the sum of their members' scores."""
-BATCH = 8192
-"""Candidates evaluated at a time; results do not depend on it."""
 KEPT = 1 << 16
 """Candidates that a result lists at most."""
 
-_PARAMETER = {"hybrid": "k", "budgeted": "budget", "random": "budget", "best-first": "budget"}
-"""What a strategy's id names."""
-
 Evaluate = Callable[[Iterable[np.ndarray]], Iterable[Scores]]
 """Scores blocks of mixtures, int32[K, m] rows of the pool; the answers in the order of the blocks."""
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """A candidate strategy; fixed before any reward is seen.
-
-    Attributes:
-        name: one of :data:`STRATEGIES`.
-        k: members per group that ``hybrid`` combines.
-        budget: B, most candidates that ``budgeted``, ``random`` and ``best-first`` evaluate.
-        restarts: populations of candidates that ``budgeted`` evolves apart.
-        seed: of what ``budgeted`` and ``random`` draw.
-
-    Raises:
-        UnknownName: the name is not known.
-        InvalidValue: ``k``, ``budget`` or ``restarts`` is below 1, or the seed below 0.
-    """
-
-    name: str
-    k: int = 3
-    budget: int = 1_000
-    restarts: int = 4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_known("strategy", self.name, STRATEGIES)
-        _check_whole("k", self.k, 1, "members per group")
-        _check_whole("budget", self.budget, 1, "candidates")
-        _check_whole("restarts", self.restarts, 1, "populations")
-        _check_whole("seed", self.seed, 0, "a seed")
-
-    @classmethod
-    def of(cls, identity: str, **parameters: Any) -> Strategy:
-        """The strategy with an id such as ``hybrid-5`` or ``best-first-100``; a bare name takes ``parameters``.
-
-        Raises:
-            UnknownName, InvalidValue: see the class.
-        """
-        name, _, number = identity.rpartition("-")
-        if identity in STRATEGIES or name not in _PARAMETER or not number.isdecimal():
-            return cls(identity, **parameters)
-        return cls(name, **parameters | {_PARAMETER[name]: int(number)})
-
-    @property
-    def id(self) -> str:
-        """The name with its parameter, e.g. ``hybrid-3`` or ``budgeted-1000``."""
-        parameter = _PARAMETER.get(self.name)
-        return self.name if parameter is None else f"{self.name}-{getattr(self, parameter)}"
-
-    @property
-    def scores_members(self) -> bool:
-        """Whether single members are scored first."""
-        return self.name in ("targeted", "hybrid", "best-first")
-
-
-def _check_whole(name: str, value: object, least: int, what: str) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InvalidValue(f"{name} is {value!r}; a whole number ({what}), at least {least}, is needed")
 
 
 @dataclass(frozen=True)
@@ -126,6 +58,11 @@ class SearchResult:
     candidates: np.ndarray
     scores: Scores
 
+    @property
+    def candidate_row(self) -> np.ndarray:
+        """int64[1, m]: the chosen candidate as an array."""
+        return np.array([self.candidate])
+
     def best_after(self) -> np.ndarray:
         """int64[K]: index of the best among the first 1, 2, ..., K candidates, the first on a tie."""
         merit = self.scores.comparable()
@@ -143,10 +80,10 @@ def search(
     member_scores: np.ndarray | None = None,
     watch: Callable[[Best], None] | None = None,
 ) -> SearchResult:
-    """Evaluate the candidates that a strategy names and choose the best, the first on a tie.
+    """Evaluate the candidates that a strategy proposes and choose the best, the first on a tie.
 
     Blocks are made as ``evaluate`` asks for them and forgotten with their scores, but for the first :data:`KEPT`
-    candidates. ``budgeted`` calls ``evaluate`` once per round; any other strategy once, and once for single members.
+    candidates. ``evaluate`` is called once for single members, where they are scored, and once per proposal.
 
     Args:
         strategy: which candidates.
@@ -155,23 +92,58 @@ def search(
         batch: candidates per block; the result does not depend on it.
         member_scores: float64[P], scores of single members in the order of the pool, for strategies that score
             members; by default ``evaluate`` scores them as mixtures of one.
-        watch: called with the best so far after every block.
+        watch: called with the best so far after every block, or round of proposals.
 
     Raises:
-        InvalidValue: there are not as many member scores as members.
+        InvalidValue: there are not as many member scores as members; or a user's strategy proposed nothing, or what is
+            no candidate.
     """
-    record, members_scored = _Record(watch), 0
-    if strategy.name == "budgeted" and strategy.budget < space.candidates:
-        _search_in_rounds(strategy, space, evaluate, batch, record)
-    else:
-        scores = None
-        if strategy.scores_members:
-            scores, members_scored = _score_members(space, evaluate, member_scores)
-        listed = _listed(strategy, space, scores, batch)
-        mixtures = (space.mixtures(block) for block in listed())
-        for block, part in zip(listed(), evaluate(mixtures), strict=True):
-            record.add(block, part)
+    record, members_scored, scores = _Record(watch), 0, None
+    if strategy.needs_member_scores:
+        scores, members_scored = _score_members(space, evaluate, member_scores)
+    proposals, told = strategy.propose(space, scores), None
+    while True:
+        try:
+            proposed = proposals.send(told)
+        except StopIteration:
+            break
+        told = _evaluated(proposed, strategy, space, evaluate, batch, record)
+    if record.best is None:
+        raise InvalidValue(f"strategy {strategy.name!r} proposed no candidate; at least one is needed")
     return record.result(members_scored)
+
+
+def _evaluated(
+    proposed: Proposal, strategy: Strategy, space: CandidateSpace, evaluate: Evaluate, batch: int, record: _Record
+) -> Scores | None:
+    """Evaluate and record what was proposed; the scores where it was listed in full."""
+    if not isinstance(proposed, np.ndarray):
+        if not callable(proposed):
+            raise InvalidValue(f"strategy {strategy.name!r} proposed {proposed!r}; candidates are int[K, m] arrays")
+        mixtures = (space.mixtures(block) for block in proposed(batch))
+        for block, part in zip(proposed(batch), evaluate(mixtures), strict=True):
+            record.add(block, part)
+        return None
+    _check_candidates(proposed, strategy, space)
+    blocks = (proposed[first : first + batch] for first in range(0, len(proposed), batch))
+    scores = Scores.joined(list(evaluate(space.mixtures(block) for block in blocks)))
+    record.add(proposed, scores)
+    return scores
+
+
+def _check_candidates(proposed: np.ndarray, strategy: Strategy, space: CandidateSpace) -> None:
+    """Refuse what no candidates are, before kernels read out of bounds."""
+    shape, groups = np.shape(proposed), len(space.sizes)
+    if len(shape) != 2 or shape[1] != groups or not shape[0] or not np.issubdtype(proposed.dtype, np.integer):
+        raise InvalidValue(
+            f"strategy {strategy.name!r} proposed an array of shape {shape}; it must give int[K, {groups}], a member "
+            "of each group for every candidate"
+        )
+    if (proposed < 0).any() or (proposed >= space.sizes).any():
+        raise InvalidValue(
+            f"strategy {strategy.name!r} proposed members {proposed.min(axis=0).tolist()} to "
+            f"{proposed.max(axis=0).tolist()}; the groups have {list(space.sizes)}, counted from 0"
+        )
 
 
 class _Record:
@@ -198,7 +170,7 @@ class _Record:
             self._watch(self.best)
 
     def result(self, members_scored: int) -> SearchResult:
-        assert self.best is not None  # no group is empty, so every strategy evaluates a candidate
+        assert self.best is not None
         best = self.best
         return SearchResult(
             candidate=best.candidate,
@@ -207,26 +179,8 @@ class _Record:
             evaluated=best.evaluated,
             members_scored=members_scored,
             candidates=np.concatenate([candidates for candidates, _ in self._kept]),
-            scores=_joined([scores for _, scores in self._kept]),
+            scores=Scores.joined([scores for _, scores in self._kept]),
         )
-
-
-def _joined(parts: Sequence[Scores]) -> Scores:
-    values, left = [part.values for part in parts], [part.left_support for part in parts]
-    return Scores(np.concatenate(values), np.concatenate(left))
-
-
-def _search_in_rounds(
-    strategy: Strategy, space: CandidateSpace, evaluate: Evaluate, batch: int, record: _Record
-) -> None:
-    orders, archive = by_scale(space), Archive.of(space.sizes)
-    proposals = rounds(archive, budget=strategy.budget, populations=strategy.restarts, seed=strategy.seed)
-    for places, populations in proposals:
-        candidates = np.stack([order[places[:, axis]] for axis, order in enumerate(orders)], axis=1)
-        blocks = (candidates[first : first + batch] for first in range(0, len(candidates), batch))
-        scores = _joined(list(evaluate(space.mixtures(block) for block in blocks)))
-        archive.add(places, populations, scores)
-        record.add(candidates, scores)
 
 
 def _score_members(space: CandidateSpace, evaluate: Evaluate, given: np.ndarray | None) -> tuple[list[np.ndarray], int]:
@@ -238,51 +192,3 @@ def _score_members(space: CandidateSpace, evaluate: Evaluate, given: np.ndarray 
     if len(given) != count:
         raise InvalidValue(f"{len(given)} member scores for {count} members; give one per row of the pool")
     return np.split(np.asarray(given, np.float64), space.offsets[1:]), 0
-
-
-def _listed(
-    strategy: Strategy, space: CandidateSpace, scores: list[np.ndarray] | None, batch: int
-) -> Callable[[], Iterator[np.ndarray]]:
-    """Makes the blocks of candidates of a strategy that knows them all beforehand, as often as it is called."""
-    if strategy.name == "best-first":
-        assert scores is not None
-        ordered = _best_first(scores, strategy.budget)
-        return lambda: (ordered[first : first + batch] for first in range(0, len(ordered), batch))
-    if strategy.name == "random" and strategy.budget < space.candidates:
-        drawn = np.random.default_rng(strategy.seed).choice(space.candidates, strategy.budget, replace=False)
-        return lambda: (
-            np.stack(np.unravel_index(drawn[first : first + batch], space.sizes), axis=1)
-            for first in range(0, len(drawn), batch)
-        )
-    if scores is None:
-        return lambda: product_blocks(space.sizes, batch=batch)
-    keep = 1 if strategy.name == "targeted" else strategy.k
-    shortlists = [np.argsort(-part, kind="stable")[:keep] for part in scores]
-    return lambda: (
-        np.stack([shortlist[block[:, axis]] for axis, shortlist in enumerate(shortlists)], axis=1)
-        for block in product_blocks([len(shortlist) for shortlist in shortlists], batch=batch)
-    )
-
-
-def _best_first(scores: Sequence[np.ndarray], budget: int) -> np.ndarray:
-    """The ``budget`` candidates int64[K, m] with the largest sums of scores, ties in lexicographic order.
-
-    The best of a product begin with the best of the product without its last group, so groups are joined one by one.
-    """
-    candidates, sums = np.zeros((1, 0), np.int64), np.zeros(1)
-    for part in scores:
-        joined = (sums[:, None] + part).ravel()
-        best = np.argsort(-joined, kind="stable")[:budget]
-        rows, members = np.divmod(best, len(part))
-        candidates, sums = np.column_stack([candidates[rows], members]), joined[best]
-        lexicographic = np.lexsort((*candidates.T[::-1], -sums))
-        candidates, sums = candidates[lexicographic], sums[lexicographic]
-    return candidates
-
-
-def product_blocks(sizes: Sequence[int], *, batch: int = BATCH) -> Iterator[np.ndarray]:
-    """The product of ranges as index tuples int64[<= batch, m], in lexicographic order, a block at a time."""
-    total = int(np.prod(np.array(sizes, dtype=object)))
-    for first in range(0, total, batch):
-        flat = np.arange(first, min(first + batch, total))
-        yield np.stack(np.unravel_index(flat, sizes), axis=1)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import Operator, composition_operator, is_masked
-from lever_ray.composition.rankers import Ranker
-from lever_ray.composition.search import Strategy, product_blocks
-from lever_ray.embedding.regressor import FittedRegressor
-from lever_ray.experiment.controls import Controls, SinglePolicies, measure_controls, random_q_return
+from lever_ray.composition.operators import Operator, is_masked
+from lever_ray.composition.problem import Problem
+from lever_ray.composition.rankers.protocol import Ranker, Scorer
+from lever_ray.composition.rankers.regressor import FittedRanker
+from lever_ray.composition.recipe import Recipe
+from lever_ray.composition.strategies.protocol import product_blocks
+from lever_ray.experiment.controls import Controls, SinglePolicies, measure_controls, random_q_return, space_of
 from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
@@ -22,9 +26,10 @@ from lever_ray.experiment.statistics import offered
 from lever_ray.experiment.timing import asked_repeatedly
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
-from lever_ray.query.compose import compose, fit, make_ranker
+from lever_ray.query.compose import compose
 from lever_ray.query.composer import Composer
 from lever_ray.query.members import retrieve
+from lever_ray.query.ranking import ready
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for
 from lever_ray.tasks.objective import Objective
@@ -73,25 +78,28 @@ class OperatorSpace:
 
     Attributes:
         operator: how members combine.
+        masked: whether actions that no member took are excluded.
         space: their groups.
         best_candidate: max_c J(c), in the real environment; NaN for ``plan``, which has no candidates.
     """
 
     operator: Operator
+    masked: bool
     space: CandidateSpace
     best_candidate: float
 
     @classmethod
-    def of(cls, operator: Operator, groups: list[PolicyGroup], controls: Controls, *, masked: bool) -> OperatorSpace:
+    def of(cls, recipe: Recipe, problem: Problem, controls: Controls) -> OperatorSpace:
         """Measure every candidate's return; of route operators at most :data:`ROUTES_MEASURED`, evenly spaced."""
-        space = CandidateSpace.of(groups, normalised=operator.normalised)
+        operator, masked = recipe.make_operator(), is_masked(recipe.support)
+        space = space_of(problem, operator)
         if not operator.needs_candidates:
-            return cls(operator, space, float("nan"))
+            return cls(operator, masked, space, float("nan"))
         every = np.concatenate(list(product_blocks(space.sizes)))
         if operator.is_route and len(every) > ROUTES_MEASURED:
             every = every[np.linspace(0, len(every) - 1, ROUTES_MEASURED).astype(np.int64)]
         returns = controls.real_returns(space, every, operator=operator, masked=masked)
-        return cls(operator, space, float(returns.max()))
+        return cls(operator, masked, space, float(returns.max()))
 
 
 class Case:
@@ -122,20 +130,22 @@ class Case:
         self.environment, self.task, self.library, self.plan = environment, task, library, plan
         self.setup, self.gamma, self.controls = setup, gamma, controls
         self.objective = Objective.of(setup.objective).resolved(task.terms)
-        self.retrieval = replace(plan.retrieval, without=setup.objective)
         keys = [GroupKey(environment, name, gamma, plan.episodes) for name in setup.groups]
-        self.groups = retrieve(library, keys, self.retrieval)
-        self.masked = is_masked(plan.support)
-        singles = [group for name, group in held.items() if name != setup.objective]
-        self.singles = SinglePolicies.of(singles, controls, masked=self.masked)
-        operators = [composition_operator(name) for name in plan.operators]
-        self.spaces = [OperatorSpace.of(each, self.groups, controls, masked=self.masked) for each in operators]
+        self.recipes = [recipe.override(gamma=gamma, episodes=plan.episodes) for recipe in plan.recipes]
+        usual = self.recipes[0]
+        self.groups = retrieve(library, keys, usual.make_retrieval(without=setup.name))
+        singles = [group for name, group in held.items() if name != setup.name]
+        self.singles = SinglePolicies.of(singles, controls, masked=is_masked(usual.support))
+        states = library.environment(environment).canonical
+        self.problem = Problem(task, self.objective, tuple(self.groups), environment, states)
+        by_operator = [list(same) for _, same in groupby(self.recipes, lambda recipe: recipe.operator)]
+        self.spaces = [(OperatorSpace.of(same[0], self.problem, controls), same) for same in by_operator]
         self.library_steps = PolicyGroup.merge("all", self.groups).environment_steps
         self.walk_plan = walk_plan_return(task, self.objective, self.library_steps)
         self.model = recorded_model(
             task,
             self.objective,
-            self.spaces[0].space.union,
+            self.spaces[0][0].space.union,
             episodes=plan.episodes,
             gammas=plan.gammas,
             training_seeds=plan.training_seeds,
@@ -146,7 +156,7 @@ class Case:
         """The highest return that any method reached here; the optimum where it is exact."""
         if self.controls.optimum.exact:
             return self.controls.optimum.total
-        reached = [space.best_candidate for space in self.spaces if space.operator.needs_candidates]
+        reached = [space.best_candidate for space, _ in self.spaces if space.operator.needs_candidates]
         found = (self.model.optimum, self.model.memoryless, self.model.scratch, self.walk_plan)
         return float(np.nanmax([self.controls.highest, self.singles.oracle, *found, *reached]))
 
@@ -157,19 +167,16 @@ class Case:
             best_known: J*, what all rows of the environment and objective are measured against.
         """
         rows = []
-        for space in self.spaces:
-            for name in self.plan.rankers_of(space.operator):
-                ranker, fitted = self._ranker(name)
-                cell = Cell(self, space, ranker, fitted, best_known)
-                rows += [cell.row(strategy) for strategy in self.plan.strategies_of(space.operator)]
+        for space, recipes in self.spaces:
+            for _, same in groupby(recipes, lambda recipe: recipe.ranker):
+                of_ranker = list(same)
+                cell = Cell(self, space, self._ranker(of_ranker[0]), best_known)
+                rows += [cell.row(recipe) for recipe in of_ranker]
         return rows
 
-    def _ranker(self, name: str) -> tuple[Ranker, FittedRegressor | None]:
+    def _ranker(self, recipe: Recipe) -> Ranker:
         key = GroupKey(self.environment, self.setup.groups[0], self.gamma, self.plan.episodes)
-        learns = name == "regressor"
-        fitted = fit(self.library, self.environment, self.objective, key, self.plan.regressor) if learns else None
-        held = self.library.environment(self.environment)
-        return make_ranker(name, held, self.objective, regressor=fitted), fitted
+        return ready(recipe.make_ranker(), self.library, self.objective, key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,42 +186,45 @@ class Cell:
     Attributes:
         case: the setup, gamma and environment.
         candidates: the operator and its candidates.
-        ranker: what predicts returns.
-        fitted: its regressor, if any.
+        ranker: what predicts returns, fitted where it learns.
         best_known: J*.
     """
 
     case: Case
     candidates: OperatorSpace
     ranker: Ranker
-    fitted: FittedRegressor | None
     best_known: float
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The ranker, bound to the case's problem."""
+        return self.ranker.bind(self.case.problem)
 
     @property
     def scale(self) -> float:
         """J* - J_rand; NaN where the environment offers nothing over chance."""
         return offered(self.best_known, self.case.controls.random)
 
-    def row(self, strategy: Strategy) -> Row:
+    def row(self, recipe: Recipe) -> Row:
         """The query, answered and measured, with its controls."""
-        answer, timings = self._timed(strategy)
+        answer, timings = self._timed(recipe)
         route = rollout(self.case.task, objective=self.case.objective, q=answer.q, actions=answer.actions)
         return (
             self._identity(answer)
-            | self._returns(answer, route, strategy)
+            | self._returns(answer, route, recipe)
             | self._quality(answer, route)
             | self._costs(answer, timings)
         )
 
-    def _timed(self, strategy: Strategy) -> tuple[CompositionResult, dict[str, float]]:
+    def _timed(self, recipe: Recipe) -> tuple[CompositionResult, dict[str, float]]:
         """The query, and the median of its stages' seconds over repeats; slow ones are asked less often."""
-        answers = asked_repeatedly(lambda: self._compose(strategy), self.case.plan.repeats)
+        answers = asked_repeatedly(lambda: self._compose(recipe), self.case.plan.repeats)
         stages = {
             stage: median(answer.timings[stage] for answer in answers) for stage in ("retrieve", "rank", "compose")
         }
         return answers[0], stages | {"total": sum(stages.values())}
 
-    def _compose(self, strategy: Strategy) -> CompositionResult:
+    def _compose(self, recipe: Recipe) -> CompositionResult:
         """The query as a user asks it: members are retrieved from the library, ranked and composed."""
         case = self.case
         return compose(
@@ -222,20 +232,13 @@ class Cell:
             environment=case.environment,
             objective=case.objective,
             groups=case.setup.groups,
-            strategy=strategy,
-            operator=self.candidates.operator,
-            ranker=self.ranker.name,
-            regressor=self.fitted or case.plan.regressor,
-            support=case.plan.support,
-            gamma=case.gamma,
-            episodes=case.plan.episodes,
-            width=case.plan.width,
-            retrieval=case.retrieval,
+            recipe=recipe.override(ranker=self.ranker),
+            without=case.setup.name,
         )
 
     def _real_returns(self, candidates: np.ndarray) -> np.ndarray:
         operator, space = self.candidates.operator, self.candidates.space
-        return self.case.controls.real_returns(space, candidates, operator=operator, masked=self.case.masked)
+        return self.case.controls.real_returns(space, candidates, operator=operator, masked=self.candidates.masked)
 
     def _identity(self, answer: CompositionResult) -> Row:
         case, plan, seed = self.case, self.case.plan, self.case.task.seed
@@ -262,7 +265,7 @@ class Cell:
             "policy_ids": " ".join(answer.policy_ids),
         }
 
-    def _returns(self, answer: CompositionResult, route: Rollout, strategy: Strategy) -> Row:
+    def _returns(self, answer: CompositionResult, route: Rollout, recipe: Recipe) -> Row:
         case, controls, model = self.case, self.case.controls, self.case.model
         longer = controls.best_longer(len(case.setup.groups))
         return {
@@ -275,9 +278,9 @@ class Cell:
             "return/scratch_longer": longer.final,
             "return/scratch_longer_best_snapshot": longer.best_snapshot,
             "return/scratch_recorded_model": model.scratch,
-            "return/best_single": case.singles.chosen_by(self.ranker),
+            "return/best_single": case.singles.chosen_by(self.scorer),
             "return/best_single_oracle": case.singles.oracle,
-            "return/random_q": self._random_q(strategy),
+            "return/random_q": self._random_q(recipe),
             "return/random": controls.random,
             "return/walk_planner": case.walk_plan,
             "return/recorded_optimum": model.optimum,
@@ -290,12 +293,10 @@ class Cell:
         """max_c J(c); the route itself where an operator has no candidates."""
         return float(np.nanmax([self.candidates.best_candidate, route.total]))
 
-    def _random_q(self, strategy: Strategy) -> float:
-        case, operator = self.case, self.candidates.operator
-        if not operator.needs_candidates:
+    def _random_q(self, recipe: Recipe) -> float:
+        if not self.candidates.operator.needs_candidates:
             return float("nan")
-        composer = Composer(strategy, operator, self.ranker, case.plan.support)
-        return random_q_return(composer, case.groups, case.task, case.controls, objective=case.objective)
+        return random_q_return(Composer(recipe, self.scorer), self.case.problem, self.case.controls)
 
     def _quality(self, answer: CompositionResult, route: Rollout) -> Row:
         controls, singles = self.case.controls, self.case.singles
@@ -346,7 +347,7 @@ class Cell:
             "seconds/rank": timings["rank"],
             "seconds/compose": timings["compose"],
             "seconds/query": timings["total"],
-            "seconds/fit": 0.0 if self.fitted is None else self.fitted.seconds,
+            "seconds/fit": self.ranker.fitted.seconds if isinstance(self.ranker, FittedRanker) else 0.0,
             "seconds/scratch": scratch.seconds,
             "speedup/seconds": scratch.seconds / timings["total"],
             "environment_steps/saved": scratch.environment_steps,

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import Operator, composition_operator, kernel_form
+from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
+from lever_ray.composition.operators import OPERATORS, Operator, is_masked
 from lever_ray.composition.problem import Problem
-from lever_ray.composition.rankers import OfflineReturnRanker, Ranker
-from lever_ray.embedding.offline import offline_returns
+from lever_ray.composition.rankers.protocol import Scorer
 from lever_ray.experiment.plan import ExperimentPlan
 from lever_ray.learning.sarsa import train
 from lever_ray.query.composer import Composer
 from lever_ray.tasks.kernel import CompiledTask
-from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.protocol import Environment, Optimum
 from lever_ray.tasks.rollout import random_return
@@ -90,11 +88,7 @@ class Controls:
         Routes of ``gpi`` and ``switch`` keep to recorded transitions, which the environment repeats.
         """
         mixtures = space.mixtures(candidates)
-        if operator.is_route:
-            return OfflineReturnRanker(self.compiled).score(space, mixtures, operator=operator, masked=masked).values
-        pool, rows, code = kernel_form(operator, space, mixtures)
-        totals, _ = offline_returns(self.compiled, pool, rows, code, masked, False)
-        return np.asarray(totals)
+        return operator.returns(self.compiled, space, mixtures, masked=masked, recorded=False)[0]
 
 
 def measure_controls(task: Environment, objective: str, plan: ExperimentPlan) -> Controls:
@@ -151,13 +145,13 @@ class SinglePolicies:
         """Collect the members of ``groups`` and run each."""
         space = CandidateSpace.of([PolicyGroup.merge("any", groups)])
         alone = np.arange(space.sizes[0])[:, None]
-        returns = controls.real_returns(space, alone, operator=composition_operator("sum"), masked=masked)
+        returns = controls.real_returns(space, alone, operator=OPERATORS["sum"], masked=masked)
         return cls(space, masked, returns)
 
-    def chosen_by(self, ranker: Ranker) -> float:
-        """Return of the policy that a ranker puts first."""
+    def chosen_by(self, scorer: Scorer) -> float:
+        """Return of the policy that a ranker's scorer puts first."""
         mixtures = self.space.mixtures(np.arange(len(self.returns))[:, None])
-        scores = ranker.score(self.space, mixtures, operator=composition_operator("sum"), masked=self.masked)
+        scores = scorer.score(self.space, mixtures, operator=OPERATORS["sum"], masked=self.masked)
         return float(self.returns[scores.best()])
 
     @property
@@ -177,14 +171,16 @@ def seed_of(task: Environment) -> int:
     return int(task.digest[:8], 16) if task.seed is None else task.seed
 
 
-def random_q_return(
-    composer: Composer, groups: Sequence[PolicyGroup], task: Environment, controls: Controls, *, objective: Objective
-) -> float:
-    """Return of the composition that the same search finds among random Q-tables."""
-    made_up = random_groups(groups, seed=seed_of(task))
-    problem = Problem(task=task, objective=objective, members=tuple(made_up), environment="random")
-    answer = composer.compose(problem)
-    space = CandidateSpace.of(made_up, normalised=composer.operator.normalised)
-    chosen = np.array([answer.search.candidate])
-    masked = composer.support == "mask"
-    return float(controls.real_returns(space, chosen, operator=composer.operator, masked=masked)[0])
+def space_of(problem: Problem, operator: Operator) -> CandidateSpace:
+    """The candidates of a problem, as an operator combines them."""
+    weights = objective_weights(problem.objective, [group.objective for group in problem.members])
+    return CandidateSpace.of(problem.members, weights=weights, normalised=operator.normalised)
+
+
+def random_q_return(composer: Composer, problem: Problem, controls: Controls) -> float:
+    """Return of the composition that the same search finds among random Q-tables in place of a problem's members."""
+    made_up = random_groups(problem.members, seed=seed_of(problem.task))
+    asked = replace(problem, members=tuple(made_up), environment="random")
+    answer, operator = composer.compose(asked), composer.recipe.make_operator()
+    chosen, masked = answer.search.candidate_row, is_masked(composer.recipe.support)
+    return float(controls.real_returns(space_of(asked, operator), chosen, operator=operator, masked=masked)[0])

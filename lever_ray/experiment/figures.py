@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lever_ray import plot
-from lever_ray.composition.search import STRATEGIES
+from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.experiment.plan import modes_of
 

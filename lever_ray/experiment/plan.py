@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
 from lever_ray.composition.groups import cover
-from lever_ray.composition.operators import Operator, check_answers, check_composable, composition_operator
-from lever_ray.composition.rankers import RANKERS
-from lever_ray.composition.search import Strategy
-from lever_ray.config import ExperimentSettings, LibrarySettings, StrategySettings
-from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
-from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
+from lever_ray.composition.operators import composition_operator
+from lever_ray.composition.recipe import Recipe, with_use
+from lever_ray.config import AnswerSettings, ExperimentSettings, LibrarySettings, StrategySettings
 from lever_ray.errors import InvalidValue, UnknownName, check_known
-from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
-from lever_ray.query.compose import RegressorSettings
-from lever_ray.query.composer import PLAN_WIDTH
 from lever_ray.tasks import registry
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment, Source
@@ -30,7 +25,7 @@ class Setup:
 
     Attributes:
         mode: which pool of the source's.
-        objective: the composite objective's name.
+        objective: the composite objective's id: its name, and its weights where they are not 1.
         groups: the sub-objectives that cover it.
         pool: objectives that the groups may come from; never the composite itself.
     """
@@ -56,7 +51,12 @@ class Setup:
         check_known("mode", mode, tuple(source.pools))
         wanted = Objective.of(objective).resolved(source.terms)
         pool = tuple(name for name in source.pools[mode] if name != wanted.name)
-        return cls(mode, wanted.name, cover(wanted, pool), pool)
+        return cls(mode, wanted.id, cover(wanted, pool), pool)
+
+    @property
+    def name(self) -> str:
+        """The composite objective's terms, without weights: what policies for it are called, which are never used."""
+        return Objective.of(self.objective).name
 
 
 def modes_of(source: str) -> tuple[str, ...]:
@@ -77,11 +77,10 @@ class ExperimentPlan:
         episodes: its episodes.
         gammas: discounts of the members.
         training_seeds: seeds of the scratch control.
-        setups, strategies, rankers, operators, support, regressor, random_rollouts, repeats: see
-            :class:`lever_ray.config.ExperimentSettings`.
+        setups: composition problems.
+        recipes: how they are answered, those of one operator together, and of one ranker within it.
+        random_rollouts, repeats: see :class:`lever_ray.config.ExperimentSettings`.
         gamma: discount of the members where one was chosen; controls are measured at all of ``gammas`` even so.
-        width: beam width of the operator ``plan``.
-        retrieval: who is a member of a group.
     """
 
     family: str
@@ -90,36 +89,25 @@ class ExperimentPlan:
     gammas: tuple[float, ...]
     training_seeds: int
     setups: tuple[Setup, ...]
-    strategies: tuple[Strategy, ...]
-    rankers: tuple[str, ...]
-    operators: tuple[str, ...]
-    support: str
-    regressor: RegressorSettings
+    recipes: tuple[Recipe, ...]
     random_rollouts: int
     repeats: int = 5
     gamma: float | None = None
-    width: int = PLAN_WIDTH
-    retrieval: Retrieval = USUAL_RETRIEVAL
 
     @property
     def member_gammas(self) -> tuple[float, ...]:
         """Discounts at which members are composed."""
         return self.gammas if self.gamma is None else (self.gamma,)
 
-    def rankers_of(self, operator: Operator) -> tuple[str, ...]:
-        """The rankers that an operator's candidates are ranked by: ``offline-return`` alone for routes."""
-        return ("offline-return",) if operator.is_route else self.rankers
-
-    def strategies_of(self, operator: Operator) -> tuple[Strategy, ...]:
-        """The strategies that an operator is tried with: one where it has no candidates to choose from."""
-        return self.strategies if operator.needs_candidates else self.strategies[:1]
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """Names of the operators, in order."""
+        return tuple(dict.fromkeys(recipe.make_operator().name for recipe in self.recipes))
 
     @property
     def cells_per_environment(self) -> int:
         """Rows that one environment gives."""
-        operators = [composition_operator(name) for name in self.operators]
-        ways = sum(len(self.rankers_of(each)) * len(self.strategies_of(each)) for each in operators)
-        return len(self.member_gammas) * len(self.setups) * ways
+        return len(self.member_gammas) * len(self.setups) * len(self.recipes)
 
 
 def make_plan(
@@ -134,10 +122,7 @@ def make_plan(
             library lacks.
         UncoveredObjective: a setup's pool has no exact cover.
     """
-    experiment = _narrowed(experiment, strategy)
-    for name in ("setups", "strategies", "rankers", "operators"):
-        if not getattr(experiment, name):
-            raise InvalidValue(f"experiment.{name} is empty; name at least one")
+    recipes = _recipes(experiment, strategy)
     for name in ("random_rollouts", "bootstrap", "repeats"):
         if getattr(experiment, name) < 1:
             raise InvalidValue(f"experiment.{name} is {getattr(experiment, name)}; at least 1 is needed")
@@ -146,17 +131,6 @@ def make_plan(
             f"experiment.contrasts has {len(experiment.contrasts)} entries; at most {MOST_CONTRASTS} are tested, "
             "so that correcting for them leaves some power"
         )
-    _check_all_known("ranker", experiment.rankers, RANKERS)
-    _check_all_known("regressor model", [experiment.regressor_model], (*MODELS, *TERM_MODELS))
-    _check_all_known("regressor target", [experiment.regressor_target], TARGETS)
-    _check_all_known("embedding", [experiment.embedding], BEHAVIOUR_KINDS)
-    if experiment.regressor_model in TERM_MODELS and experiment.regressor_target == "composite":
-        raise InvalidValue(
-            f"experiment.regressor_model {experiment.regressor_model!r} learns from returns on own "
-            "objectives; set experiment.regressor_target to own or recorded"
-        )
-    for operator in experiment.operators:
-        check_composable(composition_operator(operator), support=experiment.support, weighted=False)
     source = registry.source(library.family)
     setups = tuple(Setup.of(setup.mode, setup.objective, source) for setup in experiment.setups)
     held = {Objective.of(objective).resolved(source.terms).name for objective in library.objectives}
@@ -178,53 +152,73 @@ def make_plan(
         gammas=tuple(library.gammas),
         training_seeds=library.training_seeds,
         setups=setups,
-        strategies=tuple(
-            Strategy.of(name, k=strategy.k, budget=strategy.budget, restarts=strategy.restarts)
-            for name in experiment.strategies
-        ),
-        rankers=tuple(experiment.rankers),
-        operators=tuple(experiment.operators),
-        support=experiment.support,
-        regressor=RegressorSettings(
-            experiment.regressor_model, experiment.regressor_target, experiment.embedding, experiment.canonical
-        ),
+        recipes=recipes,
         random_rollouts=experiment.random_rollouts,
         repeats=experiment.repeats,
         gamma=strategy.gamma,
-        width=strategy.width or PLAN_WIDTH,
-        retrieval=Retrieval(experiment.retrieval, experiment.threshold),
     )
 
 
-def _narrowed(experiment: ExperimentSettings, strategy: StrategySettings) -> ExperimentSettings:
-    """The experiment with what a strategy was chosen or tuned with."""
-    name = "" if strategy.name == "all" else strategy.name
-    lists = {"strategies": name, "operators": strategy.operator, "rankers": strategy.ranker}
-    changes: dict[str, Any] = {key: [value] for key, value in lists.items() if value}
-    changes |= {key: getattr(strategy, key) for key in _SINGLE if getattr(strategy, key)}
-    if strategy.threshold is not None:
-        changes["threshold"] = strategy.threshold
-    return replace(experiment, **changes)
+ALL = "all"
+"""Name of the strategy settings that narrow nothing."""
 
 
-_SINGLE = ("support", "regressor_model", "regressor_target", "embedding", "canonical", "retrieval")
-"""Settings of which an experiment and a strategy have one each."""
+def said(settings: AnswerSettings) -> dict[str, Any]:
+    """The fields of a recipe that settings say something about."""
+    found = {part.name: getattr(settings, part.name, None) for part in fields(Recipe)}
+    if isinstance(settings, StrategySettings) and settings.name != ALL:
+        found["strategy"] = settings.name
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _check_all_known(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise UnknownName(kind, name, known)
+def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tuple[Recipe, ...]:
+    """Every strategy, operator and ranker of an experiment, where they go together; a strategy's settings narrow them.
+
+    Operators that answer with a route are ranked by ``offline-return`` alone, and tried with one strategy where they
+    have no candidates.
+    """
+    narrowed = said(strategy)
+    narrowed.pop("gamma", None)
+    lists: dict[str, list[str]] = {
+        one: [narrowed[one]] if one in narrowed else getattr(experiment, several) for one, several in _LISTS.items()
+    }
+    for one, several in _LISTS.items():
+        if not lists[one]:
+            raise InvalidValue(f"experiment.{several} is empty; name at least one")
+    common = said(experiment) | narrowed
+    found = []
+    for name in lists["operator"]:
+        operator = composition_operator(name)
+        rankers = [""] if operator.is_route else lists["ranker"]
+        strategies = lists["strategy"] if operator.needs_candidates else lists["strategy"][:1]
+        for ranker, which in product(rankers, strategies):
+            chosen = {"operator": name, "ranker": ranker, "strategy": which}
+            found.append(Recipe(**with_use(common | chosen)))
+    _check_used(narrowed, found)
+    return tuple(found)
+
+
+_LISTS = {"strategy": "strategies", "operator": "operators", "ranker": "rankers"}
+"""What an experiment lists, by the field of a recipe."""
+
+
+def _check_used(narrowed: Mapping[str, Any], recipes: Iterable[Recipe]) -> None:
+    """Refuse settings of the group ``strategy`` that no recipe has a use for."""
+    used = list(recipes)
+    for name, value in narrowed.items():
+        if name not in _LISTS and all(getattr(recipe, name) != value for recipe in used):
+            chosen = ", ".join(dict.fromkeys(recipe.label for recipe in used))
+            raise InvalidValue(f"strategy.{name} is {value!r}, which none of {chosen} has a use for; leave it out")
 
 
 def check_all_answer(operators: Iterable[str], task: Environment) -> None:
     """Refuse operators that cannot answer an environment, before anything is measured there.
 
     Raises:
-        InvalidValue: see :func:`lever_ray.composition.operators.check_answers`.
+        InvalidValue: see :class:`lever_ray.composition.operators.Operator`.
     """
     for name in operators:
-        check_answers(composition_operator(name), task)
+        composition_operator(name).check_task(task)
 
 
 def cell_id(plan: ExperimentPlan, setup: Setup, gamma: float, environment: str, seed: int | None) -> str:

@@ -19,7 +19,7 @@ from lever_ray.experiment.cell import Row, run_environment
 from lever_ray.experiment.plan import ExperimentPlan, check_all_answer
 from lever_ray.experiment.statistics import order_rows
 from lever_ray.library.reader import LibraryReader
-from lever_ray.tasks.objective import Objective
+from lever_ray.query.ranking import open_for_ranking
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,13 @@ def run_experiment(
     if kept and kept_before is not None:
         kept_before(len(kept))
     rows, failures = [row for part in kept.values() for row in part], []
-    _open_for_ranking(library, plan, missing)
+    if missing:
+        recipes = [
+            recipe.override(gamma=gamma, episodes=plan.episodes)
+            for gamma in plan.member_gammas
+            for recipe in plan.recipes
+        ]
+        open_for_ranking(library, recipes, [setup.objective for setup in plan.setups], missing[0])
     for outcome in executor.map(run_environment, missing, shared=(library, plan)):
         name = missing[outcome.index]
         if outcome.error is None:
@@ -111,24 +117,6 @@ def run_experiment(
         shutil.rmtree(finished, ignore_errors=True)
         (folder / "failures.parquet").unlink(missing_ok=True)
     return ExperimentRows(ordered, sorted(failures, key=lambda failure: failure.environment), len(kept))
-
-
-def _open_for_ranking(library: LibraryReader, plan: ExperimentPlan, environments: Sequence[str]) -> None:
-    """Have the shards embed their policies once; the answer travels with the library to every worker."""
-    if "regressor" not in plan.rankers or not environments:
-        return
-    terms = library.environment(environments[0]).task.terms
-    for gamma in plan.member_gammas:
-        for objective in dict.fromkeys(setup.objective for setup in plan.setups):
-            library.ranking_rows(
-                terms=terms,
-                target=plan.regressor.target,
-                objective=Objective.of(objective).resolved(terms),
-                gamma=gamma,
-                episodes=plan.episodes,
-                kind=plan.regressor.embedding,
-                canonical=plan.regressor.canonical,
-            )
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

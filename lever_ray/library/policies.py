@@ -15,10 +15,10 @@ from lever_ray.library.files import MissingFile
 from lever_ray.library.ids import places_of
 from lever_ray.library.manifest import Manifest
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.retrieval import Closest, Wording, similarities
 from lever_ray.library.stored import GroupKey, StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
 from lever_ray.library.vectors import TextVectors
+from lever_ray.library.wording import Closest, Wording, similarities
 
 Part = tuple[StoredShard, np.ndarray]
 """A stored shard and rows of it, int64[n] ascending."""

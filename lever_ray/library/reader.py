@@ -22,12 +22,12 @@ from lever_ray.library.index import merge_top_k
 from lever_ray.library.manifest import Manifest
 from lever_ray.library.ranking import RankingRows
 from lever_ray.library.record import EnvironmentRecord, PolicyRecord
-from lever_ray.library.retrieval import Wording
 from lever_ray.library.rows import objective_id
 from lever_ray.library.selecting import matching, only_terms, terms_of
 from lever_ray.library.shard import Where
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder
+from lever_ray.library.wording import Wording
 from lever_ray.tasks.objective import Objective
 
 T = TypeVar("T")

@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
+from typing import Unpack
 
-from lever_ray.composition.operators import Combine, Operator, check_composable, composition_operator
+from lever_ray.composition.operators import check_factors
 from lever_ray.composition.problem import Problem
-from lever_ray.composition.rankers import (
-    OfflineReturnRanker,
-    Ranker,
-    RecordedReturnRanker,
-    RegressorRanker,
-    check_ranker,
-)
-from lever_ray.composition.routes import ROUTE_CODES
-from lever_ray.composition.search import Strategy
-from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
-from lever_ray.embedding.outcome import states_that_matter
-from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
-from lever_ray.embedding.successor import make_embedder
-from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.composition.rankers.regressor import FittedRanker
+from lever_ray.composition.recipe import Recipe, RecipeKeywords, check_keywords
+from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import Executor
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.record import EnvironmentRecord
-from lever_ray.library.retrieval import THRESHOLD, Retrieval
 from lever_ray.library.stored import GroupKey
-from lever_ray.query.composer import PLAN_WIDTH, Composer
+from lever_ray.query.composer import Composer
 from lever_ray.query.members import group_keys, retrieve
 from lever_ray.query.parse import parse_query
+from lever_ray.query.ranking import ready
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for, warm_up_routes
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 
-
-@dataclass(frozen=True)
-class RegressorSettings:
-    """Which return regressor the ranker ``regressor`` uses.
-
-    Attributes:
-        model: ``ridge``, ``additive-ridge`` (a sum over the objective's terms; not for target ``composite``) or
-            ``hist-gradient-boosting`` (as published).
-        target: ``composite`` (policies relabelled offline with the new objective), ``own`` (as published) or
-            ``recorded`` (mean recorded rewards along their own rollouts).
-        embedding: ``psi``, ``psi_static`` or ``outcome``.
-        canonical: how many of an environment's canonical states the first two are averaged over; all that are stored,
-            if more. The start is always among them.
-
-    Raises:
-        InvalidValue: ``canonical`` is below 1.
-    """
-
-    model: str = "additive-ridge"
-    target: str = "own"
-    embedding: str = "outcome"
-    canonical: int = CANONICAL_STATES
-
-    def __post_init__(self) -> None:
-        check_canonical(self.canonical)
+Wanted = Objective | str | Mapping[str, float] | Iterable[str]
+"""A composite objective: ``"path-gold"``, ``"path-gold[1,2.5]"``, ``{"path": 1, "gold": 2.5}`` or an ``Objective``."""
 
 
 def compose(
@@ -67,21 +33,13 @@ def compose(
     query: str | None = None,
     *,
     environment: str,
-    objective: Objective | str | None = None,
+    objective: Wanted | None = None,
     groups: Sequence[str] | None = None,
-    strategy: str | Strategy = "hybrid",
-    k: int = 3,
-    operator: str | Operator | Combine = "sum",
-    ranker: str | None = None,
-    regressor: RegressorSettings | FittedRegressor = RegressorSettings(),
-    support: str = "mask",
-    weights: Mapping[str, float] | None = None,
-    gamma: float | None = None,
-    episodes: int | None = None,
-    width: int = PLAN_WIDTH,
-    retrieval: str | Retrieval = "objective",
-    threshold: float = THRESHOLD,
+    factors: Mapping[str, float] | None = None,
+    recipe: Recipe | str | None = None,
+    without: str = "",
     executor: Executor | None = None,
+    **sugar: Unpack[RecipeKeywords],
 ) -> CompositionResult:
     """Answer a new composite objective from a library, without touching the environment.
 
@@ -89,76 +47,72 @@ def compose(
         library: a :class:`~lever_ray.library.store.PolicyLibrary`, or one sharded over actors.
         query: what is wanted, in words; or give ``objective``.
         environment: name of the environment in the library.
-        objective: the composite objective; bypasses text.
+        objective: the composite objective with the weights of its terms, e.g. ``"path-gold"``, ``"path-gold[1,2.5]"``
+            or ``{"path": 1, "gold": 2.5}``; bypasses text. Operators over tables multiply a group's values with the
+            weight that its terms have in common.
         groups: sub-objectives to take members from; by default the smallest exact cover that the library holds.
-        strategy: one of :data:`~lever_ray.composition.search.STRATEGIES`, or a
-            :class:`~lever_ray.composition.search.Strategy` with its parameters.
-        k: members per group for ``hybrid``.
-        operator: one of :data:`~lever_ray.composition.operators.OPERATORS`, or a function of float64[m, S, A], the
-            members' Q-tables, that gives float[S, A] (slower: every candidate is composed in full).
-        ranker: ``regressor``, ``recorded-return`` or ``offline-return``; by default ``regressor``, and
-            ``offline-return`` for operators that answer with a route.
-        regressor: which one, for the ranker ``regressor``; or one fitted beforehand (:func:`fit`).
-        support: ``mask`` leaves out actions that no member ever took, ``ignore`` does not.
-        weights: factor on the action values of each group, by sub-objective.
-        gamma: discount of the members; needed where the library holds several.
-        episodes: training budget of the members; needed where the library holds several.
-        width: beam width of the operator ``plan``.
-        retrieval: who the members of a group are, see :class:`~lever_ray.library.retrieval.Retrieval`: ``objective``,
-            policies trained for it; ``description``, policies of which a similar text tells; or one with its settings.
-        threshold: least similarity of a member's description to the group's, where ``retrieval`` is a name.
+        factors: more factors on the action values of groups, by sub-objective; they do not change what is wanted.
+        recipe: how to answer; the default one where it is None. Its id is as good.
+        without: objective whose own policies are never members.
         executor: where large candidate sets are scored; in this process if None.
+        sugar: fields of the recipe that differ from it, e.g. ``strategy="hybrid", k=5, operator="max"``; see
+            :class:`~lever_ray.composition.recipe.Recipe`.
 
     Raises:
         UnmatchedQuery: the text names no objective.
-        UnknownName: environment, objective term, strategy, operator, ranker, support or retrieval rule is not known.
+        UnknownName: the environment, an objective term or a keyword is not known; also see
+            :class:`~lever_ray.composition.recipe.Recipe`.
         UncoveredObjective: no exact cover exists, or ``groups`` is none.
-        InvalidValue: both or neither of ``query`` and ``objective``, a number outside its domain, or a ranker, weights
-            or support rule that the operator gives no meaning to.
+        InvalidValue: both or neither of ``query`` and ``objective``, bad weights or factors, factors for an operator
+            that gives no meaning to them, or a recipe that makes no sense.
         LibraryError: a group has no policy, or none whose description is similar enough; the library is damaged, or
             too small for a regressor.
     """
-    chosen = strategy if isinstance(strategy, Strategy) else Strategy.of(strategy, k=k)
-    found_by = retrieval if isinstance(retrieval, Retrieval) else Retrieval(retrieval, threshold)
-    combine = composition_operator(operator)
-    ranked_by = ranker or ("offline-return" if combine.is_route else "regressor")
-    check_composable(combine, support=support, weighted=weights is not None)
-    check_ranker(ranked_by, combine)
-    if width < 1:
-        raise InvalidValue(f"width is {width}; a beam keeps at least 1 state")
+    recipe = recipe_of(recipe, sugar)
+    operator = recipe.make_operator()
+    if factors is not None:
+        check_factors(operator)
     begun = perf_counter()
     held = library.environment(environment)
     opened = perf_counter()
     wanted = _objective(query, objective, held.task)
     parsed = perf_counter()
-    keys = group_keys(library, environment, wanted, groups, gamma, episodes)
-    members = retrieve(library, keys, found_by)
+    keys = group_keys(library, environment, wanted, groups, recipe.gamma, recipe.episodes)
+    members = retrieve(library, keys, recipe.make_retrieval(without=without))
     retrieved = perf_counter()
-    fitted: FittedRegressor | None = None
-    if ranked_by == "regressor":
-        if isinstance(regressor, FittedRegressor):
-            fitted = regressor
-        else:
-            fitted = fit(library, environment, wanted, keys[0], regressor)
+    ranker = ready(recipe.make_ranker(), library, wanted, keys[0])
     warm_up_for(held.task)
-    if combine.name in ROUTE_CODES:
+    if operator.is_route and operator.needs_candidates:
         warm_up_routes()
     prepared = perf_counter()
-    scorer = make_ranker(ranked_by, held, wanted, regressor=fitted)
+    problem = Problem(held.task, wanted, tuple(members), environment, held.canonical)
+    composer = Composer(recipe, ranker.bind(problem), executor)
     making = perf_counter() - prepared
-    composer = Composer(chosen, combine, scorer, support, executor, width=width)
-    problem = Problem(held.task, wanted, tuple(members), environment)
-    factors = None if weights is None else _group_weights(keys, weights, held.task.terms)
-    answer = composer.compose(problem, weights=factors)
+    answer = composer.compose(problem, factors=None if factors is None else _group_factors(keys, factors, held.task))
     finding = opened - begun + retrieved - parsed
     stages = {"parse": parsed - opened, "retrieve": finding + answer.timings["retrieve"]}
     timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "coverage": answer.timings["coverage"]}
-    timings |= {"fit": 0.0 if fitted is None else fitted.seconds}
-    return replace(answer, timings=timings, retrieval=found_by.label)
+    timings |= {"fit": ranker.fitted.seconds if isinstance(ranker, FittedRanker) else 0.0}
+    return replace(answer, timings=timings)
 
 
-def _objective(query: str | None, objective: Objective | str | None, task: Environment) -> Objective:
+def recipe_of(recipe: Recipe | str | None, sugar: RecipeKeywords) -> Recipe:
+    """A recipe, its id or the default one, with some fields changed.
+
+    Raises:
+        UnknownName, InvalidValue: see :meth:`~lever_ray.composition.recipe.Recipe.override`.
+    """
+    check_keywords(sugar)
+    if recipe is None:
+        return Recipe(**sugar)
+    if not isinstance(recipe, Recipe | str):
+        raise InvalidValue(f"recipe is {recipe!r}; give a Recipe, e.g. lever.Recipe(strategy='hybrid', k=5), or its id")
+    given = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    return given.override(**sugar) if sugar else given
+
+
+def _objective(query: str | None, objective: Wanted | None, task: Environment) -> Objective:
     if query is not None and objective is None:
         objective = parse_query(query, words=task.describe()).objective
     elif objective is None or query is not None:
@@ -166,57 +120,9 @@ def _objective(query: str | None, objective: Objective | str | None, task: Envir
     return Objective.of(objective).resolved(task.terms)
 
 
-def make_ranker(
-    name: str, environment: EnvironmentRecord, objective: Objective, *, regressor: FittedRegressor | None = None
-) -> Ranker:
-    """The ranker of that name for one environment; ``regressor`` needs a fitted one."""
-    if name == "regressor":
-        assert regressor is not None
-        states = environment.canonical.thinned(regressor.canonical)
-        return RegressorRanker(make_embedder(environment.task, states), regressor)
-    if name == "recorded-return":
-        task = environment.task
-        return RecordedReturnRanker(task.dynamics, task.horizon, task.discount)
-    return OfflineReturnRanker(environment.task.compile(objective))
-
-
-def fit(
-    library: LibraryReader, environment: str, objective: Objective, key: GroupKey, settings: RegressorSettings
-) -> FittedRegressor:
-    """Fit the return regressor on the library's other environments, at the members' gamma."""
-    task = library.environment(environment).task
-    rows = library.ranking_rows(
-        terms=task.terms,
-        target=settings.target,
-        objective=objective,
-        gamma=key.gamma,
-        episodes=key.episodes,
-        kind=settings.embedding,
-        canonical=settings.canonical,
-    ).without(environment, task)
-    if settings.target != "composite":
-        rows = rows.of_other_objectives(objective, task.terms)
-    if len(rows.x) < 2:
-        raise LibraryError(
-            f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
-            f"the library has {len(rows.x)} such policies; add environments to it, or use ranker='offline-return'"
-        )
-    fitted = fit_regressor(
-        rows.x,
-        rows.y,
-        model=settings.model,
-        target=settings.target,
-        kind=settings.embedding,
-        terms=rows.terms,
-        names=task.terms,
-        objective=objective,
-    )
-    return replace(fitted, canonical=states_that_matter(settings.embedding, settings.canonical))
-
-
-def _group_weights(keys: Sequence[GroupKey], weights: Mapping[str, float], terms: Sequence[str]) -> list[float]:
-    given = {Objective.of(name).resolved(terms).name: weight for name, weight in weights.items()}
+def _group_factors(keys: Sequence[GroupKey], factors: Mapping[str, float], task: Environment) -> list[float]:
+    given = {Objective.of(name).resolved(task.terms).name: factor for name, factor in factors.items()}
     for name in given:
         if name not in {key.objective for key in keys}:
-            raise UnknownName("group", name, [key.objective for key in keys], hint="Weights are given per group.")
+            raise UnknownName("group", name, [key.objective for key in keys], hint="Factors are given per group.")
     return [given.get(key.objective, 1.0) for key in keys]

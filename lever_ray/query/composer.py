@@ -9,160 +9,115 @@ from time import perf_counter
 import numpy as np
 
 from lever_ray.composition.coverage import Coverage, over_starts, route_coverage, value_coverage
-from lever_ray.composition.groups import CandidateSpace
-from lever_ray.composition.operators import Operator, check_answers, check_composable, composed_table, is_masked
+from lever_ray.composition.groups import CandidateSpace, disproportionate, objective_weights
+from lever_ray.composition.operators import Composed, FunctionOperator, Operator, check_factors, is_masked
 from lever_ray.composition.problem import Problem
-from lever_ray.composition.rankers import Ranker, Scores, check_ranker
-from lever_ray.composition.routes import route_of
-from lever_ray.composition.search import BATCH, SearchResult, Strategy, search
+from lever_ray.composition.rankers.protocol import Scorer
+from lever_ray.composition.recipe import Recipe
+from lever_ray.composition.scores import Scores
+from lever_ray.composition.search import SearchResult, search
+from lever_ray.composition.strategies.protocol import BATCH
 from lever_ray.executor import Executor, in_order
 from lever_ray.query.result import CompositionResult
 from lever_ray.tasks.rollout import rollout
 
-PLAN_WIDTH = 100
-"""Beam width of the operator ``plan``, unless told otherwise."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Composed:
-    """A composed policy: a Q-table or a route, the members that it is made of, and how it was found."""
-
-    members: np.ndarray
-    q: np.ndarray | None
-    actions: np.ndarray | None
-    found: SearchResult
-
 
 @dataclass(frozen=True)
 class Composer:
-    """How candidates are searched, scored and combined; fixed before any reward is seen.
+    """Candidates of one problem are searched, scored and combined as a recipe says.
 
     Attributes:
-        strategy: which candidates.
-        operator: how members combine.
-        ranker: what predicts returns.
-        support: ``mask`` or ``ignore``.
+        recipe: how to answer; fixed before any reward is seen.
+        scorer: what its ranker predicts returns of the problem's candidates with.
         executor: where blocks of candidates are scored; in this process if None.
         batch: candidates per block; results do not depend on it.
-        width: beam width of the operator ``plan``.
     """
 
-    strategy: Strategy
-    operator: Operator
-    ranker: Ranker
-    support: str = "mask"
+    recipe: Recipe
+    scorer: Scorer
     executor: Executor | None = None
     batch: int = BATCH
-    width: int = PLAN_WIDTH
 
-    def compose(
-        self,
-        problem: Problem,
-        *,
-        weights: Sequence[float] | None = None,
-    ) -> CompositionResult:
+    def compose(self, problem: Problem, *, factors: Sequence[float] | None = None) -> CompositionResult:
         """Search the product of a problem's groups and compose the best candidate.
 
         Args:
             problem: the task, the objective and the groups.
-            weights: factor on the action values of each group.
+            factors: on the action values of each group, beside the objective's weights.
 
         Raises:
-            InvalidValue: the operator cannot answer this task; see
-                :meth:`lever_ray.composition.groups.CandidateSpace.of`,
-                :func:`~lever_ray.composition.operators.check_composable` and
-                :func:`~lever_ray.composition.rankers.check_ranker`.
-            UnknownName: the support rule is not known.
+            InvalidValue: the operator cannot answer this task, or gives no meaning to factors; see
+                :meth:`lever_ray.composition.groups.CandidateSpace.of`.
         """
-        check_composable(self.operator, support=self.support, weighted=weights is not None)
-        check_ranker(self.ranker.name, self.operator)
-        check_answers(self.operator, problem.task)
+        operator = self.recipe.make_operator()
+        if factors is not None:
+            check_factors(operator)
+        operator.check_task(problem.task)
         begun = perf_counter()
-        space = CandidateSpace.of(problem.members, weights=weights, normalised=self.operator.normalised)
+        names = [group.objective for group in problem.members]
+        weights = objective_weights(problem.objective, names)
+        normalised = operator.normalised
+        space = CandidateSpace.of(problem.members, weights=weights, factors=factors, normalised=normalised)
         retrieved = perf_counter()
-        found = self._search(space) if self.operator.needs_candidates else None
+        found = self._search(space, operator) if operator.needs_candidates else None
         ranked = perf_counter()
-        made = self._combine(space, found, problem)
+        members = _members(space, found)
+        made = operator.compose(problem, space, members, masked=is_masked(self.recipe.support))
+        found = found or _searched(made)
         composed = perf_counter()
-        coverage = _coverage(problem, space, made)
-        sources = _sources(space, found)
+        coverage = _coverage(problem, space, members, made)
+        ids, sources = _ids(space, members), _sources(space, members)
         stages = {"retrieve": retrieved - begun, "rank": ranked - retrieved, "compose": composed - ranked}
         return CompositionResult(
             environment=problem.environment,
             objective=problem.objective,
-            groups=tuple(group.objective for group in problem.members),
-            policy_ids=_ids(space, found),
+            groups=tuple(names),
+            policy_ids=ids,
             q=made.q,
             actions=made.actions,
-            predicted_return=made.found.predicted_return,
+            predicted_return=found.predicted_return,
             coverage=coverage,
-            evaluated=made.found.evaluated,
+            evaluated=found.evaluated,
             timings=stages | {"total": composed - begun, "coverage": perf_counter() - composed},
             warnings=(
                 *_source_warnings(sources),
-                *_warnings(made.found, coverage, self.operator, problem.task.ends),
+                *([] if operator.is_route else _weight_warnings(problem, names)),
+                *_warnings(found, coverage, operator, problem.task.ends),
                 *problem.task.warnings,
             ),
-            strategy=self.strategy.id if self.operator.needs_candidates else UNION,
-            operator=self.operator.name,
-            ranker=self.ranker.name,
-            support=self.support,
-            regime=self.operator.regime,
+            recipe=self.recipe,
             support_source=max(sources.values(), key=SOURCES.index),
-            tier=max(self.operator.tier, self.ranker.tier, _tier_of(space)),
-            search=made.found,
+            tier=max(self.recipe.tier, _tier_of(space)),
+            search=found,
         )
 
-    def _search(self, space: CandidateSpace) -> SearchResult:
-        masked = is_masked(self.support)
+    def _search(self, space: CandidateSpace, operator: Operator) -> SearchResult:
+        strategy, masked = self.recipe.make_strategy(), is_masked(self.recipe.support)
 
         def evaluate(blocks: Iterable[np.ndarray]) -> Iterable[Scores]:
-            return self._evaluate(space, masked, blocks)
+            if self.executor is None:
+                return (_score(block, self.scorer, space, operator, masked) for block in blocks)
+            shared = (self.scorer, space, operator, masked)
+            return in_order(self.executor.map(_score, list(blocks), shared=shared))
 
-        members = self.ranker.member_scores(space) if self.strategy.scores_members else None
-        return search(self.strategy, space, evaluate, batch=self.batch, member_scores=members)
-
-    def _evaluate(self, space: CandidateSpace, masked: bool, blocks: Iterable[np.ndarray]) -> Iterable[Scores]:
-        if self.executor is None:
-            return (_score(block, self.ranker, space, self.operator, masked) for block in blocks)
-        shared = (self.ranker, space, self.operator, masked)
-        return in_order(self.executor.map(_score, list(blocks), shared=shared))
-
-    def _combine(self, space: CandidateSpace, found: SearchResult | None, problem: Problem) -> _Composed:
-        if found is None:
-            search_plan = problem.task.hooks.plan
-            assert search_plan is not None  # check_answers has seen to that
-            made = search_plan(problem.task, problem.objective, width=self.width, support=space.union)
-            return _Composed(
-                np.arange(len(space.pool.q)), made.q, made.actions, planned(made.total, left_support=made.left_support)
-            )
-        members = space.mixtures(np.array([found.candidate]))[0]
-        if self.operator.is_route:
-            return _Composed(
-                members, None, route_of(problem.compiled, space.pool, members, operator=self.operator.name), found
-            )
-        table = composed_table(self.operator, space, members, masked=is_masked(self.support))
-        return _Composed(members, table, None, found)
+        members = self.scorer.member_scores(space) if strategy.needs_member_scores else None
+        return search(strategy, space, evaluate, batch=self.batch, member_scores=members)
 
 
-UNION = "union"
-"""What stands for the strategy where an operator takes the transitions of every member."""
+def _members(space: CandidateSpace, found: SearchResult | None) -> np.ndarray:
+    """int32[m]: rows of the pool that the answer is made of; all where there are no candidates."""
+    return np.arange(len(space.pool.q), dtype=np.int32) if found is None else space.mixtures(found.candidate_row)[0]
 
 
-def planned(total: float, *, left_support: bool = False) -> SearchResult:
+def _searched(made: Composed) -> SearchResult:
     """The search of an operator that has no candidates: one route, found on the union of all transitions."""
-    nothing = Scores(np.array([total]), np.array([left_support]))
-    return SearchResult((), total, left_support, 1, 0, np.zeros((1, 0), np.int64), nothing)
+    assert made.total is not None
+    scores = Scores(np.array([made.total]), np.array([made.left_support]))
+    return SearchResult((), made.total, made.left_support, 1, 0, np.zeros((1, 0), np.int64), scores)
 
 
-def _score(block: np.ndarray, ranker: Ranker, space: CandidateSpace, operator: Operator, masked: bool) -> Scores:
-    return ranker.score(space, block, operator=operator, masked=masked)
-
-
-def _ids(space: CandidateSpace, found: SearchResult | None) -> tuple[str, ...]:
-    if found is not None:
-        return space.ids(found.candidate)
-    return tuple(identity for group in space.groups for identity in group.ids)
+def _score(block: np.ndarray, scorer: Scorer, space: CandidateSpace, operator: Operator, masked: bool) -> Scores:
+    return scorer.score(space, block, operator=operator, masked=masked)
 
 
 SOURCES: tuple[str, ...] = ("visits", "transitions", "unknown")
@@ -171,14 +126,15 @@ _SHOWN = 6
 """Policies that a warning names."""
 
 
-def _sources(space: CandidateSpace, found: SearchResult | None) -> dict[str, str]:
+def _ids(space: CandidateSpace, members: np.ndarray) -> tuple[str, ...]:
+    every = [identity for group in space.groups for identity in group.ids]
+    return tuple(every[row] for row in members)
+
+
+def _sources(space: CandidateSpace, members: np.ndarray) -> dict[str, str]:
     """What each chosen member's support was derived from, by id."""
-    known = {
-        identity: source
-        for group in space.groups
-        for identity, source in zip(group.ids, group.all_sources, strict=True)
-    }
-    return {identity: known[identity] for identity in _ids(space, found)}
+    sources = [source for group in space.groups for source in group.all_sources]
+    return {identity: sources[row] for identity, row in zip(_ids(space, members), members, strict=True)}
 
 
 def _tier_of(space: CandidateSpace) -> str:
@@ -200,10 +156,18 @@ def _source_warnings(sources: Mapping[str, str]) -> Iterator[str]:
             yield f"support of policies [{', '.join(ids[:_SHOWN])}]{more} {told}"
 
 
-def _coverage(problem: Problem, space: CandidateSpace, made: _Composed) -> Coverage:
+def _weight_warnings(problem: Problem, names: Sequence[str]) -> Iterator[str]:
+    for name in disproportionate(problem.objective, names):
+        yield (
+            f"policies for {name!r} were trained to weigh its terms alike, and {problem.objective.id!r} does not: "
+            "their values count as they are; groups of single terms are weighed"
+        )
+
+
+def _coverage(problem: Problem, space: CandidateSpace, members: np.ndarray, made: Composed) -> Coverage:
     """Coverage of the composed policy's route in the task that the library holds; no environment is touched."""
     task, objective = problem.task, problem.objective
-    taken = np.bitwise_or.reduce(space.pool.support[made.members])
+    taken = np.bitwise_or.reduce(space.pool.support[members])
     value = value_coverage(task, objective, space.union)
     found = []
     for start in task.dynamics.starts.tolist():
@@ -214,7 +178,7 @@ def _coverage(problem: Problem, space: CandidateSpace, made: _Composed) -> Cover
 
 def _warnings(found: SearchResult, coverage: Coverage, operator: Operator, ends: Sequence[str]) -> tuple[str, ...]:
     warnings = []
-    if operator.combine is not None:
+    if isinstance(operator, FunctionOperator):
         warnings.append(
             f"operator {operator.name!r} is a user's function: every candidate is composed in full before it is "
             "ranked, which is slower than the built-in operators"

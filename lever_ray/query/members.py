@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lever_ray.composition.groups import PolicyGroup, check_cover, cover
+from lever_ray.composition.retrieval import Retrieval
 from lever_ray.errors import InvalidValue, LibraryError
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.retrieval import Retrieval, Wording
 from lever_ray.library.stored import GroupKey
+from lever_ray.library.wording import Wording
 from lever_ray.tasks.objective import Objective
 
 

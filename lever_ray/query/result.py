@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 
 from lever_ray.composition.coverage import Coverage
+from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.search import SearchResult
 from lever_ray.tasks.objective import Objective
+
+UNION = "union"
+"""What stands for the strategy where an operator takes the transitions of every member."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +34,9 @@ class CompositionResult:
         timings: seconds by stage: ``parse``, ``retrieve``, ``rank``, ``compose``, and their ``total``; outside it
             ``coverage`` (measured afterwards) and ``fit`` (of the regressor, done once per library).
         warnings: what a careful reader should know.
-        strategy, operator, ranker, support: as used.
-        regime: ``support-limited`` where the operator propagates no value.
+        recipe: how it was answered.
         tier: information used, ``I0`` to ``I4``.
         search: every candidate evaluated, with its score.
-        retrieval: who the members were, ``objective`` or e.g. ``description>=0.8``.
         support_source: what tells which actions the members took, of the least known of them: ``visits``,
             ``transitions`` (given, without counts) or ``unknown``.
     """
@@ -50,15 +52,40 @@ class CompositionResult:
     evaluated: int
     timings: dict[str, float]
     warnings: tuple[str, ...]
-    strategy: str
-    operator: str
-    ranker: str
-    support: str
-    regime: str
+    recipe: Recipe
     tier: str
     search: SearchResult = field(repr=False)
-    retrieval: str = "objective"
     support_source: str = "visits"
+
+    @property
+    def strategy(self) -> str:
+        """Which candidates were evaluated, e.g. ``hybrid-3``; :data:`UNION` for operators that have none."""
+        return self.recipe.make_strategy().id if self.recipe.make_operator().needs_candidates else UNION
+
+    @property
+    def operator(self) -> str:
+        """How the members combine."""
+        return self.recipe.make_operator().name
+
+    @property
+    def ranker(self) -> str:
+        """What predicted the return."""
+        return self.recipe.make_ranker().name
+
+    @property
+    def support(self) -> str:
+        """``mask`` or ``ignore``."""
+        return self.recipe.support
+
+    @property
+    def retrieval(self) -> str:
+        """Who the members were, ``objective`` or e.g. ``description>=0.8``."""
+        return self.recipe.make_retrieval().label
+
+    @property
+    def regime(self) -> str:
+        """What kind of claim the answer makes: ``support-limited`` where no value is propagated."""
+        return self.recipe.make_operator().regime
 
     @property
     def coverage_known(self) -> bool:
@@ -91,6 +118,7 @@ class CompositionResult:
         )
         return {name: getattr(self, name) for name in plain} | {
             "objective": self.objective.id,
+            "recipe": self.recipe.id if self.recipe.storable else None,
             "groups": list(self.groups),
             "policy_ids": list(self.policy_ids),
             "coverage": self.coverage.to_dict(),

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from time import perf_counter
 
 import numpy as np
 
 from lever_ray.composition.groups import PolicyGroup
-from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.problem import Problem
-from lever_ray.composition.rankers import OfflineReturnRanker, Ranker, RecordedReturnRanker, RegressorRanker
+from lever_ray.composition.rankers.offline_return import OfflineReturn
+from lever_ray.composition.rankers.protocol import Ranker
+from lever_ray.composition.rankers.recorded_return import RecordedReturn
+from lever_ray.composition.rankers.regressor import FittedRanker
+from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.routes import ROUTE_CODES, route_of
-from lever_ray.composition.search import Strategy
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.classes import FOUR
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
-from lever_ray.embedding.successor import ENDS, Embedder, make_embedder
+from lever_ray.embedding.successor import ENDS, Embedder
 from lever_ray.learning.sarsa import train
 from lever_ray.library.index import make_index
 from lever_ray.query.composer import Composer
@@ -63,12 +66,16 @@ def warm_up(name: str = "") -> float:
     if task.hooks.optimum is not None:
         optimum(task, objective=objective)
     problem = _problem(task, objective, run.q, run.snapshots[-1].mean_rewards)
-    rankers = _rankers(problem, run.snapshots[-1].successors)
-    asked = [("sum", ranker) for ranker in rankers]
-    asked += [("plan", rankers[-1])] if task.hooks.plan is not None else []
-    for operator, ranker in asked:
-        Composer(Strategy("targeted"), OPERATORS[operator], ranker).compose(problem)
+    problem = replace(problem, states=canonical_states(task, run.snapshots[-1].successors))
+    asked = [Recipe(strategy="targeted", ranker=ranker) for ranker in _rankers(task)]
+    asked += [Recipe(strategy="targeted", operator="plan")] if task.hooks.plan is not None else []
+    for recipe in asked:
+        _answer(problem, recipe)
     return perf_counter() - begun
+
+
+def _answer(problem: Problem, recipe: Recipe) -> None:
+    Composer(recipe, recipe.make_ranker().bind(problem)).compose(problem)
 
 
 def _problem(task: Environment, objective: Objective, q: np.ndarray, rewards: np.ndarray) -> Problem:
@@ -78,23 +85,16 @@ def _problem(task: Environment, objective: Objective, q: np.ndarray, rewards: np
     return Problem(task, objective, (group, group), "warm-up")
 
 
-def _rankers(problem: Problem, successors: np.ndarray) -> list[Ranker]:
-    """One of each kind, the exact one last."""
-    task = problem.task
-    embedder, tables = make_embedder(task, canonical_states(task, successors)), task.features()
+def _rankers(task: Environment) -> list[Ranker]:
+    """One of each kind."""
+    tables = task.features()
     widths = {} if tables is None else dict.fromkeys(BEHAVIOUR_KINDS, tables.dimension + ENDS)
     predictors = {
         kind: LinearPredictor(np.zeros(width), 0.0)
         for kind, width in (widths | {"outcome": len(OUTCOME_FEATURES)}).items()
     }
-    return [
-        RecordedReturnRanker(task.dynamics, task.horizon, task.discount),
-        *(
-            RegressorRanker(embedder, FittedRegressor("ridge", "own", kind, predictor, 0.0, 0))
-            for kind, predictor in predictors.items()
-        ),
-        OfflineReturnRanker(problem.compiled),
-    ]
+    fitted = [FittedRegressor("ridge", "own", kind, predictor, 0.0, 0) for kind, predictor in predictors.items()]
+    return [RecordedReturn(), *map(FittedRanker, fitted), OfflineReturn()]
 
 
 def compile_all() -> None:
@@ -138,5 +138,4 @@ def warm_up_routes() -> None:
     objective = Objective.of(task.terms[:2])
     shape = (task.observations, task.actions)
     problem = _problem(task, objective, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-    composer = Composer(Strategy("targeted"), OPERATORS["gpi"], OfflineReturnRanker(problem.compiled))
-    composer.compose(problem)
+    _answer(problem, Recipe(strategy="targeted", operator="gpi"))

@@ -19,11 +19,11 @@ from lever_ray.library.files import MissingFile
 from lever_ray.library.index import INDEXES
 from lever_ray.library.manifest import Manifest, read_manifest
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.retrieval import Wording
 from lever_ray.library.shard import INDEX
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
+from lever_ray.library.wording import Wording
 from lever_ray.ray_execution.executor import connect
 from lever_ray.ray_execution.server import Service, dealt, got, start
 

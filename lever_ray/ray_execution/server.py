@@ -14,10 +14,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lever_ray.errors import LibraryError
 from lever_ray.library.files import MissingFile
 from lever_ray.library.manifest import Manifest, Shard
-from lever_ray.library.retrieval import Wording
 from lever_ray.library.shard import LibraryShard
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import TextEncoder
+from lever_ray.library.wording import Wording
 from lever_ray.ray_execution.executor import configure_worker_logging, task_error
 
 NAMESPACE = "lever_ray"

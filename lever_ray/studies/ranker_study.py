@@ -17,7 +17,9 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, kernel_form
-from lever_ray.composition.rankers import OfflineReturnRanker, RecordedReturnRanker, Scores
+from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
+from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
+from lever_ray.composition.scores import Scores
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
 from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features, outcomes
@@ -304,8 +306,8 @@ class _Problem:
         pool, rows, code = kernel_form(operator, space, mixtures)
         task = held.layout.compile(setup.objective)
         returns, _ = offline_returns(task, pool, rows, code, True, False)
-        offline = OfflineReturnRanker(task).score(space, mixtures, operator=operator, masked=True)
-        recorded = RecordedReturnRanker(held.layout.dynamics, held.layout.horizon, held.layout.discount)
+        offline = OfflineReturnScorer(task).score(space, mixtures, operator=operator, masked=True)
+        recorded = RecordedReturnScorer(held.layout.dynamics, held.layout.horizon, held.layout.discount)
         nobody = np.zeros(len(mixtures), bool)
         totals = np.concatenate([group.totals for group in space.groups])
         baselines = {

@@ -11,9 +11,13 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, is_masked
-from lever_ray.composition.rankers import OfflineReturnRanker, Scores
-from lever_ray.composition.search import BATCH, KEPT, Strategy, search
-from lever_ray.errors import InvalidValue
+from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
+from lever_ray.composition.scores import Scores
+from lever_ray.composition.search import KEPT, search
+from lever_ray.composition.strategies.budgeted import check_budget
+from lever_ray.composition.strategies.protocol import BATCH
+from lever_ray.composition.strategies.registry import STRATEGIES, named_strategy
+from lever_ray.errors import InvalidValue, look_up
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train, training_budget
@@ -82,9 +86,10 @@ class SearchStudy:
         if not self.budgets or max(self.budgets) > KEPT:
             raise InvalidValue(f"budgets is {self.budgets}; name at least one, none above {KEPT}")
         for name in self.strategies:
-            for budget in self.budgets:
-                if not Strategy(name, budget=budget).id.endswith(f"{name}-{budget}"):
-                    raise InvalidValue(f"strategies holds {name!r}, which has no budget; see SearchStudy")
+            if "budget" not in getattr(look_up("strategy", name, STRATEGIES), "parameters", ()):
+                raise InvalidValue(f"strategies holds {name!r}, which has no budget; see SearchStudy")
+        for budget in self.budgets:
+            check_budget(budget)
 
 
 def run_search_study(study: SearchStudy, *, executor: Executor) -> list[Row]:
@@ -180,7 +185,7 @@ def _group(layout: Layout, study: SearchStudy, term: str, gamma: float) -> Polic
 def _scores(
     space: CandidateSpace, task: CompiledTask, study: SearchStudy, blocks: Iterable[np.ndarray]
 ) -> Iterable[Scores]:
-    ranker, operator = OfflineReturnRanker(task), composition_operator(study.operator)
+    ranker, operator = OfflineReturnScorer(task), composition_operator(study.operator)
     return (ranker.score(space, block, operator=operator, masked=is_masked(study.support)) for block in blocks)
 
 
@@ -204,14 +209,15 @@ def expected_maximum(ascending: np.ndarray, draws: int) -> float:
 def _returns(name: str, space: CandidateSpace, task: CompiledTask, study: SearchStudy) -> np.ndarray:
     """float64[budgets]: returns after each budget, means over search seeds; one search gives all budgets."""
     own = np.concatenate([group.totals for group in space.groups])
-    repeats = 1 if name == "best-first" else study.repeats
+    drawn = "seed" in getattr(STRATEGIES[name], "parameters", ())
+    repeats = study.repeats if drawn else 1
     found = np.empty((repeats, len(study.budgets)))
     for seed in range(repeats):
         result = search(
-            Strategy(name, budget=max(study.budgets), seed=seed),
+            named_strategy(name, budget=max(study.budgets), **({"seed": seed} if drawn else {})),
             space,
             lambda blocks: _scores(space, task, study, blocks),
-            member_scores=own if name == "best-first" else None,
+            member_scores=own if STRATEGIES[name].needs_member_scores else None,
         )
         reached = np.minimum(study.budgets, result.evaluated) - 1
         found[seed] = result.scores.values[result.best_after()[reached]]

@@ -8,7 +8,7 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import composition_operator, kernel_form
-from lever_ray.composition.search import product_blocks
+from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.embedding.offline import offline_returns
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup

@@ -52,11 +52,17 @@ class Objective:
         return self.id
 
     @classmethod
-    def of(cls, value: str | Objective | Iterable[str], *, weights: Mapping[str, float] | None = None) -> Objective:
+    def of(
+        cls,
+        value: str | Objective | Mapping[str, float] | Iterable[str],
+        *,
+        weights: Mapping[str, float] | None = None,
+    ) -> Objective:
         """Read an objective as it is written.
 
         Args:
-            value: e.g. ``"gold-path"``, ``"path-gold[1,2.5]"``, ``["gold", "path"]`` or an :class:`Objective`.
+            value: e.g. ``"gold-path"``, ``"path-gold[1,2.5]"``, ``{"gold": 2.5, "path": 1}``, ``["gold", "path"]`` or
+                an :class:`Objective`.
             weights: weight by term, 1 where a term is missing. Overrides other weights.
 
         Raises:
@@ -67,6 +73,8 @@ class Objective:
             return value if weights is None else cls.of(value.terms, weights=weights)
         if isinstance(value, str) and "[" in value:
             value, weights = _bracketed(value) if weights is None else (value.partition("[")[0], weights)
+        if isinstance(value, Mapping) and weights is None:
+            weights = value
         terms = _terms(value)
         given = dict.fromkeys(terms, 1.0) | {term: float(weight) for term, weight in (weights or {}).items()}
         for term in given:

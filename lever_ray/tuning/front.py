@@ -9,14 +9,33 @@ from typing import Any
 
 import numpy as np
 
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LimitSettings
 from lever_ray.errors import InvalidValue
 from lever_ray.experiment.statistics import Interval, significant
 from lever_ray.tuning.pareto import Point, dominance_ranks, violations
-from lever_ray.tuning.trial import Averages, Choice, Measured
+from lever_ray.tuning.trial import Averages, Measured
 
 Row = dict[str, Any]
 
+COLUMNS: dict[str, str] = {
+    "strategy": "strategy",
+    "k": "k",
+    "budget": "budget",
+    "restarts": "restarts",
+    "operator": "operator",
+    "ranker": "ranker",
+    "support": "support",
+    "gamma": "gamma",
+    "model": "regressor_model",
+    "target": "regressor_target",
+    "embedding": "embedding",
+    "canonical": "canonical",
+    "retrieval": "retrieval",
+    "threshold": "threshold",
+    "width": "width",
+}
+"""Columns of tables of trials, and the fields of recipes that they hold; studies know parameters by the former."""
 COMPLETE, PRUNED = "complete", "pruned"
 
 
@@ -33,7 +52,7 @@ class TunedTrial:
     """
 
     number: int
-    choice: Choice
+    choice: Recipe
     measured: tuple[Measured, ...]
     state: str
     point: Point
@@ -90,7 +109,7 @@ def trial_rows(trials: Sequence[TunedTrial]) -> list[Row]:
 
 
 def _row(trial: TunedTrial) -> Row:
-    strategy, regressor = trial.choice.strategy, trial.choice.regressor
+    choice = trial.choice
     return {
         "number": trial.number,
         "state": trial.state,
@@ -100,21 +119,7 @@ def _row(trial: TunedTrial) -> Row:
         "cost": trial.point.cost,
         "violation": trial.point.violation,
         "environments": len(trial.measured),
-        "strategy": strategy.name,
-        "k": strategy.k,
-        "budget": strategy.budget,
-        "restarts": strategy.restarts,
-        "operator": trial.choice.operator,
-        "ranker": trial.choice.ranker,
-        "support": trial.choice.support,
-        "gamma": trial.choice.gamma,
-        "model": regressor.model,
-        "target": regressor.target,
-        "embedding": regressor.embedding,
-        "canonical": regressor.canonical,
-        "retrieval": trial.choice.retrieval.rule,
-        "threshold": trial.choice.retrieval.threshold,
-        "width": trial.choice.width,
+        **{column: getattr(choice, field) for column, field in COLUMNS.items()},
     }
 
 

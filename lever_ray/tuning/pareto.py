@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LimitSettings
-from lever_ray.tuning.trial import Averages, Choice, Measured
+from lever_ray.tuning.trial import Averages, Measured
 
 REDUCTION = 2
 """A rung has this many times the environments of the one below; about one in so many goes on from it."""
@@ -17,7 +18,7 @@ FEWEST = 2
 PEERS = 8
 """Trials that must have reached a rung before anything is stopped there."""
 
-Evaluate = Callable[[Sequence[Choice], Sequence[str]], list[list[Measured]]]
+Evaluate = Callable[[Sequence[Recipe], Sequence[str]], list[list[Measured]]]
 """Measures choices in environments: a list for each choice, in the order of the environments."""
 
 
@@ -126,7 +127,7 @@ def goes_on(points: Sequence[Point], peers: Sequence[Point]) -> list[bool]:
 
 
 def run_batch(
-    choices: Sequence[Choice],
+    choices: Sequence[Recipe],
     environments: Sequence[str],
     evaluate: Evaluate,
     *,

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lever_ray.composition.recipe import with_use
 from lever_ray.config import StrategySettings
-from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue
 from lever_ray.experiment.statistics import significant
-from lever_ray.tuning.space import BUDGETED
+from lever_ray.tuning.front import COLUMNS
 
 PREFIX = "tuned-"
 """What names of recommended strategies begin with."""
@@ -96,27 +96,9 @@ def recommend(rows: Sequence[Mapping[str, Any]], wish: Wish) -> Mapping[str, Any
 
 
 def strategy_settings(row: Mapping[str, Any]) -> StrategySettings:
-    """The configuration group ``strategy`` of one row of a front; what does not matter for it stays at its default."""
-    usual = StrategySettings()
-    learns, planned, name = row["ranker"] == "regressor", row["operator"] == "plan", row["strategy"]
-    worded = row["retrieval"] == "description"
-    return StrategySettings(
-        name=name,
-        k=row["k"] if name == "hybrid" else usual.k,
-        budget=row["budget"] if name in BUDGETED else usual.budget,
-        restarts=row["restarts"] if name == "budgeted" else usual.restarts,
-        operator=row["operator"],
-        ranker=row["ranker"],
-        support=row["support"],
-        regressor_model=row["model"] if learns else "",
-        regressor_target=row["target"] if learns else "",
-        embedding=row["embedding"] if learns else "",
-        canonical=row["canonical"] if learns and row["embedding"] in KINDS else usual.canonical,
-        retrieval=row["retrieval"],
-        threshold=row["threshold"] if worded else usual.threshold,
-        gamma=row["gamma"],
-        width=row["width"] if planned else usual.width,
-    )
+    """The configuration group ``strategy`` of one row of a front: everything that its recipe has a use for."""
+    given = with_use({field: row[column] for column, field in COLUMNS.items()})
+    return StrategySettings(name=given.pop("strategy"), **given)
 
 
 def strategy_file(row: Mapping[str, Any], *, name: str, wish: Wish, measured_on: str) -> str:

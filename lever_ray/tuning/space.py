@@ -7,23 +7,21 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from lever_ray.composition.operators import OPERATORS, SUPPORT_RULES, composition_operator
-from lever_ray.composition.rankers import RANKERS
-from lever_ray.composition.search import STRATEGIES, Strategy
+from lever_ray.composition.rankers.registry import RANKERS
+from lever_ray.composition.rankers.regressor import Regressor
+from lever_ray.composition.recipe import Recipe
+from lever_ray.composition.retrieval import RULES
+from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.config import SpaceSettings
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
 from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.library.retrieval import RULES, Retrieval
-from lever_ray.query.compose import RegressorSettings
-from lever_ray.tuning.trial import USUAL_REGRESSOR, Choice
 
 T = TypeVar("T", str, float)
 
 STEP = 0.05
 """Of thresholds: each one in use keeps groups of its own in memory."""
-BUDGETED: tuple[str, ...] = ("budgeted", "random", "best-first")
-"""Strategies that evaluate at most B candidates."""
 
 
 class Chooser(Protocol):
@@ -115,62 +113,62 @@ class SearchSpace:
                 "add 'own' to tuning.space.targets"
             )
 
-    def draw(self, chooser: Chooser) -> Choice:
+    def draw(self, chooser: Chooser) -> Recipe:
         """One choice; parameters without a meaning for it are not asked for."""
         settings = self.settings
         operator = chooser.among("operator", settings.operators)
         gamma = chooser.among("gamma", self.gammas)
-        retrieval = self._retrieval(chooser)
+        common = self._retrieval(chooser) | {"operator": operator, "gamma": gamma}
         if not OPERATORS[operator].needs_candidates:
-            width = chooser.whole("width", *_bounds(settings.width), log=True)
-            return Choice(Strategy("targeted"), operator, "offline-return", gamma, width=width, retrieval=retrieval)
-        strategy = self._strategy(chooser)
+            return Recipe(
+                **common, strategy="targeted", width=chooser.whole("width", *_bounds(settings.width), log=True)
+            )
+        common |= self._strategy(chooser)
         if OPERATORS[operator].is_route:
-            return Choice(strategy, operator, "offline-return", gamma, retrieval=retrieval)
-        support = chooser.among("support", settings.supports)
-        ranker = chooser.among("ranker", settings.rankers)
-        regressor = self._regressor(chooser) if ranker == "regressor" else USUAL_REGRESSOR
-        return Choice(strategy, operator, ranker, gamma, support, regressor, retrieval=retrieval)
+            return Recipe(**common)
+        common["support"] = chooser.among("support", settings.supports)
+        common["ranker"] = chooser.among("ranker", settings.rankers)
+        return Recipe(**common | (self._regressor(chooser) if common["ranker"] == Regressor.name else {}))
 
     @property
-    def strictest(self) -> list[Retrieval]:
-        """The rules that may be drawn, each with the greatest threshold that may be drawn."""
+    def strictest(self) -> list[Recipe]:
+        """The retrieval rules that may be drawn, each with the greatest threshold that may be drawn."""
         return [
-            self._retrieval(Given({"retrieval": rule, "threshold": _steps(self.settings.threshold)[-1]}))
+            Recipe(**self._retrieval(Given({"retrieval": rule, "threshold": _steps(self.settings.threshold)[-1]})))
             for rule in self.settings.retrievals
         ]
 
-    def _retrieval(self, chooser: Chooser) -> Retrieval:
+    def _retrieval(self, chooser: Chooser) -> dict[str, Any]:
         rule = chooser.among("retrieval", self.settings.retrievals)
         if rule != "description":
-            return Retrieval(rule)
+            return {"retrieval": rule}
         values = _steps(self.settings.threshold)
         threshold = chooser.stepped("threshold", values[0], values[-1], STEP)
-        return Retrieval(rule, round(threshold, _DECIMALS))
+        return {"retrieval": rule, "threshold": round(threshold, _DECIMALS)}
 
-    def _strategy(self, chooser: Chooser) -> Strategy:
-        settings = self.settings
-        name = chooser.among("strategy", settings.strategies)
-        if name == "hybrid":
-            return Strategy(name, k=chooser.whole("k", *_bounds(settings.k)))
-        if name not in BUDGETED:
-            return Strategy(name)
-        budget = chooser.whole("budget", *_bounds(settings.budget), log=True)
-        if name != "budgeted":
-            return Strategy(name, budget=budget)
-        return Strategy(name, budget=budget, restarts=chooser.whole("restarts", *_bounds(settings.restarts)))
+    def _strategy(self, chooser: Chooser) -> dict[str, Any]:
+        """A strategy and the parameters that it has."""
+        name = chooser.among("strategy", self.settings.strategies)
+        having = getattr(STRATEGIES[name], "parameters", ())
+        drawn = {
+            field: chooser.whole(field, *_bounds(getattr(self.settings, field)), log=field == "budget")
+            for field in ("k", "budget", "restarts")
+            if field in having
+        }
+        return {"strategy": name, **drawn}
 
-    def _regressor(self, chooser: Chooser) -> RegressorSettings:
+    def _regressor(self, chooser: Chooser) -> dict[str, Any]:
         settings = self.settings
         usable = [name for name in settings.models if name not in TERM_MODELS or "own" in settings.targets]
         model = chooser.among("model", usable)
         target = "own" if model in TERM_MODELS else chooser.among("target", settings.targets)
         embedding = chooser.among("embedding", settings.embeddings)
-        if embedding not in KINDS:
-            return RegressorSettings(model, target, embedding)
-        return RegressorSettings(model, target, embedding, int(chooser.among("canonical", settings.canonical)))
+        drawn: dict[str, Any] = {"regressor_model": model, "regressor_target": target, "embedding": embedding}
+        if embedding in KINDS:
+            drawn["canonical"] = int(chooser.among("canonical", settings.canonical))
+        return drawn
 
-    def choices(self) -> Iterator[Choice]:
+    def choices(self) -> Iterator[Recipe]:
         """Every choice, in a fixed order; there may be very many where ranges are wide."""
         pending: list[dict[str, Any]] = [{}]
         while pending:
@@ -185,10 +183,10 @@ class SearchSpace:
 
 
 _LISTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("strategies", "strategy", STRATEGIES),
+    ("strategies", "strategy", tuple(STRATEGIES)),
     ("operators", "operator", tuple(OPERATORS)),
     ("supports", "support rule", SUPPORT_RULES),
-    ("rankers", "ranker", RANKERS),
+    ("rankers", "ranker", tuple(RANKERS)),
     ("models", "regressor model", (*MODELS, *TERM_MODELS)),
     ("targets", "regressor target", TARGETS),
     ("embeddings", "embedding", BEHAVIOUR_KINDS),

@@ -3,106 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lever_ray.composition.operators import check_composable, composition_operator
-from lever_ray.composition.rankers import check_ranker
-from lever_ray.composition.search import Strategy
-from lever_ray.embedding.regressor import TARGET_TIERS, FittedRegressor
+from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
+from lever_ray.composition.recipe import Recipe
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup, check_all_answer
 from lever_ray.experiment.statistics import interquartile_mean, offered
 from lever_ray.experiment.timing import VERY_SLOW, asked_repeatedly
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.retrieval import USUAL_RETRIEVAL, Retrieval
 from lever_ray.library.stored import GroupKey
-from lever_ray.query.compose import RegressorSettings, compose, fit
-from lever_ray.query.composer import PLAN_WIDTH
+from lever_ray.query.compose import compose
 from lever_ray.query.members import retrieve
+from lever_ray.query.ranking import fit, open_for_ranking
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import random_return, rollout
 
-_FITTED: dict[tuple[Any, ...], FittedRegressor] = {}
+_FITTED: dict[tuple[Any, ...], FittedRanker] = {}
 """Regressors that this process fitted, by everything that decides them."""
 _MOST_FITTED = 4_096
-
-
-USUAL_REGRESSOR = RegressorSettings()
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How a query is answered.
-
-    Attributes:
-        strategy: which candidates, with its parameters.
-        operator: name of the operator.
-        ranker: name of the ranker.
-        gamma: discount of the members.
-        support: ``mask`` or ``ignore``.
-        regressor: of the ranker ``regressor``.
-        width: beam width of the operator ``plan``.
-        retrieval: who the members of a group are.
-
-    Raises:
-        UnknownName: operator, ranker or support rule is not known.
-        InvalidValue: the ranker cannot rank the operator's candidates, or the operator gives the support rule no
-            meaning, or the width is below 1.
-    """
-
-    strategy: Strategy
-    operator: str = "sum"
-    ranker: str = "regressor"
-    gamma: float = 0.0
-    support: str = "mask"
-    regressor: RegressorSettings = USUAL_REGRESSOR
-    width: int = PLAN_WIDTH
-    retrieval: Retrieval = USUAL_RETRIEVAL
-
-    def __post_init__(self) -> None:
-        operator = composition_operator(self.operator)
-        check_ranker(self.ranker, operator)
-        check_composable(operator, support=self.support, weighted=False)
-        if self.width < 1:
-            raise InvalidValue(f"width is {self.width}; a beam keeps at least 1 state")
-
-    @property
-    def has_candidates(self) -> bool:
-        """Whether the strategy matters: ``plan`` searches the recorded transitions of every member."""
-        return composition_operator(self.operator).needs_candidates
-
-    @property
-    def tier(self) -> str:
-        """Information used: ``I0`` Q-tables, ``I1`` successors, ``I2`` mean rewards, ``I3`` reward function."""
-        ranker = {"recorded-return": "I2", "offline-return": "I3"}.get(self.ranker)
-        return max(composition_operator(self.operator).tier, ranker or TARGET_TIERS[self.regressor.target])
-
-    @property
-    def label(self) -> str:
-        """In words, e.g. ``hybrid-3 sum regressor(own) unmasked g0.99``; what is usual is left out.
-
-        ``budgeted-100x4``: 100 evaluations, 4 restarts; ``16 states``: canonical ones, of the embedding.
-        """
-        members = "" if self.retrieval.rule == "objective" else f" {self.retrieval.label}"
-        if not self.has_candidates:
-            return f"{self.operator}-{self.width}{members} g{self.gamma:g}"
-        odd = [
-            f"{value} states" if name == "canonical" else value
-            for name, value in asdict(self.regressor).items()
-            if self.ranker == "regressor" and value != getattr(USUAL_REGRESSOR, name)
-        ]
-        ranker = self.ranker + (f"({', '.join(odd)})" if odd else "")
-        unmasked = " unmasked" if self.support == "ignore" else ""
-        apart = f"x{self.strategy.restarts}" if self.strategy.name == "budgeted" else ""
-        return f"{self.strategy.id}{apart} {self.operator} {ranker}{unmasked}{members} g{self.gamma:g}"
 
 
 class Measured(NamedTuple):
@@ -217,7 +144,7 @@ class Bench:
         self._library, self._problem, self._executor = library, problem, executor
         self._references: dict[str, _Reference] = {}
 
-    def __call__(self, choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+    def __call__(self, choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
         """Every choice in every environment: a list for each choice, in the order of the environments.
 
         Raises:
@@ -226,7 +153,9 @@ class Bench:
         if not choices or not environments:
             return [[] for _ in choices]
         self._measure_references([name for name in environments if name not in self._references])
-        self._open_for_ranking(choices)
+        objective, episodes = self._problem.setup.objective, self._problem.episodes
+        recipes = [choice.override(episodes=episodes) for choice in choices]
+        open_for_ranking(self._library, recipes, [objective], self._problem.tuning[0])
         work = [(name, self._references[name], tuple(choices)) for name in environments]
         shared = (self._library, self._problem)
         visits = in_order(self._executor.map(_visit, work, shared=shared))
@@ -236,21 +165,6 @@ class Bench:
         objective = self._problem.setup.objective
         found = in_order(self._executor.map(_reference, names, shared=(self._library, objective)))
         self._references |= dict(zip(names, found, strict=True))
-
-    def _open_for_ranking(self, choices: Sequence[Choice]) -> None:
-        """Have the shards embed their policies once; the answer travels with the library to every worker."""
-        terms = self._library.environment(self._problem.tuning[0]).task.terms
-        objective = Objective.of(self._problem.setup.objective).resolved(terms)
-        for gamma, regressor in {(each.gamma, each.regressor) for each in choices if each.ranker == "regressor"}:
-            self._library.ranking_rows(
-                terms=terms,
-                target=regressor.target,
-                objective=objective,
-                gamma=gamma,
-                episodes=self._problem.episodes,
-                kind=regressor.embedding,
-                canonical=regressor.canonical,
-            )
 
 
 def check_operators(library: LibraryReader, problem: TuningProblem, operators: Sequence[str]) -> None:
@@ -264,7 +178,7 @@ def check_operators(library: LibraryReader, problem: TuningProblem, operators: S
 
 
 def check_retrievable(
-    library: LibraryReader, problem: TuningProblem, gammas: Sequence[float], retrievals: Sequence[Retrieval]
+    library: LibraryReader, problem: TuningProblem, gammas: Sequence[float], strictest: Sequence[Recipe]
 ) -> None:
     """Refuse, before anything is tried, thresholds at which some group of some environment has no member.
 
@@ -274,13 +188,8 @@ def check_retrievable(
     for environment in (*problem.tuning, *problem.held_out):
         for gamma in gammas:
             keys = [GroupKey(environment, name, gamma, problem.episodes) for name in problem.setup.groups]
-            for retrieval in retrievals:
-                retrieve(library, keys, _apart(retrieval, problem))
-
-
-def _apart(retrieval: Retrieval, problem: TuningProblem) -> Retrieval:
-    """The same, without policies for the whole composite objective."""
-    return replace(retrieval, without=problem.setup.objective)
+            for recipe in strictest:
+                retrieve(library, keys, recipe.make_retrieval(without=problem.setup.name))
 
 
 def _reference(environment: str, library: LibraryReader, objective: str) -> _Reference:
@@ -289,7 +198,7 @@ def _reference(environment: str, library: LibraryReader, objective: str) -> _Ref
 
 
 def _visit(
-    work: tuple[str, _Reference, tuple[Choice, ...]], library: LibraryReader, problem: TuningProblem
+    work: tuple[str, _Reference, tuple[Recipe, ...]], library: LibraryReader, problem: TuningProblem
 ) -> list[Measured]:
     """Try choices in one environment."""
     environment, reference, choices = work
@@ -306,11 +215,12 @@ def _visit(
 
 
 def _timed(
-    choice: Choice, library: LibraryReader, problem: TuningProblem, environment: str
+    choice: Recipe, library: LibraryReader, problem: TuningProblem, environment: str
 ) -> tuple[CompositionResult, float]:
     """The query's answer and its median seconds; an answer given first opens files and compiles, untimed."""
-    keys = [GroupKey(environment, name, choice.gamma, problem.episodes) for name in problem.setup.groups]
-    regressor = choice.regressor if choice.ranker != "regressor" else _fitted(choice, library, problem, keys[0])
+    recipe = choice.override(episodes=problem.episodes)
+    if isinstance(ranker := choice.make_ranker(), Regressor):
+        recipe = recipe.override(ranker=_fitted(choice, ranker, library, problem, environment))
 
     def ask() -> CompositionResult:
         return compose(
@@ -318,15 +228,8 @@ def _timed(
             environment=environment,
             objective=problem.setup.objective,
             groups=problem.setup.groups,
-            strategy=choice.strategy,
-            operator=choice.operator,
-            ranker=choice.ranker,
-            regressor=regressor,
-            support=choice.support,
-            gamma=choice.gamma,
-            episodes=problem.episodes,
-            width=choice.width,
-            retrieval=_apart(choice.retrieval, problem),
+            recipe=recipe,
+            without=problem.setup.name,
         )
 
     answer = ask()
@@ -335,13 +238,17 @@ def _timed(
     return answer, median(each.timings["total"] for each in asked_repeatedly(ask, problem.repeats))
 
 
-def _fitted(choice: Choice, library: LibraryReader, problem: TuningProblem, key: GroupKey) -> FittedRegressor:
+def _fitted(
+    choice: Recipe, ranker: Regressor, library: LibraryReader, problem: TuningProblem, environment: str
+) -> FittedRanker:
     """The choice's regressor for one environment; fitted once per process where the library's content is known."""
-    objective = Objective.of(problem.setup.objective).resolved(library.environment(key.environment).task.terms)
-    question = (problem.library, problem.setup.objective, key.environment, key.gamma, key.episodes, choice.regressor)
+    assert choice.gamma is not None
+    key = GroupKey(environment, problem.setup.groups[0], choice.gamma, problem.episodes)
+    question = (problem.library, problem.setup.objective, environment, key.gamma, key.episodes, ranker)
     found = _FITTED.get(question) if problem.library else None
     if found is None:
-        found = fit(library, key.environment, objective, key, choice.regressor)
+        objective = Objective.of(problem.setup.objective).resolved(library.environment(environment).task.terms)
+        found = FittedRanker(fit(library, objective, key, ranker))
         if problem.library and len(_FITTED) < _MOST_FITTED:
             _FITTED[question] = found
     return found

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.problem import Problem
-from lever_ray.composition.search import Strategy
+from lever_ray.composition.rankers.regressor import Regressor
+from lever_ray.composition.recipe import Recipe
+from lever_ray.composition.retrieval import Retrieval
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.embedding.offline import make_pool
 from lever_ray.embedding.outcome import behaviour_features
@@ -23,11 +24,12 @@ from lever_ray.executor import Executor, SerialExecutor, in_order
 from lever_ray.experiment.plan import make_plan
 from lever_ray.experiment.run import run_experiment
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.retrieval import Retrieval, Wording
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
-from lever_ray.query.compose import RegressorSettings, compose, fit, make_ranker
+from lever_ray.library.wording import Wording
+from lever_ray.query.compose import compose
 from lever_ray.query.composer import Composer
+from lever_ray.query.ranking import fit, ready
 from lever_ray.tasks.objective import Objective
 from tests.conftest import SMALL_LIBRARY
 
@@ -184,9 +186,7 @@ class TestLibrary:
         self, library: LibraryReader, small_library: Path, kind: str
     ) -> None:
         reference, keys = PolicyLibrary.open(small_library), library.keys("grid8-0")[:2]
-        regressor = fit(
-            reference, "grid8-0", Objective.of("path-gold-hazard"), keys[0], RegressorSettings("ridge", "own", kind)
-        )
+        regressor = fit(reference, Objective.of("path-gold-hazard"), keys[0], Regressor("ridge", "own", kind))
         held = reference.environment("grid8-0")
         for key, found in zip(keys, library.predictions(keys, regressor), strict=True):
             (group,) = reference.groups([key])
@@ -216,10 +216,9 @@ def test_blocks_of_candidates_fan_out_and_the_choice_stays_the_same(
     library, objective = PolicyLibrary.open(small_library), Objective.of("path-gold-hazard-lever")
     record = library.environment("grid8-2")
     keys = [GroupKey("grid8-2", name, 0.0, 10_000) for name in objective.terms]
-    regressor = fit(library, "grid8-2", objective, keys[0], RegressorSettings()) if ranker == "regressor" else None
-    scorer, groups = make_ranker(ranker, record, objective, regressor=regressor), library.groups(keys)
-    problem = Problem(record.task, objective, tuple(groups), "grid8-2")
-    whole = Composer(Strategy("exhaustive"), composition_operator("sum"), scorer)
+    recipe, groups = Recipe(strategy="exhaustive", ranker=ranker), library.groups(keys)
+    problem = Problem(record.task, objective, tuple(groups), "grid8-2", record.canonical)
+    whole = Composer(recipe, ready(recipe.make_ranker(), library, objective, keys[0]).bind(problem))
     blocks = replace(whole, executor=executor, batch=7)
     one, other = whole.compose(problem), blocks.compose(problem)
     assert one.evaluated == other.evaluated == 81

@@ -15,8 +15,8 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 from lever_ray.composition.operators import OPERATORS
-from lever_ray.composition.rankers import RANKERS
-from lever_ray.composition.search import STRATEGIES, Strategy
+from lever_ray.composition.rankers.registry import RANKERS
+from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.config import LibrarySettings
 from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
@@ -306,7 +306,8 @@ def test_a_task_of_5000_observations_and_9_actions_runs_from_end_to_end(tmp_path
         if found.coverage.leaves_at is None:
             assert played.total == pytest.approx(found.predicted_return, abs=1e-6)
     for strategy in STRATEGIES:
-        found = compose(library, strategy=Strategy.of(strategy, budget=20), **ask)
+        limited = {"budget": 20} if "budget" in getattr(STRATEGIES[strategy], "parameters", ()) else {}
+        found = compose(library, strategy=strategy, **limited, **ask)
         assert 0 < found.coverage.library <= 1
     for ranker in RANKERS:
         assert compose(library, strategy="targeted", **ask | {"ranker": ranker}).ranker == ranker

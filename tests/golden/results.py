@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import lever_ray as lever
 from lever_ray.app.settings import experiment_plan, load_settings
 from lever_ray.composition.operators import OPERATORS
-from lever_ray.composition.rankers import RANKERS
-from lever_ray.composition.search import STRATEGIES
+from lever_ray.composition.rankers.registry import RANKERS
+from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, TuningSettings
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.cell import run_environment
@@ -87,7 +87,7 @@ def answers(library: Any, environment: str) -> Iterator[dict[str, Any]]:
     world = library.environment(environment).layout
     for strategy, operator, ranker, support, retrieval in combinations():
         found = lever.compose(
-            library, environment=environment, objective=objective, groups=groups, strategy=lever.Strategy.of(strategy),
+            library, environment=environment, objective=objective, groups=groups, strategy=strategy,
             operator=operator, ranker=ranker, support=support, gamma=gamma, retrieval=retrieval, threshold=0.8,
         )  # fmt: skip
         played = lever.rollout(world, objective=objective, q=found.q, actions=found.actions)
@@ -141,10 +141,9 @@ def regressors(library: Any) -> Iterator[dict[str, Any]]:
     kinds = (*product(("ridge", "hist-gradient-boosting"), ("composite", "own", "recorded"), KINDS),)
     kinds += (*product(("additive-ridge",), ("own", "recorded"), KINDS),)
     for model, target, embedding in kinds:
-        settings = lever.RegressorSettings(model, target, embedding)
         found = lever.compose(
             library, environment="grid8-2", objective="path-gold-hazard", groups=["path", "gold", "hazard"],
-            strategy="exhaustive", gamma=0.0, regressor=settings,
+            strategy="exhaustive", gamma=0.0, regressor_model=model, regressor_target=target, embedding=embedding,
         )  # fmt: skip
         yield {
             "asked": f"{model} {target} {embedding}",

@@ -1,20 +1,21 @@
 """One query end to end: from text or objective to a composed policy."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
 
 import lever_ray as lever
-from lever_ray.composition import search as search_module
-from lever_ray.composition.search import Strategy, product_blocks
+from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
+from lever_ray.composition.strategies import protocol as strategies_protocol
+from lever_ray.composition.strategies.registry import STRATEGIES
+from lever_ray.composition.strategies.shortlists import Exhaustive
 from lever_ray.embedding.regressor import MODELS, TARGET_TIERS, TARGETS
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue, UnmatchedQuery
 from lever_ray.executor import SerialExecutor
 from lever_ray.library.store import PolicyLibrary
-from lever_ray.query.compose import RegressorSettings, fit
+from lever_ray.query.ranking import fit
 from lever_ray.tasks.objective import Objective
 from tests.compose_library import FOUR, composed, make_library, members
 
@@ -101,12 +102,12 @@ def test_what_offline_simulation_predicts_is_what_the_environment_pays(library, 
 
 
 def test_a_wider_search_never_predicts_less(library):
-    predicted = [composed(library, strategy=name).predicted_return for name in search_module.STRATEGIES]
+    predicted = [composed(library, strategy=name).predicted_return for name in STRATEGIES]
     assert predicted == sorted(predicted)
 
 
 def test_hybrid_of_every_member_is_exhaustive(library):
-    hybrid, exhaustive = composed(library, k=6), composed(library, strategy=Strategy("exhaustive"))
+    hybrid, exhaustive = composed(library, k=6), composed(library, strategy=Exhaustive())
     assert (hybrid.evaluated, hybrid.predicted_return) == (216, exhaustive.predicted_return)
 
 
@@ -120,7 +121,8 @@ def test_the_same_question_gets_the_same_answer(library):
 
 def test_blocks_scored_by_an_executor_change_nothing(library, monkeypatch):
     alone = composed(library, strategy="exhaustive")
-    monkeypatch.setattr(search_module, "product_blocks", partial(product_blocks, batch=10))
+    whole = strategies_protocol.product_blocks
+    monkeypatch.setattr(strategies_protocol, "product_blocks", lambda sizes, _: whole(sizes, 10))
     shared = composed(library, strategy="exhaustive", executor=SerialExecutor())
     assert shared.policy_ids == alone.policy_ids
     assert np.array_equal(shared.search.scores.values, alone.search.scores.values)
@@ -130,8 +132,8 @@ def test_blocks_scored_by_an_executor_change_nothing(library, monkeypatch):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("embedding", KINDS)
 def test_every_regressor_ranks(library, model, target, embedding):
-    settings = lever.RegressorSettings(model, target, embedding)
-    result = composed(library, strategy="exhaustive", ranker="regressor", regressor=settings)
+    settings = {"regressor_model": model, "regressor_target": target, "embedding": embedding}
+    result = composed(library, strategy="exhaustive", ranker="regressor", **settings)
     assert result.tier == TARGET_TIERS[target]
     assert np.isfinite(result.search.scores.values).all()
     assert len(np.unique(result.search.scores.values)) > 1
@@ -139,20 +141,75 @@ def test_every_regressor_ranks(library, model, target, embedding):
 
 def test_a_regressor_fitted_beforehand_is_used_as_it_is(library):
     key = next(key for key in library.keys("tiny-0"))
-    fitted = fit(library, "tiny-0", Objective.of(FOUR), key, RegressorSettings())
-    ready = composed(library, ranker="regressor", regressor=fitted)
+    fitted = fit(library, Objective.of(FOUR), key, Regressor())
+    ready = composed(library, ranker=FittedRanker(fitted))
     plain = composed(library, ranker="regressor")
     assert ready.predicted_return == plain.predicted_return
     assert ready.timings["fit"] == fitted.seconds
 
 
-def test_a_group_without_weight_has_no_say(library):
-    result = composed(library, objective="path-lever", strategy="exhaustive", weights={"lever": 0})
+def test_a_group_with_factor_0_has_no_say(library):
+    result = composed(library, objective="path-lever", strategy="exhaustive", factors={"lever": 0})
     path, lever_member = members(library, result)
     taken = (path.visits > 0) | (lever_member.visits > 0)
     assert np.array_equal(result.q[taken], path.q[taken])
-    doubled, plain = (composed(library, weights=weights) for weights in ({"gold-path": 2}, None))
+    doubled, plain = (composed(library, factors=factors) for factors in ({"gold-path": 2}, None))
     assert not np.array_equal(doubled.q, plain.q)
+
+
+@pytest.mark.parametrize(
+    "weighted",
+    [{"path": 1, "gold": 2.5}, "path-gold[1,2.5]", "gold-path[2.5,1]", Objective(("path", "gold"), (1.0, 2.5))],
+    ids=repr,
+)
+@pytest.mark.parametrize("operator", ["sum", "max", "normalized-sum"])
+def test_weights_mean_the_same_in_every_notation_and_reach_tables(library, weighted, operator):
+    asked = {"groups": ["path", "gold"], "strategy": "exhaustive", "operator": operator}
+    result = composed(library, objective=weighted, **asked)
+    assert result.objective.id == "path-gold[1,2.5]"
+    path, gold = members(library, result)
+    scales = [
+        table.q[table.visits > 0].astype(float).std() if operator == "normalized-sum" else 1.0 for table in (path, gold)
+    ]
+    parts = [path.q.astype(float) / scales[0], 2.5 * gold.q.astype(float) / scales[1]]
+    expected = np.maximum(*parts) if operator == "max" else sum(parts)
+    taken = (path.visits > 0) | (gold.visits > 0)
+    assert result.q[taken] == pytest.approx(expected[taken], rel=1e-5, abs=1e-5)
+    played = lever.rollout(library.environment("tiny-0").layout, objective=weighted, q=result.q)
+    assert played.total == pytest.approx(result.predicted_return, abs=1e-9)
+
+
+def test_factors_multiply_the_weights_of_the_objective(library):
+    asked = {"groups": ["path", "gold"], "strategy": "exhaustive"}
+    both = composed(library, objective={"path": 1, "gold": 2}, factors={"gold": 3}, **asked)
+    six = composed(library, objective={"path": 1, "gold": 6}, **asked)
+    candidate = np.array([both.search.candidate])
+    assert both.objective.weights == (1.0, 2.0)
+    assert np.array_equal(both.search.candidates, six.search.candidates)
+    alone = composed(library, objective={"path": 1, "gold": 6}, factors={"gold": 1}, **asked)
+    assert np.array_equal(alone.q, six.q)
+    assert candidate.shape == (1, 2)
+    if both.policy_ids == six.policy_ids:
+        assert np.array_equal(both.q, six.q)
+
+
+def test_a_coarse_group_that_is_weighed_unevenly_is_said(library):
+    uneven = composed(library, objective={"path": 1, "gold": 2, "hazard": 1}, groups=["path-gold", "hazard"])
+    assert any("'path-gold' were trained to weigh its terms alike" in warning for warning in uneven.warnings)
+    even = composed(library, objective={"path": 2, "gold": 2, "hazard": 1}, groups=["path-gold", "hazard"])
+    assert not any("alike" in warning for warning in even.warnings)
+    coarse, hazard = members(library, even)
+    taken = (coarse.visits > 0) | (hazard.visits > 0)
+    assert even.q[taken] == pytest.approx((2.0 * coarse.q + hazard.q)[taken], rel=1e-5)
+    route = composed(library, objective={"path": 1, "gold": 2, "hazard": 1}, operator="gpi")
+    assert not any("alike" in warning for warning in route.warnings), "returns are weighed exactly"
+
+
+def test_recorded_returns_heed_the_weights(library):
+    asked = {"groups": ["path", "gold"], "strategy": "exhaustive", "ranker": "recorded-return", "operator": "max"}
+    plain = composed(library, objective="path-gold", **asked).search
+    doubled = composed(library, objective={"path": 2, "gold": 2}, **asked).search
+    assert doubled.scores.values == pytest.approx(2 * plain.scores.values, rel=1e-6)
 
 
 # Text.
@@ -230,15 +287,15 @@ def test_coverage_says_what_the_recorded_transitions_are_worth(library):
 
 @pytest.mark.parametrize("embedding", KINDS)
 def test_candidates_are_embedded_at_the_canonical_states_that_the_regressor_learned_from(library, embedding):
-    few, many = (RegressorSettings("ridge", "composite", embedding, count) for count in (1, 64))
-    one, other = (composed(library, ranker="regressor", regressor=each, strategy="exhaustive") for each in (few, many))
-    assert not np.array_equal(one.search.scores.values, other.search.scores.values)
-    usual = composed(
-        library, ranker="regressor", regressor=RegressorSettings("ridge", "composite", embedding), strategy="exhaustive"
+    settings = {"regressor_model": "ridge", "regressor_target": "composite", "embedding": embedding}
+    one, other, usual = (
+        composed(library, ranker="regressor", strategy="exhaustive", **settings | count)
+        for count in ({"canonical": 1}, {"canonical": 64}, {})
     )
+    assert not np.array_equal(one.search.scores.values, other.search.scores.values)
     assert np.array_equal(usual.search.scores.values, other.search.scores.values)
     key = library.keys("tiny-0")[0]
-    assert fit(library, "tiny-0", Objective.of(FOUR), key, few).canonical == 1
-    assert fit(library, "tiny-0", Objective.of(FOUR), key, RegressorSettings(canonical=1)).canonical == 64
+    assert fit(library, Objective.of(FOUR), key, Regressor(**settings, canonical=1)).canonical == 1
+    assert fit(library, Objective.of(FOUR), key, Regressor(canonical=1)).canonical == 64
     with pytest.raises(InvalidValue, match="canonical states is 0"):
-        RegressorSettings(canonical=0)
+        Regressor(canonical=0)

@@ -58,9 +58,9 @@ def test_a_route_that_leaves_the_support_is_warned_of(gappy, support):
         ({"ranker": "regresor"}, "unknown ranker 'regresor'.*Did you mean 'regressor'"),
         ({"support": "masked"}, "unknown support rule 'masked'.*Did you mean 'mask'"),
         ({"groups": ["path-glod", "hazard-lever"]}, "unknown objective term 'glod'.*Did you mean 'gold'"),
-        ({"weights": {"path": 2.0}}, "unknown group 'path'.*Did you mean 'path-gold'.*given per group"),
+        ({"factors": {"path": 2.0}}, "unknown group 'path'.*Did you mean 'path-gold'.*given per group"),
         (
-            {"ranker": "regressor", "regressor": lever.RegressorSettings("rigde")},
+            {"ranker": "regressor", "regressor_model": "rigde"},
             "unknown regressor model 'rigde'.*Did you mean 'ridge'",
         ),
     ],
@@ -76,8 +76,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_match(library, setting, mes
         ({"k": 0}, "k is 0"),
         ({"objective": None}, "either a query in words or objective=, and not both"),
         ({"objective": []}, "at least one term"),
-        ({"weights": {"lever": -1.0}}, "finite, not negative"),
-        ({"weights": {"path-gold": 0, "hazard": 0, "lever": 0}}, "not all zero"),
+        ({"factors": {"lever": -1.0}}, "finite, not negative"),
+        ({"factors": {"path-gold": 0, "hazard": 0, "lever": 0}}, "not all zero"),
     ],
 )
 def test_a_setting_outside_its_domain_is_refused(library, setting, message):
@@ -138,8 +138,8 @@ def test_a_library_too_small_for_a_regressor_is_a_library_error(gappy):
 def test_environments_that_lack_what_the_objective_is_about_are_not_learnt_from(gappy):
     layout = gappy.environment("gappy").layout
     gappy.add(made_up_record("other", Layout.sample(TINY, seed=1), seed=seed) for seed in (1, 2))
-    relabelled = lever.RegressorSettings("ridge", "composite", "psi")
-    ask = partial(composed, environment="gappy", objective="path-gold", ranker="regressor", regressor=relabelled)
+    relabelled = {"regressor_model": "ridge", "regressor_target": "composite", "embedding": "psi"}
+    ask = partial(composed, environment="gappy", objective="path-gold", ranker="regressor", **relabelled)
     before = ask(gappy)
     gappy.add([made_up_record("bare", replace(layout, golds=()))])
     assert ask(gappy).policy_ids == before.policy_ids

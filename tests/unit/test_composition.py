@@ -1,7 +1,6 @@
 """Offline returns, operators, search, covers, candidate spaces and coverage."""
 
 from dataclasses import replace
-from functools import partial
 from itertools import permutations, product
 
 import numpy as np
@@ -9,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lever_ray.composition import search as search_module
 from lever_ray.composition.coverage import library_coverage, route_coverage
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup, check_cover, cover
 from lever_ray.composition.operators import OPERATORS, composition_operator, is_masked
-from lever_ray.composition.rankers import OfflineReturnRanker, Scores
-from lever_ray.composition.search import Strategy, product_blocks, search
+from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
+from lever_ray.composition.scores import Scores
+from lever_ray.composition.search import search
+from lever_ray.composition.strategies.protocol import product_blocks
+from lever_ray.composition.strategies.registry import STRATEGIES, named_strategy
 from lever_ray.embedding.offline import mixture_table, offline_returns
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
 from lever_ray.tasks.gridworld.layout import Layout
@@ -123,7 +124,7 @@ def test_sum_adds_and_max_takes_the_larger_value(operator, expected):
     [
         (composition_operator, "operator", "summ", "sum"),
         (is_masked, "support rule", "masked", "mask"),
-        (Strategy, "strategy", "hybird", "hybrid"),
+        (named_strategy, "strategy", "hybird", "hybrid"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest_match(read, kind, name, nearest):
@@ -144,7 +145,7 @@ def test_candidates_that_leave_the_support_rank_last():
 def test_the_offline_return_ranker_simulates_and_flags_what_leaves_the_support():
     space = CandidateSpace.of([group_of("path", 6, tried=0.5), group_of("gold", 6, seed=1, tried=0.5)])
     task, mixtures = ROOM.compile("path-gold"), space.mixtures(next(product_blocks(space.sizes)))
-    scores = OfflineReturnRanker(task).score(space, mixtures, operator=OPERATORS["sum"], masked=False)
+    scores = OfflineReturnScorer(task).score(space, mixtures, operator=OPERATORS["sum"], masked=False)
     totals, ends = returns_of(task, space.pool, mixtures, "sum", False)
     assert np.array_equal(scores.values, totals)
     assert list(scores.left_support) == [OFFLINE_ENDS[end] == "off-support" for end in ends]
@@ -184,11 +185,11 @@ def numbers(row):
     [("targeted", 3, 1), ("hybrid", 1, 1), ("hybrid", 2, 8), ("hybrid", 9, 60), ("exhaustive", 3, 60)],
 )
 def test_a_search_evaluates_what_its_strategy_names_and_chooses_the_best_of_it(name, k, count):
-    strategy, seen, rng = Strategy(name, k=k), [], np.random.default_rng(5)
+    strategy, seen, rng = named_strategy(name, **({"k": k} if name == "hybrid" else {})), [], np.random.default_rng(5)
     drawn = {row: rng.integers(0, 1_000) for row in product(*(group.ids for group in SPACE.groups))}
     found = search(strategy, SPACE, scorer(lambda row: drawn.get(row, -numbers(row)), seen=seen))
     candidates = [row for row in seen if len(row) == 3]
-    assert [row for row in seen if len(row) == 1] == [(name,) for name in NAMES if strategy.scores_members]
+    assert [row for row in seen if len(row) == 1] == [(name,) for name in NAMES if strategy.needs_member_scores]
     assert len(candidates) == len(set(candidates)) == found.evaluated == count
     assert [SPACE.ids(candidate) for candidate in found.candidates] == candidates
     assert list(found.scores.values) == [drawn[row] for row in candidates]
@@ -199,37 +200,36 @@ def test_a_search_evaluates_what_its_strategy_names_and_chooses_the_best_of_it(n
 
 def test_hybrid_combines_the_best_scored_members_of_every_group_and_targeted_the_best():
     merit = scorer(numbers)
-    hybrid = search(Strategy("hybrid", k=2), SPACE, merit)
+    hybrid = search(named_strategy("hybrid", k=2), SPACE, merit)
     assert {tuple(row) for row in hybrid.candidates} == set(product((2, 3), (1, 2), (3, 4)))
-    assert search(Strategy("targeted"), SPACE, merit).candidate == (3, 2, 4)
+    assert search(named_strategy("targeted"), SPACE, merit).candidate == (3, 2, 4)
 
 
 def test_members_that_leave_the_support_are_shortlisted_last():
     merit = scorer(numbers, left={("path-3",), ("path-2",)})
-    assert search(Strategy("targeted"), SPACE, merit).candidate == (1, 2, 4)
+    assert search(named_strategy("targeted"), SPACE, merit).candidate == (1, 2, 4)
 
 
-@pytest.mark.parametrize("name", search_module.STRATEGIES)
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_ties_go_to_the_first(name):
-    assert search(Strategy(name), SPACE, scorer(len)).candidate == (0, 0, 0)
+    assert search(named_strategy(name), SPACE, scorer(len)).candidate == (0, 0, 0)
 
 
 def test_hybrid_with_as_many_members_as_the_groups_have_is_exhaustive():
     merit = scorer(lambda row: sum(7**place * (number(name) % 3) for place, name in enumerate(row)))
-    hybrid, exhaustive = (search(Strategy(name, k=5), SPACE, merit) for name in ("hybrid", "exhaustive"))
+    hybrid, exhaustive = (search(named_strategy(name), SPACE, merit) for name in ("hybrid-5", "exhaustive"))
     assert sorted(map(tuple, hybrid.candidates)) == sorted(map(tuple, exhaustive.candidates))
     assert hybrid.candidate == exhaustive.candidate
     assert hybrid.predicted_return == exhaustive.predicted_return
 
 
 @pytest.mark.parametrize("batch", [1, 7, 60, 1_000])
-def test_the_size_of_blocks_does_not_matter(batch, monkeypatch):
+def test_the_size_of_blocks_does_not_matter(batch):
     def merit(row):
         return sum(place * number(name) for place, name in zip((31, 17, 13), row, strict=True)) % 23
 
-    whole = search(Strategy("exhaustive"), SPACE, scorer(merit))
-    monkeypatch.setattr(search_module, "product_blocks", partial(product_blocks, batch=batch))
-    found = search(Strategy("exhaustive"), SPACE, scorer(merit))
+    whole = search(named_strategy("exhaustive"), SPACE, scorer(merit))
+    found = search(named_strategy("exhaustive"), SPACE, scorer(merit), batch=batch)
     assert [tuple(candidate) for candidate in found.candidates] == list(product(range(4), range(3), range(5)))
     assert np.array_equal(found.scores.values, whole.scores.values)
     assert found.candidate == whole.candidate
@@ -237,7 +237,7 @@ def test_the_size_of_blocks_does_not_matter(batch, monkeypatch):
 
 def test_an_empty_shortlist_is_refused():
     with pytest.raises(InvalidValue, match="k is 0"):
-        Strategy("hybrid", k=0)
+        named_strategy("hybrid", k=0)
 
 
 # Covers.
@@ -309,7 +309,7 @@ PATH, GOLD = group_of("path", 2), group_of("gold", 2)
 
 
 @pytest.mark.parametrize(
-    ("groups", "weights", "message"),
+    ("groups", "factors", "message"),
     [
         ([], None, "no groups"),
         ([PATH, group_of("gold", 0)], None, "group 'gold' has no policies"),
@@ -320,14 +320,14 @@ PATH, GOLD = group_of("path", 2), group_of("gold", 2)
             r"policies \['gold-0', 'gold-1'\] of group 'gold' hold NaN",
         ),
         ([replace(PATH, q=PATH.q + np.inf), GOLD], None, "group 'path' hold NaN or infinite"),
-        ([PATH, GOLD], [1.0, -1.0], "group weights are"),
+        ([PATH, GOLD], [1.0, -1.0], "factors of groups are"),
         ([PATH, GOLD], [0.0, 0.0], "not all zero"),
-        ([PATH, GOLD], [1.0], "1 weights for 2 groups"),
+        ([PATH, GOLD], [1.0], "1 factors for 2 groups"),
     ],
 )
-def test_groups_or_weights_that_make_no_composition_are_refused(groups, weights, message):
+def test_groups_or_factors_that_make_no_composition_are_refused(groups, factors, message):
     with pytest.raises(InvalidValue, match=message):
-        CandidateSpace.of(groups, weights=weights)
+        CandidateSpace.of(groups, factors=factors)
 
 
 # Coverage.

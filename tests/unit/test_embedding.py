@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import OPERATORS
-from lever_ray.composition.rankers import RegressorRanker
+from lever_ray.composition.rankers.regressor import FittedRanker, RegressorScorer
 from lever_ray.embedding.canonical import CANONICAL_STATES, CanonicalStates, canonical_states
 from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool
 from lever_ray.embedding.regressor import MODELS, FittedRegressor, LinearPredictor, fit_regressor
@@ -267,16 +267,17 @@ def test_an_unknown_regressor_names_the_nearest_match():
 def test_the_regressor_ranker_predicts_from_the_embedding(target, tier):
     states = canonical_states(ROOM, ROOM.terrain.moves)
     embedder, predictor = make_embedder(ROOM, states), LinearPredictor(np.arange(73.0), 5.0)
-    ranker = RegressorRanker(embedder, FittedRegressor("ridge", target, "psi", predictor, 0.0, 2))
+    fitted = FittedRegressor("ridge", target, "psi", predictor, 0.0, 2)
+    scorer = RegressorScorer(embedder, fitted)
     q, visits = random_tables(ROOM, seed=0, members=3)
     support = support_bits(visits)
     first = PolicyGroup("path", ("a", "b"), q[:2], support[:2], np.zeros(2))
     space = CandidateSpace.of([first, PolicyGroup("gold", ("c",), q[2:], support[2:], np.zeros(1))])
     mixtures = np.array([[0, 2], [1, 2]], np.int32)
-    scores = ranker.score(space, mixtures, operator=OPERATORS["max"], masked=True)
+    scores = scorer.score(space, mixtures, operator=OPERATORS["max"], masked=True)
     psi = embed(embedder, space.pool, mixtures, operator=MAX)
     assert scores.values == pytest.approx(psi @ np.arange(73.0) + 5.0)
-    assert (ranker.tier, scores.left_support.any()) == (tier, np.False_)
+    assert (FittedRanker(fitted).tier, scores.left_support.any()) == (tier, np.False_)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 17, 64, 1_000])

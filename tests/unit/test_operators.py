@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import (
     OPERATORS,
-    check_composable,
-    composed_table,
+    check_factors,
+    check_support,
     composition_operator,
 )
-from lever_ray.composition.rankers import OfflineReturnRanker, RecordedReturnRanker, check_ranker
+from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
+from lever_ray.composition.rankers.protocol import check_ranks
+from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
+from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.routes import route_of
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.tasks.gridworld.layout import Layout
@@ -48,7 +51,7 @@ def space_of(layout, count, *, seed, tried=1.0, operator="sum"):
 
 def scores_of(task, space, mixtures, operator):
     rows = np.array(mixtures, np.int32)
-    return OfflineReturnRanker(task).score(space, rows, operator=OPERATORS[operator], masked=True)
+    return OfflineReturnScorer(task).score(space, rows, operator=OPERATORS[operator], masked=True)
 
 
 # Routes.
@@ -120,7 +123,7 @@ def test_operators_do_not_depend_on_the_order_of_the_groups(layout, data, seed, 
 def test_masked_tables_take_no_unsupported_action_where_a_supported_one_exists(layout, seed, operator):
     space = space_of(layout, 3, seed=seed, tried=0.3, operator=operator)
     mixture = np.array([0, 3, 4], np.int32)
-    table = composed_table(OPERATORS[operator], space, mixture, masked=True)
+    table = OPERATORS[operator].compose(None, space, mixture, masked=True).q
     support = np.bitwise_or.reduce(space.pool.support[mixture])
     chosen = table.argmax(axis=1)
     assert all(support[state, 0] == 0 or support[state, 0] >> chosen[state] & 1 for state in range(layout.states))
@@ -130,7 +133,7 @@ def test_masked_tables_take_no_unsupported_action_where_a_supported_one_exists(l
 def test_normalised_sum_divides_by_the_spread_of_visited_values(layout, seed):
     groups = groups_of(layout, 2, seed=seed, tried=0.6)
     space = CandidateSpace.of(groups, normalised=True)
-    table = composed_table(OPERATORS["normalized-sum"], space, np.array([0, 2], np.int32), masked=False)
+    table = OPERATORS["normalized-sum"].compose(None, space, np.array([0, 2], np.int32), masked=False).q
     expected = np.zeros((layout.states, 4))
     for group in groups:
         visited = taken_actions(group.support[0], 4)
@@ -148,8 +151,8 @@ def test_a_users_function_ranks_like_the_operator_that_it_repeats(layout, data, 
     task, space = layout.compile(objective), space_of(layout, 3, seed=seed, tried=tried)
     mixtures = np.array([[0, 2, 4], [1, 3, 5], [0, 3, 4]], np.int32)
     for name, function in (("sum", lambda q: q.sum(axis=0)), ("max", lambda q: q.max(axis=0))):
-        own = OfflineReturnRanker(task).score(space, mixtures, operator=composition_operator(function), masked=masked)
-        built_in = OfflineReturnRanker(task).score(space, mixtures, operator=OPERATORS[name], masked=masked)
+        own = OfflineReturnScorer(task).score(space, mixtures, operator=composition_operator(function), masked=masked)
+        built_in = OfflineReturnScorer(task).score(space, mixtures, operator=OPERATORS[name], masked=masked)
         assert np.array_equal(own.values, built_in.values)
         assert np.array_equal(own.left_support, built_in.left_support)
 
@@ -166,7 +169,7 @@ def not_a_number(q):
 def test_a_users_function_that_gives_nonsense_is_named(function, said):
     space = space_of(ROOM, 2, seed=0)
     with pytest.raises(InvalidValue, match=f"{function.__name__}.*{said}"):
-        composed_table(composition_operator(function), space, np.array([0, 2], np.int32), masked=True)
+        composition_operator(function).compose(None, space, np.array([0, 2], np.int32), masked=True)
 
 
 # Recorded returns.
@@ -175,7 +178,7 @@ def test_a_users_function_that_gives_nonsense_is_named(function, said):
 @given(layouts(), seeds, shares, st.booleans())
 def test_recorded_returns_agree_with_a_plain_walk(layout, seed, tried, masked):
     groups = groups_of(layout, 3, seed=seed, tried=tried)
-    space, ranker = CandidateSpace.of(groups), RecordedReturnRanker(layout.dynamics, layout.horizon)
+    space, ranker = CandidateSpace.of(groups), RecordedReturnScorer(layout.dynamics, layout.horizon)
     score = ranker.score(space, np.array([[1, 2, 4]], np.int32), operator=OPERATORS["sum"], masked=masked)
     members = [(groups[0], 1), (groups[1], 0), (groups[2], 0)]
     tables = [group.q[row] for group, row in members]
@@ -195,7 +198,7 @@ def test_recorded_returns_agree_with_a_plain_walk(layout, seed, tried, masked):
 
 def test_recorded_returns_need_recorded_rewards():
     group = PolicyGroup("path", ("a",), np.zeros((1, 9, 4), np.float32), full_support(9, 4)[None], np.zeros(1))
-    ranker = RecordedReturnRanker(ROOM.dynamics, ROOM.horizon)
+    ranker = RecordedReturnScorer(ROOM.dynamics, ROOM.horizon)
     with pytest.raises(InvalidValue, match="'path' have no recorded rewards"):
         ranker.score(CandidateSpace.of([group]), np.array([[0]], np.int32), operator=OPERATORS["sum"], masked=True)
 
@@ -206,18 +209,16 @@ def test_recorded_returns_need_recorded_rewards():
 @pytest.mark.parametrize("operator", [*ROUTES, "plan"])
 def test_routes_refuse_what_has_no_meaning_for_them(operator):
     with pytest.raises(InvalidValue, match="support='mask'"):
-        check_composable(OPERATORS[operator], support="ignore", weighted=False)
-    with pytest.raises(InvalidValue, match="weights"):
-        check_composable(OPERATORS[operator], support="mask", weighted=True)
+        check_support(OPERATORS[operator], "ignore")
+    with pytest.raises(InvalidValue, match="factors of groups"):
+        check_factors(OPERATORS[operator])
     with pytest.raises(InvalidValue, match="offline-return"):
-        check_ranker("regressor", OPERATORS[operator])
+        check_ranks(RANKERS["regressor"], OPERATORS[operator])
 
 
 def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(UnknownName, match="normalized-sum"):
         composition_operator("normalised-sum")
-    with pytest.raises(UnknownName, match="recorded-return"):
-        check_ranker("recorded", OPERATORS["sum"])
 
 
 def test_operators_are_labelled_with_regime_and_tier():

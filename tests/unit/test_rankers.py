@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import OPERATORS, composed_table
-from lever_ray.composition.rankers import OfflineReturnRanker
+from lever_ray.composition.operators import OPERATORS
+from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, offline_returns
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features, outcomes
@@ -48,11 +48,11 @@ def groups_of(q, visits, sizes):
 
 def assert_offline_returns_are_the_environments(layout, objective, space, mixtures, operator):
     """Of every supported mixture; returns how many there were."""
-    scores = OfflineReturnRanker(layout.compile(objective)).score(space, mixtures, operator=operator, masked=True)
+    scores = OfflineReturnScorer(layout.compile(objective)).score(space, mixtures, operator=operator, masked=True)
     for mixture, value, left in zip(mixtures, scores.values, scores.left_support, strict=True):
         if left:
             continue
-        real = rollout(layout, objective=objective, q=composed_table(operator, space, mixture, masked=True))
+        real = rollout(layout, objective=objective, q=operator.compose(None, space, mixture, masked=True).q)
         # laps of a cycle are added up at once, so that only there the sum may round differently
         assert value == (pytest.approx(real.total, rel=1e-12) if real.end == "truncated" else real.total)
     return int((~scores.left_support).sum())

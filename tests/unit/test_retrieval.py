@@ -12,13 +12,15 @@ import pytest
 import lever_ray as lever
 from lever_ray.app.settings import load_settings
 from lever_ray.cli import main
+from lever_ray.composition.recipe import Recipe
+from lever_ray.composition.retrieval import Retrieval
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.experiment.plan import Setup
-from lever_ray.library.retrieval import Retrieval, similarities
 from lever_ray.library.rows import encoded
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.stored import GroupKey
 from lever_ray.library.text import WordLlamaEncoder
+from lever_ray.library.wording import similarities
 from lever_ray.query.members import retrieve
 from lever_ray.tasks import registry
 from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily
@@ -115,7 +117,7 @@ def test_a_group_that_is_like_nothing_names_what_comes_closest(library: PolicyLi
         found(library, "lever", rule="description")
     problem = TuningProblem(Setup.of("trivial", "path-lever", registry.source("grid8")), 0, ("tiny",))
     with pytest.raises(LibraryError, match=r"the threshold 0\.9; .*retrieve by objective"):
-        check_retrievable(library, problem, [0.0], [Retrieval("description", 0.9)])
+        check_retrievable(library, problem, [0.0], [Recipe(retrieval="description", threshold=0.9)])
 
 
 def test_blank_descriptions_are_like_nothing() -> None:
@@ -145,8 +147,8 @@ def test_a_result_says_how_its_members_were_found(library: PolicyLibrary) -> Non
     worded = lever.compose(library, **asked, ranker="offline-return", retrieval="description", threshold=0.6)
     assert (plain.retrieval, worded.retrieval) == ("objective", "description>=0.6")
     assert json.loads(json.dumps(worded.to_dict()))["retrieval"] == "description>=0.6"
-    wide = lever.Retrieval("description", 0.6)
-    assert lever.compose(library, **asked, ranker="offline-return", retrieval=wide).policy_ids == worded.policy_ids
+    wide = lever.Recipe(ranker="offline-return", retrieval="description", threshold=0.6)
+    assert lever.compose(library, **asked, recipe=wide).policy_ids == worded.policy_ids
     assert worded.predicted_return >= plain.predicted_return or worded.evaluated != plain.evaluated
 
 

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.composition import search as search_module
-from lever_ray.composition.budgeted import LARGEST_ROUND, by_scale, design
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.rankers import Scores
-from lever_ray.composition.search import STRATEGIES, Strategy, search
+from lever_ray.composition.scores import Scores
+from lever_ray.composition.search import search
+from lever_ray.composition.strategies.evolution import LARGEST_ROUND, by_scale, design
+from lever_ray.composition.strategies.registry import STRATEGIES, named_strategy
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor, in_order
 from lever_ray.studies.search_study import SearchStudy, run_search_study
@@ -60,14 +61,14 @@ class Landscape:
 SPACES = {sizes: space_of(sizes) for sizes in [(1, 1), (5, 1), (3, 4), (2, 3, 4), (7, 1, 6), (6, 6, 6, 6)]}
 sizes = st.sampled_from(sorted(SPACES))
 untimed = settings(deadline=None)
-strategies = st.builds(
-    Strategy,
-    st.sampled_from(STRATEGIES),
-    k=st.integers(1, 4),
-    budget=st.integers(1, 400),
-    restarts=st.integers(1, 5),
-    seed=seeds,
+PARAMETERS = {"k": st.integers(1, 4), "budget": st.integers(1, 400), "restarts": st.integers(1, 5), "seed": seeds}
+strategies = st.sampled_from(list(STRATEGIES)).flatmap(
+    lambda name: st.builds(named_strategy, st.just(name), **{part: PARAMETERS[part] for part in parameters_of(name)})
 )
+
+
+def parameters_of(name):
+    return getattr(STRATEGIES[name], "parameters", ())
 
 
 def key(found):
@@ -95,9 +96,9 @@ def test_the_choice_is_the_first_of_the_best_evaluated_and_nothing_is_paid_twice
 @given(sizes, seeds, seeds, st.integers(0, 50), st.integers(1, 5))
 def test_a_budget_that_holds_the_product_is_exhaustive(sizes, seed, drawn, more, restarts):
     space = SPACES[sizes]
-    strategy = Strategy("budgeted", budget=space.candidates + more, restarts=restarts, seed=drawn)
+    strategy = named_strategy("budgeted", budget=space.candidates + more, restarts=restarts, seed=drawn)
     landscape = Landscape(space, seed=seed)
-    assert key(search(strategy, space, landscape)) == key(search(Strategy("exhaustive"), space, landscape))
+    assert key(search(strategy, space, landscape)) == key(search(named_strategy("exhaustive"), space, landscape))
 
 
 @untimed
@@ -119,8 +120,8 @@ def test_neither_blocks_nor_executor_decide_anything(sizes, strategy, seed, batc
 def test_a_longer_budgeted_search_begins_with_the_shorter_one_and_is_never_worse(
     sizes, seed, drawn, budget, more, restarts
 ):
-    short = Strategy("budgeted", budget=budget, restarts=restarts, seed=drawn)
-    long = Strategy("budgeted", budget=budget + more, restarts=restarts, seed=drawn)
+    short = named_strategy("budgeted", budget=budget, restarts=restarts, seed=drawn)
+    long = named_strategy("budgeted", budget=budget + more, restarts=restarts, seed=drawn)
     space = SPACES[sizes]
     landscape = Landscape(space, seed=seed)
     one, other = (search(strategy, space, landscape) for strategy in (short, long))
@@ -152,14 +153,16 @@ def test_the_best_so_far_is_known_after_every_evaluation(sizes, strategy, seed):
 def test_the_seed_decides_what_is_drawn(name):
     space = SPACES[6, 6, 6, 6]
     landscape = Landscape(space)
-    drawn = [search(Strategy(name, budget=100, seed=seed), space, landscape).candidates.tolist() for seed in (3, 3, 4)]
+    drawn = [
+        search(named_strategy(name, budget=100, seed=seed), space, landscape).candidates.tolist() for seed in (3, 3, 4)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_best_first_goes_through_candidates_by_the_sum_of_their_members_scores():
     space = SPACES[2, 3, 4]
     scores = np.array([1.0, 5.0, 0.0, 2.0, 2.0, -1.0, 3.0, 3.0, 0.5])
-    found = search(Strategy("best-first", budget=7), space, Landscape(space), member_scores=scores)
+    found = search(named_strategy("best-first", budget=7), space, Landscape(space), member_scores=scores)
     parts = np.split(scores, space.offsets[1:])
     sums = {row: sum(part[place] for part, place in zip(parts, row, strict=True)) for row in np.ndindex(space.sizes)}
     assert [tuple(row) for row in found.candidates] == sorted(sums, key=lambda row: (-sums[row], row))[:7]
@@ -168,7 +171,7 @@ def test_best_first_goes_through_candidates_by_the_sum_of_their_members_scores()
 @pytest.mark.parametrize("name", ["targeted", "hybrid", "best-first"])
 def test_members_with_recorded_scores_are_not_paid_for(name):
     space = SPACES[7, 1, 6]
-    landscape, strategy = Landscape(space), Strategy(name, budget=5)
+    landscape, strategy = Landscape(space), named_strategy(name, **({"budget": 5} if name == "best-first" else {}))
     paid = search(strategy, space, landscape)
     free = search(strategy, space, landscape, member_scores=landscape.members)
     assert (paid.members_scored, free.members_scored) == (14, 0)
@@ -186,7 +189,9 @@ def test_a_search_of_many_candidates_streams_and_keeps_the_first(monkeypatch):
             yield Scores(block.sum(axis=1).astype(float), np.zeros(len(block), bool))
 
     monkeypatch.setattr(search_module, "KEPT", 100)
-    found = search(Strategy("exhaustive"), space, evaluate, batch=64, watch=lambda best: waiting.append(best.evaluated))
+    found = search(
+        named_strategy("exhaustive"), space, evaluate, batch=64, watch=lambda best: waiting.append(best.evaluated)
+    )
     assert waiting[:6] == [64, 64, 64, 128, 64, 192]
     assert (len(found.candidates), len(found.scores.values), found.evaluated) == (100, 100, 1296)
     assert found.candidate == (5, 5, 5, 5)
@@ -196,7 +201,7 @@ def test_a_round_is_one_call_and_does_not_outgrow_its_limit():
     space = space_of((12, 12, 12, 12))
     landscape = Landscape(space)
     seen = [0]
-    search(Strategy("budgeted", budget=3_000), space, landscape, watch=lambda best: seen.append(best.evaluated))
+    search(named_strategy("budgeted", budget=3_000), space, landscape, watch=lambda best: seen.append(best.evaluated))
     sizes = np.diff(seen)
     assert landscape.calls == len(sizes)
     assert max(sizes) <= 2 * LARGEST_ROUND
@@ -205,7 +210,7 @@ def test_a_round_is_one_call_and_does_not_outgrow_its_limit():
 @pytest.mark.parametrize("budget", [1, 40, 1_290, 1_295])
 def test_a_budget_is_used_up_however_near_it_is_to_the_whole_product(budget):
     space = SPACES[6, 6, 6, 6]
-    found = search(Strategy("budgeted", budget=budget), space, Landscape(space, levels=1, left=0.0))
+    found = search(named_strategy("budgeted", budget=budget), space, Landscape(space, levels=1, left=0.0))
     assert len({tuple(row) for row in found.candidates.tolist()}) == found.evaluated == budget
 
 
@@ -236,7 +241,9 @@ def test_where_scale_matters_few_evaluations_find_what_random_draws_miss():
             yield Scores((rank[0] >= 18) * 1.0 * (rank[1:] < 2).all(axis=0), np.zeros(len(block), bool))
 
     def found(name):
-        return [search(Strategy(name, budget=60, seed=seed), space, evaluate).predicted_return for seed in range(20)]
+        return [
+            search(named_strategy(name, budget=60, seed=seed), space, evaluate).predicted_return for seed in range(20)
+        ]
 
     assert sum(found("budgeted")) >= 12
     assert sum(found("random")) <= 4
@@ -245,40 +252,41 @@ def test_where_scale_matters_few_evaluations_find_what_random_draws_miss():
 @pytest.mark.parametrize(
     ("identity", "expected"),
     [
-        ("hybrid-5", Strategy("hybrid", k=5)),
-        ("budgeted-100", Strategy("budgeted", budget=100)),
-        ("best-first-10", Strategy("best-first", budget=10)),
-        ("random", Strategy("random")),
-        ("exhaustive", Strategy("exhaustive")),
+        ("hybrid-5", named_strategy("hybrid", k=5)),
+        ("budgeted-100", named_strategy("budgeted", budget=100)),
+        ("best-first-10", named_strategy("best-first", budget=10)),
+        ("random", named_strategy("random")),
+        ("exhaustive", named_strategy("exhaustive")),
     ],
 )
 def test_a_strategy_is_read_from_its_id(identity, expected):
-    read = Strategy.of(identity)
+    read = named_strategy(identity)
     assert read == expected
-    assert Strategy.of(read.id) == read
+    assert named_strategy(read.id) == read
     assert read.id.startswith(identity)
 
 
 def test_an_id_takes_what_it_does_not_say_from_elsewhere():
-    assert Strategy.of("budgeted-100", k=2, budget=7, seed=3) == Strategy("budgeted", k=2, budget=100, seed=3)
+    assert named_strategy("budgeted-100", budget=7, seed=3) == named_strategy("budgeted", budget=100, seed=3)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-@pytest.mark.parametrize("wrong", ["k", "budget", "restarts"])
+@pytest.mark.parametrize(
+    ("name", "wrong"), [(name, part) for name in STRATEGIES for part in parameters_of(name) if part != "seed"]
+)
 @pytest.mark.parametrize("value", [0, -3, 2.5, True, None])
 def test_numbers_below_one_are_refused_by_name(name, wrong, value):
     with pytest.raises(InvalidValue, match=rf"{wrong} is {value!r};.*at least 1"):
-        Strategy(name, **{wrong: value})
+        named_strategy(name, **{wrong: value})
 
 
 def test_other_bad_input_is_refused_by_name():
     with pytest.raises(InvalidValue, match="seed is -1"):
-        Strategy("budgeted", seed=-1)
+        named_strategy("budgeted", seed=-1)
     for identity in ("exhaustive-3", "budgeted-", "targeted-x"):
         with pytest.raises(UnknownName, match=identity):
-            Strategy.of(identity)
+            named_strategy(identity)
     with pytest.raises(InvalidValue, match="budget is 0"):
-        Strategy.of("budgeted-0")
+        named_strategy("budgeted-0")
 
 
 TINY = SearchStudy(

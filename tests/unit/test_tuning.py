@@ -13,7 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from lever_ray.composition.search import Strategy
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LimitSettings, SetupSettings, SpaceSettings, TuningSettings
 from lever_ray.errors import InvalidValue, LeverError, SettingsError, UnknownName
 from lever_ray.executor import SerialExecutor
@@ -24,7 +24,7 @@ from lever_ray.tasks.registry import source
 from lever_ray.tuning.front import TunedTrial, check_feasible, front_of
 from lever_ray.tuning.settings import check_tuning, search_space
 from lever_ray.tuning.study_file import mend_journal, only_driver
-from lever_ray.tuning.trial import Bench, Choice, Measured, TuningProblem
+from lever_ray.tuning.trial import Bench, Measured, TuningProblem
 
 GAMMAS, SOURCE = [0.0, 0.99], source("grid8")
 SPACE = SpaceSettings(strategies=["targeted", "hybrid", "exhaustive"], k=[2, 8], operators=["sum", "max"])
@@ -34,11 +34,11 @@ SETTINGS = TuningSettings(
 PROBLEM = TuningProblem(Setup.of("double", "path-gold-hazard-lever", SOURCE), 10_000, tuple("abcdefgh"), ("x", "y"))
 
 
-def made_up(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+def made_up(choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
     """Quality grows with k and is better for ``max``; cost is k squared."""
     measured = []
     for choice in choices:
-        k = {"targeted": 1, "hybrid": choice.strategy.k, "exhaustive": 9}[choice.strategy.name]
+        k = {"targeted": 1, "hybrid": choice.k, "exhaustive": 9}[choice.strategy]
         quality = 0.4 + 0.02 * k + 0.2 * (choice.operator == "max") - 0.1 * (choice.support == "ignore")
         measured.append([Measured(quality + 1e-3 * ord(name[-1]), k**2, 1e-4 * k, 0.9) for name in environments])
     return measured
@@ -58,7 +58,7 @@ def run(settings: TuningSettings, journal: Path, *, batches: int | None = None) 
     """A study on made-up figures; its driver is killed in the batch after so many."""
     left = [batches]
 
-    def evaluate(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+    def evaluate(choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
         if left[0] is not None:
             if left[0] == 0:
                 raise Killed
@@ -127,7 +127,7 @@ def test_trials_left_running_are_failed_and_queued_again(tmp_path: Path) -> None
 def test_a_trial_that_raises_is_told_as_failed_and_the_study_goes_on_later(tmp_path: Path) -> None:
     study, space = open_study(SETTINGS, tmp_path / "journal", problem=PROBLEM), search_space(SETTINGS, GAMMAS)
 
-    def evaluate(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+    def evaluate(choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
         raise InvalidValue("broken")
 
     with pytest.raises(InvalidValue, match="broken"):
@@ -150,9 +150,9 @@ def test_hopeless_trials_are_told_as_pruned_and_never_reach_the_front(tmp_path: 
 
 
 def test_a_choice_that_was_tried_before_is_not_tried_again(tmp_path: Path) -> None:
-    tried: list[Choice] = []
+    tried: list[Recipe] = []
 
-    def evaluate(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+    def evaluate(choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
         tried.extend(choices)
         return made_up(choices, environments)
 
@@ -313,9 +313,9 @@ def test_quality_and_cost_are_those_of_the_choice(small_library: Path) -> None:
     problem = replace(PROBLEM, tuning=("grid8-0", "grid8-2"), held_out=("grid8-1",), repeats=2)
     bench = Bench(library, problem, SerialExecutor())
     tried = [
-        Choice(Strategy("hybrid", k=2), "sum", "offline-return", 0.99),
-        Choice(Strategy("targeted"), "plan", "offline-return", 0.99, width=20),
-        Choice(Strategy("targeted"), "max", "regressor", 0.0, "ignore"),
+        Recipe(strategy="hybrid", k=2, ranker="offline-return", gamma=0.99),
+        Recipe(strategy="targeted", operator="plan", gamma=0.99, width=20),
+        Recipe(strategy="targeted", operator="max", gamma=0.0, support="ignore"),
     ]
     measured = bench(tried, problem.tuning)
     assert [each.candidates for each in measured[0]] == [4, 4]

@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 
 from lever_ray.app.settings import experiment_plan, load_settings
-from lever_ray.composition.search import Strategy
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import StrategySettings
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName
-from lever_ray.library.retrieval import Retrieval
-from lever_ray.query.compose import RegressorSettings
 from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places, trial_rows
 from lever_ray.tuning.pareto import Point
 from lever_ray.tuning.recommendation import Wish, recommend, strategy_file, strategy_settings, write_strategy
-from lever_ray.tuning.trial import Choice, Measured
+from lever_ray.tuning.trial import Measured
 
 
 def trial(number: int, quality: float, cost: float, *, state: str = "complete", violation: float = 0.0) -> TunedTrial:
-    choice = Choice(Strategy("budgeted", budget=int(cost)), "sum", "offline-return", 0.99)
+    choice = Recipe(strategy="budgeted", budget=int(cost), ranker="offline-return", gamma=0.99)
     measured = tuple(Measured(quality, cost, cost * 1e-3, 0.9) for _ in range(4))
     return TunedTrial(number, choice, measured, state, Point(quality, cost, violation))
 
@@ -122,23 +120,22 @@ def test_a_wish_outside_its_domain_is_refused(numbers: dict[str, float]) -> None
 
 
 CHOICES = {
-    "budgeted": Choice(
-        Strategy("budgeted", budget=70, restarts=2), "normalized-sum", "recorded-return", 0.99, "ignore"
+    "budgeted": Recipe(
+        strategy="budgeted", budget=70, restarts=2, operator="normalized-sum", ranker="recorded-return",
+        support="ignore", gamma=0.99,
     ),
-    "hybrid": Choice(
-        Strategy("hybrid", k=5), "sum", "regressor", 0.0, "mask", RegressorSettings("ridge", "own", "psi_static")
+    "hybrid": Recipe(strategy="hybrid", k=5, regressor_model="ridge", embedding="psi_static", gamma=0.0),
+    "few states": Recipe(strategy="targeted", regressor_model="ridge", embedding="psi", canonical=4, gamma=0.0),
+    "description": Recipe(
+        strategy="targeted", operator="max", ranker="offline-return", retrieval="description", threshold=0.65, gamma=0.0
     ),
-    "few states": Choice(
-        Strategy("targeted"), "sum", "regressor", 0.0, "mask", RegressorSettings("ridge", "own", "psi", 4)
-    ),
-    "description": Choice(Strategy("targeted"), "max", "offline-return", 0.0, retrieval=Retrieval("description", 0.65)),
-    "plan": Choice(Strategy("targeted"), "plan", "offline-return", 0.0, width=33),
-}
+    "plan": Recipe(strategy="targeted", operator="plan", width=33, gamma=0.0),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
 def test_a_recommended_strategy_is_a_configuration_that_means_the_same_choice(
-    choice: Choice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    choice: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "a home, with 'odd' [letters]"
     monkeypatch.setenv("LEVER_RAY_HOME", str(place))
@@ -156,21 +153,15 @@ def test_a_recommended_strategy_is_a_configuration_that_means_the_same_choice(
     assert settings.strategy == strategy_settings(row)
     plan = experiment_plan(settings)
     assert plan.member_gammas == (choice.gamma,)
-    assert (plan.operators, plan.rankers, plan.support) == ((choice.operator,), (choice.ranker,), choice.support)
-    assert plan.retrieval == choice.retrieval
+    assert [recipe.override(gamma=choice.gamma) for recipe in plan.recipes] == [choice]
     assert plan.gammas == (0.0, 0.99), "controls are measured at every discount"
-    if choice.operator == "plan":
-        assert plan.width == 33
-    else:
-        assert plan.strategies == (choice.strategy,)
-    if choice.ranker == "regressor":
-        assert plan.regressor == choice.regressor
 
 
 def test_neutral_strategy_settings_leave_an_experiment_alone() -> None:
     assert StrategySettings() == load_settings().strategy
     plan = experiment_plan(load_settings())
-    assert [strategy.id for strategy in plan.strategies] == ["targeted", "hybrid-3", "exhaustive"]
+    ids = [recipe.make_strategy().id for recipe in plan.recipes]
+    assert list(dict.fromkeys(ids)) == ["targeted", "hybrid-3", "exhaustive"]
     assert plan.member_gammas == plan.gammas
 
 

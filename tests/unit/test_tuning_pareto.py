@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lever_ray.composition.search import Strategy
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LimitSettings
 from lever_ray.errors import InvalidValue
 from lever_ray.tuning.pareto import Point, dominance_ranks, goes_on, hypervolume, run_batch, rungs
-from lever_ray.tuning.trial import Choice, Measured, split_environments
+from lever_ray.tuning.trial import Measured, split_environments
 
 numbers = st.integers(0, 5).map(float)
 points = st.lists(st.builds(Point, numbers, numbers.map(lambda x: 10.0**x), st.sampled_from([0.0, 0.0, 1.0, 2.0])))
@@ -69,18 +69,18 @@ def test_the_better_half_goes_on_and_the_front_always() -> None:
     assert goes_on([Point(0.95, 1.0, 0.5)], front) == [False], "what breaks a limit comes last"
 
 
-def _measured(choice: Choice, environments: Sequence[str]) -> list[Measured]:
+def _measured(choice: Recipe, environments: Sequence[str]) -> list[Measured]:
     return [Measured(choice.width / 100, float(len(name)), 1e-3, 1.0) for name in environments]
 
 
 def test_a_batch_visits_rung_by_rung_and_stops_what_is_hopeless() -> None:
     asked: list[tuple[int, list[str]]] = []
 
-    def evaluate(choices: Sequence[Choice], environments: Sequence[str]) -> list[list[Measured]]:
+    def evaluate(choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
         asked.append((len(choices), list(environments)))
         return [_measured(choice, environments) for choice in choices]
 
-    tried = [Choice(Strategy("targeted"), "plan", "offline-return", width=width) for width in range(1, 9)]
+    tried = [Recipe(strategy="targeted", operator="plan", width=width) for width in range(1, 9)]
     names = [f"grid8-{number}" for number in range(8)]
 
     def place(results: Sequence[Measured]) -> Point:

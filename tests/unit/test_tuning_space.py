@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
+from lever_ray.composition.rankers.regressor import Regressor
+from lever_ray.composition.recipe import Recipe
 from lever_ray.config import SpaceSettings
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.library.retrieval import Retrieval
-from lever_ray.query.compose import RegressorSettings
 from lever_ray.tuning.space import SearchSpace
-from lever_ray.tuning.trial import USUAL_REGRESSOR, Choice
 
 SETTINGS = SpaceSettings(
     strategies=["targeted", "hybrid", "exhaustive", "budgeted"],
@@ -93,15 +92,15 @@ def test_every_choice_can_be_enumerated_and_none_comes_twice() -> None:
         if choice.operator != "sum":
             assert (choice.ranker, choice.support) == ("offline-return", "mask")
         if choice.ranker != "regressor":
-            assert choice.regressor == USUAL_REGRESSOR
-        if choice.regressor.embedding == "outcome":
-            assert choice.regressor.canonical == 64
-    assert {choice.retrieval.threshold for choice in found if choice.retrieval.rule != "objective"} == {0.5, 0.55, 0.6}
+            assert not set(choice.to_dict()) & set(Regressor.parameters)
+        if choice.embedding == "outcome":
+            assert choice.canonical == 64
+    assert {choice.threshold for choice in found if choice.retrieval != "objective"} == {0.5, 0.55, 0.6}
 
 
 def test_a_choice_names_the_information_that_its_answer_uses() -> None:
     tiers = {
-        (choice.operator, choice.ranker, choice.regressor.target * (choice.ranker == "regressor")): choice.tier
+        (choice.operator, choice.ranker, choice.regressor_target * (choice.ranker == "regressor")): choice.tier
         for choice in SearchSpace(SETTINGS, (0.0,), "seconds").choices()
     }
     assert tiers == {
@@ -117,19 +116,23 @@ def test_a_choice_names_the_information_that_its_answer_uses() -> None:
 def test_labels_tell_choices_apart() -> None:
     found = list(SearchSpace(SETTINGS, (0.0, 0.99), "seconds").choices())
     assert len({choice.label for choice in found}) == len(found)
-    assert Choice(found[0].strategy, "sum", "regressor", 0.0).label == "targeted sum regressor g0"
-    few = RegressorSettings("ridge", "composite", "psi", 1)
-    worded = Choice(found[0].strategy, "sum", "regressor", 0.0, "mask", few, retrieval=Retrieval("description", 0.55))
+    plain = Recipe(strategy="targeted", gamma=0.0)
+    assert plain.label == "targeted sum regressor g0"
+    few = {"regressor_model": "ridge", "regressor_target": "composite", "embedding": "psi", "canonical": 1}
+    worded = plain.override(**few, retrieval="description", threshold=0.55)
     assert worded.label == "targeted sum regressor(ridge, composite, psi, 1 states) description>=0.55 g0"
 
 
 def test_the_strictest_rules_have_the_greatest_threshold() -> None:
-    assert SearchSpace(SETTINGS, (0.0,), "seconds").strictest == [Retrieval(), Retrieval("description", 0.6)]
+    assert SearchSpace(SETTINGS, (0.0,), "seconds").strictest == [
+        Recipe(),
+        Recipe(retrieval="description", threshold=0.6),
+    ]
 
 
 def test_a_model_over_terms_learns_from_own_returns_alone() -> None:
     space = SearchSpace(replace(SETTINGS, models=["ridge", "additive-ridge"]), (0.0,), "seconds")
-    targets = {choice.regressor.target for choice in space.choices() if choice.regressor.model == "additive-ridge"}
+    targets = {choice.regressor_target for choice in space.choices() if choice.regressor_model == "additive-ridge"}
     assert targets == {"own"}
 
 

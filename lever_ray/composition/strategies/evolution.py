@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace
-from lever_ray.composition.rankers import Scores
+from lever_ray.composition.scores import Scores
 
 FIRST_ROUND, LARGEST_ROUND = 8, 128
 """Candidates proposed in the first and in the largest round."""
@@ -76,10 +76,7 @@ class Archive:
         """Append a round."""
         self.candidates = np.concatenate([self.candidates, candidates])
         self.populations = np.concatenate([self.populations, populations])
-        self.scores = Scores(
-            np.concatenate([self.scores.values, scores.values]),
-            np.concatenate([self.scores.left_support, scores.left_support]),
-        )
+        self.scores = Scores.joined([self.scores, scores])
 
 
 def by_scale(space: CandidateSpace) -> list[np.ndarray]:

@@ -1,0 +1,100 @@
+"""Rankers that learn from a library's other environments, made ready for a question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from lever_ray.composition.rankers.protocol import Ranker
+from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
+from lever_ray.composition.recipe import Recipe
+from lever_ray.embedding.outcome import states_that_matter
+from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
+from lever_ray.errors import LibraryError
+from lever_ray.library.reader import LibraryReader
+from lever_ray.library.stored import GroupKey
+from lever_ray.tasks.objective import Objective
+
+
+def ready(ranker: Ranker, library: LibraryReader, objective: Objective, key: GroupKey) -> Ranker:
+    """A ranker that can be bound to problems: a regressor is fitted, others are as they were.
+
+    Args:
+        ranker: it.
+        library: whose other environments a regressor learns from.
+        objective: the composite objective, resolved.
+        key: one of the question's groups.
+
+    Raises:
+        LibraryError, InvalidValue: see :func:`fit`.
+    """
+    return FittedRanker(fit(library, objective, key, ranker)) if isinstance(ranker, Regressor) else ranker
+
+
+def open_for_ranking(library: LibraryReader, recipes: Iterable[Recipe], objectives: Iterable[str], near: str) -> None:
+    """Have the shards embed their policies once; the answer travels with the library to every worker.
+
+    Args:
+        library: it.
+        recipes: with gamma and episodes of the members; those that rank without learning are passed over.
+        objectives: the composite objectives that will be asked.
+        near: an environment of the kind that will be asked.
+    """
+    learning = [(recipe, ranker) for recipe in recipes if isinstance(ranker := recipe.make_ranker(), Regressor)]
+    asked = dict.fromkeys((recipe.gamma, recipe.episodes, ranker) for recipe, ranker in learning)
+    terms = library.environment(near).task.terms
+    for gamma, episodes, ranker in asked:
+        assert gamma is not None and episodes is not None, "what shards embed has one gamma and budget"
+        for objective in dict.fromkeys(objectives):
+            library.ranking_rows(
+                terms=terms,
+                target=ranker.regressor_target,
+                objective=Objective.of(objective).resolved(terms),
+                gamma=gamma,
+                episodes=episodes,
+                kind=ranker.embedding,
+                canonical=ranker.canonical,
+            )
+
+
+def fit(library: LibraryReader, objective: Objective, key: GroupKey, settings: Regressor) -> FittedRegressor:
+    """Fit a return regressor on the environments of a library other than the one asked about, at the members' gamma.
+
+    Args:
+        library: the policies to learn from.
+        objective: what returns are predicted on, resolved.
+        key: environment, gamma and episodes that are asked about.
+        settings: which regressor.
+
+    Raises:
+        LibraryError: the library holds too few other policies.
+        InvalidValue: see :func:`lever_ray.embedding.regressor.fit_regressor`.
+    """
+    task = library.environment(key.environment).task
+    rows = library.ranking_rows(
+        terms=task.terms,
+        target=settings.regressor_target,
+        objective=objective,
+        gamma=key.gamma,
+        episodes=key.episodes,
+        kind=settings.embedding,
+        canonical=settings.canonical,
+    ).without(key.environment, task)
+    if settings.regressor_target != "composite":
+        rows = rows.of_other_objectives(objective, task.terms)
+    if len(rows.x) < 2:
+        raise LibraryError(
+            f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
+            f"the library has {len(rows.x)} such policies; add environments to it, or use ranker='offline-return'"
+        )
+    fitted = fit_regressor(
+        rows.x,
+        rows.y,
+        model=settings.regressor_model,
+        target=settings.regressor_target,
+        kind=settings.embedding,
+        terms=rows.terms,
+        names=task.terms,
+        objective=objective,
+    )
+    return replace(fitted, canonical=states_that_matter(settings.embedding, settings.canonical))

@@ -1,0 +1,289 @@
+"""The record of how a query is answered: its id, its checks, its keywords, and users' own parts."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import ClassVar, get_type_hints
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lever_ray as lever
+from lever_ray.app.settings import experiment_plan, load_settings
+from lever_ray.cli import RECIPE_OPTIONS
+from lever_ray.composition.operators import OPERATORS, Plan
+from lever_ray.composition.rankers.offline_return import OfflineReturn
+from lever_ray.composition.rankers.registry import RANKERS
+from lever_ray.composition.rankers.regressor import Regressor
+from lever_ray.composition.recipe import Recipe, RecipeKeywords, with_use
+from lever_ray.composition.scores import Scores
+from lever_ray.composition.strategies.registry import STRATEGIES
+from lever_ray.composition.strategies.shortlists import Hybrid
+from lever_ray.config import AnswerSettings, StrategySettings
+from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.tuning.front import COLUMNS
+from tests.compose_library import composed as ask
+from tests.compose_library import make_library
+
+finite = st.floats(0.0, 1.0, allow_nan=False)
+ANY = {
+    "strategy": st.sampled_from(list(STRATEGIES)),
+    "k": st.integers(1, 99),
+    "budget": st.integers(1, 10**6),
+    "restarts": st.integers(1, 9),
+    "seed": st.integers(0, 10**9),
+    "operator": st.sampled_from(list(OPERATORS)),
+    "width": st.integers(1, 10**4),
+    "ranker": st.sampled_from(list(RANKERS)),
+    "regressor_model": st.sampled_from(["ridge", "additive-ridge", "hist-gradient-boosting"]),
+    "regressor_target": st.sampled_from(["own", "composite", "recorded"]),
+    "embedding": st.sampled_from(["outcome", "psi", "psi_static"]),
+    "canonical": st.integers(1, 64),
+    "support": st.sampled_from(["mask", "ignore"]),
+    "retrieval": st.sampled_from(["objective", "description"]),
+    "threshold": st.floats(-1.0, 1.0, allow_nan=False),
+    "gamma": st.none() | finite,
+    "episodes": st.none() | st.integers(1, 10**6),
+}
+
+
+@st.composite
+def recipes(draw):
+    """Any recipe that makes sense."""
+    fields_given = draw(st.fixed_dictionaries({}, optional=ANY))
+    try:
+        return Recipe(**with_use(fields_given))
+    except InvalidValue:  # a ranker, model or support rule that does not go with the rest
+        return Recipe(**with_use({"strategy": fields_given.get("strategy", "hybrid"), "k": fields_given.get("k", 3)}))
+
+
+@given(recipes())
+def test_an_id_is_read_back_as_the_recipe(recipe):
+    assert Recipe.parse(recipe.id) == recipe
+    assert hash(Recipe.parse(recipe.id)) == hash(recipe)
+    assert Recipe.parse(recipe.id).id == recipe.id
+    shuffled = ", ".join(reversed(recipe.id.split(",")))
+    assert Recipe.parse(shuffled) == recipe
+
+
+@given(recipes(), recipes())
+def test_ids_tell_recipes_apart(one, other):
+    assert (one.id == other.id) == (one == other)
+
+
+@given(recipes(), st.sampled_from(list(STRATEGIES)), st.sampled_from(list(OPERATORS)))
+def test_replacing_a_part_takes_its_parameters_along(recipe, strategy, operator):
+    assert recipe.override() == recipe
+    changed = recipe.override(strategy=strategy)
+    assert changed.strategy == strategy
+    assert (changed.operator, changed.ranker, changed.gamma) == (recipe.operator, recipe.ranker, recipe.gamma)
+    if recipe.support == "mask" and recipe.ranker in ("regressor", "offline-return"):
+        other = recipe.override(operator=operator) if recipe.ranker == "regressor" else None
+        assert other is None or other.ranker in ("regressor", "offline-return")
+
+
+def test_a_recipe_names_what_differs_from_the_default():
+    assert (Recipe().id, Recipe.parse("default")) == ("default", Recipe())
+    assert Recipe(strategy="hybrid-5", ranker="offline-return").id == "k=5,ranker=offline-return"
+    assert Recipe(operator="gpi").id == "operator=gpi"
+    assert Recipe(operator="gpi", ranker="offline-return") == Recipe(operator="gpi")
+    assert Recipe(ranker="regressor") == Recipe()
+    assert Recipe(gamma=0, threshold=1).id == "threshold=1,gamma=0"
+    assert Recipe.parse("strategy=budgeted-100") == Recipe(strategy="budgeted", budget=100)
+    assert Recipe(strategy=Hybrid(5), ranker=Regressor(embedding="psi")) == Recipe(k=5, embedding="psi")
+    assert Recipe(operator=Plan(7)) == Recipe(operator="plan", width=7)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"strategy": "targeted", "k": 5}, r"k is 5, which strategy 'targeted' has no use for.*use strategy hybrid"),
+        ({"width": 7}, r"width is 7, which operator 'sum' has no use for.*plan"),
+        ({"ranker": "offline-return", "embedding": "psi"}, "embedding is 'psi', which ranker 'offline-return'"),
+        ({"strategy": "hybrid-5", "k": 4}, "'hybrid-5' says k 5, and k is 4"),
+        ({"operator": "gpi", "ranker": "regressor"}, "use ranker='offline-return'"),
+        ({"operator": "gpi", "support": "ignore"}, "use support='mask'"),
+        ({"regressor_target": "composite"}, "additive-ridge"),
+        ({"k": 0}, "k is 0;.*at least 1"),
+        ({"k": 2.5}, "k is 2.5; a whole number"),
+        ({"k": True}, "k is True; a whole number"),
+        ({"support": None}, "support is None; a name"),
+        ({"threshold": 2.0}, "threshold is 2"),
+        ({"threshold": "high"}, "threshold is 'high'; a number"),
+        ({"gamma": 1.5}, r"gamma is 1.5; it must lie in \[0, 1\]"),
+        ({"gamma": float("nan")}, "gamma is nan"),
+        ({"episodes": 0}, "episodes is 0"),
+        ({"operator": 3}, "operator is 3; give a name"),
+        ({"strategy": 3}, "strategy is 3"),
+        ({"ranker": 3}, "ranker is 3"),
+        ({"operator": "plan", "width": 0}, "width is 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_when_a_recipe_is_made(given, said):
+    with pytest.raises(InvalidValue, match=said):
+        Recipe(**given)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("", InvalidValue, "cannot be read"),
+        ("hybrid", InvalidValue, "cannot be read at 'hybrid'.*strategy=hybrid,k=5"),
+        ("k=5,k=6", InvalidValue, "each field once"),
+        ("k=many", InvalidValue, "k is 'many'; a whole number"),
+        ("with=10", UnknownName, "Did you mean 'width'"),
+        ("strategy=hybird", UnknownName, "Did you mean 'hybrid'"),
+    ],
+)
+def test_a_text_that_is_no_id_is_refused(text, error, said):
+    with pytest.raises(error, match=said):
+        Recipe.parse(text)
+
+
+def test_keywords_settings_options_and_columns_are_the_fields_of_a_recipe():
+    names = [part.name for part in fields(Recipe)]
+    assert get_type_hints(RecipeKeywords) == {name: get_type_hints(Recipe)[name] for name in names}
+    assert list(RECIPE_OPTIONS) == names
+    assert set(COLUMNS.values()) <= set(names)
+    settings = {part.name for part in fields(AnswerSettings)}
+    assert settings == set(names) - {"strategy", "operator", "ranker", "gamma", "episodes"}
+    assert {part.name for part in fields(StrategySettings)} - settings == {"name", "operator", "ranker", "gamma"}
+    for name in settings:
+        assert get_type_hints(AnswerSettings)[name] == get_type_hints(Recipe)[name] | None
+
+
+def test_settings_of_a_strategy_that_nothing_uses_are_refused():
+    with pytest.raises(InvalidValue, match=r"strategy\.width is 7, which none of targeted .* has a use for"):
+        experiment_plan(load_settings(["strategy=targeted", "experiment.operators=[sum]", "strategy.width=7"]))
+    plan = experiment_plan(load_settings(["strategy.k=7", "experiment.operators=[sum]"]))
+    assert {recipe.k for recipe in plan.recipes if recipe.strategy == "hybrid"} == {7}
+
+
+# Users' own parts.
+
+
+@dataclass(frozen=True)
+class FirstOfEach:
+    """A strategy: the first member of every group, then the last, if that scored below 10^9."""
+
+    name: ClassVar[str] = "first"
+    id: ClassVar[str] = "first"
+    needs_member_scores: ClassVar[bool] = False
+
+    def propose(self, space, scores):
+        assert scores is None
+        told = yield np.zeros((1, len(space.sizes)), np.int64)
+        if told.values[0] < 1e9:
+            yield np.array([space.sizes]) - 1
+
+
+@dataclass(frozen=True)
+class ByNumber:
+    """A ranker: prefers members further down."""
+
+    name: ClassVar[str] = "by-number"
+    tier: ClassVar[str] = "I0"
+    ranks_routes: ClassVar[bool] = False
+
+    def bind(self, problem):
+        return self
+
+    def score(self, space, mixtures, *, operator, masked):
+        return Scores(mixtures.sum(axis=1).astype(float), np.zeros(len(mixtures), bool))
+
+    def member_scores(self, space):
+        return None
+
+
+def mean(q):
+    return q.mean(axis=0)
+
+
+def test_a_users_own_strategy_ranker_and_operator_are_passed_as_objects(composed):
+    answer = composed(strategy=FirstOfEach(), ranker=ByNumber(), operator=mean)
+    assert (answer.strategy, answer.ranker, answer.operator, answer.evaluated) == ("first", "by-number", "mean", 2)
+    assert answer.search.candidate == tuple(size - 1 for size in answer.search.candidates[-1] + 1)
+    assert json.loads(json.dumps(answer.to_dict()))["recipe"] is None
+    for part in ("strategy", "ranker", "operator"):
+        own = {"strategy": FirstOfEach(), "ranker": ByNumber(), "operator": mean}[part]
+        with pytest.raises(InvalidValue, match=f"{part} '.*' is an object of your own and has no id"):
+            Recipe(**{part: own}).id  # noqa: B018 - raises
+
+
+@pytest.mark.parametrize(
+    "proposed", [np.zeros((1, 9), int), np.full((1, 3), 99), np.zeros((0, 3), int), np.zeros((1, 3))]
+)
+def test_candidates_that_are_none_are_refused_before_a_kernel_reads_them(composed, proposed):
+    class Wrong(FirstOfEach):
+        def propose(self, space, scores):
+            yield proposed
+
+    with pytest.raises(InvalidValue, match="strategy 'first' proposed"):
+        composed(strategy=Wrong(), ranker="offline-return")
+
+
+def test_a_strategy_that_proposes_nothing_is_refused(composed):
+    class Silent(FirstOfEach):
+        def propose(self, space, scores):
+            yield from ()
+
+    with pytest.raises(InvalidValue, match="proposed no candidate"):
+        composed(strategy=Silent(), ranker="offline-return")
+
+
+# compose().
+
+
+def test_a_recipe_its_id_and_its_keywords_get_the_same_answer(composed):
+    recipe = Recipe(strategy="hybrid", k=2, operator="max", ranker="offline-return")
+    answers = [
+        composed(recipe=recipe),
+        composed(recipe=recipe.id),
+        composed(strategy="hybrid", k=2, operator="max", ranker="offline-return"),
+        composed(recipe=Recipe(operator="gpi"), operator="max", k=2, ranker="offline-return"),
+    ]
+    assert len({(answer.recipe, answer.policy_ids, answer.predicted_return) for answer in answers}) == 1
+    assert answers[0].to_dict()["recipe"] == recipe.id
+    assert Recipe.parse(answers[0].to_dict()["recipe"]) == recipe
+
+
+def test_a_wrong_keyword_is_one_clear_line(composed):
+    with pytest.raises(UnknownName, match=r"unknown keyword 'strategi'\. Did you mean 'strategy'"):
+        composed(strategi="hybrid")
+    with pytest.raises(UnknownName, match=r"unknown keyword 'weights'.*factors=.*objective"):
+        composed(weights={"gold": 2})
+    with pytest.raises(InvalidValue, match=r"recipe is 3; give a Recipe, e\.g\."):
+        composed(recipe=3)
+
+
+def test_editors_and_type_checkers_know_the_keywords(tmp_path):
+    (tmp_path / "use.py").write_text(
+        "import lever_ray as lever\n"
+        "def ask(library: lever.PolicyLibrary) -> None:\n"
+        "    lever.compose(library, environment='a', objective={'gold': 2, 'path': 1}, k=5, operator='max')\n"
+        "    lever.compose(library, environment='a', kk=5)\n"
+        "    lever.compose(library, environment='a', k='5')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", str(tmp_path / "use.py")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    wrong = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert [line.split(":")[1] for line in wrong] == ["4", "5"], done.stdout
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory):
+    """Ask a small library of trained policies."""
+    return partial(ask, make_library(tmp_path_factory.mktemp("recipes") / "library"))
+
+
+def test_the_default_ranker_of_the_offline_return_is_named():
+    assert Recipe(ranker=OfflineReturn()) == Recipe(ranker="offline-return")
+    assert lever.Recipe is Recipe
