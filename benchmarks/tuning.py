@@ -22,6 +22,7 @@ from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, TuningSettings
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.experiment.plan import Setup
+from lever_ray.experiment.statistics import iqm_interval, mean_interval
 from lever_ray.learning.sarsa import training_budget
 from lever_ray.library.build import build_library, environment_names
 from lever_ray.library.reader import LibraryReader
@@ -29,7 +30,7 @@ from lever_ray.library.store import PolicyLibrary
 from lever_ray.optuna_adapter import open_study, tune
 from lever_ray.query.warm import warm_up
 from lever_ray.tasks.registry import source
-from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places
+from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows
 from lever_ray.tuning.pareto import Evaluate, Point, hypervolume
 from lever_ray.tuning.recommendation import Wish, recommend
 from lever_ray.tuning.settings import search_space
@@ -130,7 +131,7 @@ def _tuned_like_published(library: LibraryReader, executor: Executor, place: Pat
     trials = _run(settings, bench, place / "i1.journal", problem)
     front = front_of(trials)
     held_out = bench([point.choice for point in front], problem.held_out)
-    return _recommended(trials, held_out_rows(front, held_out, cost="candidates", bootstrap=1))
+    return _recommended(trials, held_out_rows(front, held_out, cost="candidates", bootstrap=2))
 
 
 def _side_by_side(tuned: Mapping[str, Recipe], library: LibraryReader) -> dict[str, float]:
@@ -147,11 +148,10 @@ def _side_by_side(tuned: Mapping[str, Recipe], library: LibraryReader) -> dict[s
         choices[f"published_g{gamma:g}"] = published.override(gamma=gamma)
         choices[f"default_g{gamma:g}"] = Recipe(gamma=gamma)
     measured = dict(zip(choices, bench(list(choices.values()), problem.held_out), strict=True))
-    drawn = resampled_places(len(problem.held_out), count=2_000)
     result: dict[str, float] = {}
     for name, found in measured.items():
         quality = np.array([each.quality for each in found])
-        interval = iqm_interval(quality, drawn)
+        interval = iqm_interval(quality, count=2_000)
         figures = {
             "quality": interval.value,
             "quality.ci_low": interval.low,
@@ -160,10 +160,9 @@ def _side_by_side(tuned: Mapping[str, Recipe], library: LibraryReader) -> dict[s
             "milliseconds": 1e3 * float(np.median([each.seconds for each in found])),
         }
         for better in tuned if name not in tuned else ():
-            gain = np.array([each.quality for each in measured[better]]) - quality
-            low, high = np.percentile(gain[drawn].mean(axis=1), [2.5, 97.5])
-            key = f"{better}_gain"
-            figures |= {key: float(gain.mean()), f"{key}.ci_low": low, f"{key}.ci_high": high}
+            differences = np.array([each.quality for each in measured[better]]) - quality
+            gain, key = mean_interval(differences, count=2_000), f"{better}_gain"
+            figures |= {key: gain.value, f"{key}.ci_low": gain.low, f"{key}.ci_high": gain.high}
         result |= {f"tuning.held_out.{name}.{key}": float(value) for key, value in figures.items()}
     return result
 
@@ -216,7 +215,6 @@ def _samplers(truth: Truth, place: Path) -> dict[str, float]:
     It is the best quality that a number of candidates buys, averaged over its logarithm from 1 to the whole product.
     """
     result = {"tuning.hypervolume.choices_in_space": float(len(truth))}
-    drawn = resampled_places(len(SEEDS), count=10_000)
     for trials in TRIALS:
         name = f"tuning.hypervolume.{trials}_trials"
         shares = {}
@@ -224,10 +222,8 @@ def _samplers(truth: Truth, place: Path) -> dict[str, float]:
             settings = replace(STUDY, sampler=sampler, halving=False, trials=trials)
             shares[sampler], _ = _areas(settings, truth, place)
             result[f"{name}.{sampler}"] = float(shares[sampler].mean())
-        difference = shares["tpe"] - shares["random"]
-        low, high = np.percentile(difference[drawn].mean(axis=1), [2.5, 97.5])
-        result[f"{name}.tpe_less_random"] = float(difference.mean())
-        result |= {f"{name}.tpe_less_random.ci_low": float(low), f"{name}.tpe_less_random.ci_high": float(high)}
+        better, key = mean_interval(shares["tpe"] - shares["random"], count=10_000), f"{name}.tpe_less_random"
+        result |= {key: better.value, f"{key}.ci_low": better.low, f"{key}.ci_high": better.high}
     return result
 
 

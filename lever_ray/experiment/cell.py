@@ -22,7 +22,7 @@ from lever_ray.experiment.controls import Controls, SinglePolicies, measure_cont
 from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
-from lever_ray.experiment.statistics import offered
+from lever_ray.experiment.statistics import offered, rank_correlation
 from lever_ray.experiment.timing import asked_repeatedly
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
@@ -328,15 +328,10 @@ class Cell:
 
     def _rank_correlation(self, answer: CompositionResult) -> float:
         """Kendall tau-b between predicted and real returns of what was evaluated; NaN where it is undefined."""
-        from scipy.stats import kendalltau
-
         if not self.candidates.operator.needs_candidates:
             return float("nan")
         real = self._real_returns(answer.search.candidates)
-        predicted = answer.search.scores.comparable()
-        if len(real) < 2 or np.ptp(real) == 0.0 or np.ptp(predicted) == 0.0:
-            return float("nan")
-        return float(kendalltau(predicted, real).statistic)
+        return rank_correlation(answer.search.scores.comparable(), real)
 
     def _costs(self, answer: CompositionResult, timings: dict[str, float]) -> Row:
         scratch = self.case.controls.scratch[self.case.gamma]

@@ -1,10 +1,14 @@
-"""From rows to a summary: the unit is the layout; layouts are resampled jointly across the cells of a family."""
+"""From rows to a summary: the unit is the layout; layouts are resampled jointly across the cells of a family.
+
+What concerns one sample alone is scipy's; it is imported where it is called, so that importing stays quick.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -149,6 +153,38 @@ def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.nda
     return _percentiles(float(numerator.sum()) / total if total > 0 else math.nan, ratios)
 
 
+def mean_interval(values: np.ndarray, *, count: int, seed: int = 0) -> Interval:
+    """Mean of one sample and its percentile bootstrap interval; see :func:`iqm_interval`."""
+    return _sample_interval(values, np.mean, count=count, seed=seed)
+
+
+def iqm_interval(values: np.ndarray, *, count: int, seed: int = 0) -> Interval:
+    """Interquartile mean of one sample and its percentile bootstrap interval; NaN bounds for less than two values.
+
+    Equal seeds draw equal places from samples of equal length, so that samples which share a seed stay paired.
+
+    Args:
+        values: float64[n]; NaN values are left out.
+        count: of resamples.
+        seed: of the resamples.
+    """
+    from scipy.stats import trim_mean
+
+    return _sample_interval(values, partial(trim_mean, proportiontocut=0.25), count=count, seed=seed)
+
+
+def _sample_interval(values: np.ndarray, statistic: Callable[..., Any], *, count: int, seed: int) -> Interval:
+    from scipy.stats import bootstrap
+
+    known = values[~np.isnan(values)]
+    value = float(statistic(known)) if len(known) else math.nan
+    if len(known) < 2:
+        return Interval(value, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    found = bootstrap((known,), statistic, vectorized=True, n_resamples=count, method="percentile", rng=rng)
+    return Interval(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
+
+
 def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[str | int]) -> np.ndarray:
     """float64[L]: mean of a metric over each layout's rows, NaN values left out; NaN where a layout has none."""
     values: dict[str | int, list[float]] = {layout: [] for layout in layouts}
@@ -161,17 +197,33 @@ def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[str | int])
 def sign_flip(differences: np.ndarray, *, flips: int = 20_000, seed: int = 0) -> float:
     """Two-sided p-value of a paired sign-flip test that the mean difference over layouts is 0; NaN without data.
 
+    Exact where all assignments of signs are at most ``flips``, i.e. for at most 14 layouts by default.
+
     Args:
         differences: float64[L], one per layout; NaN values are left out.
-        flips: random assignments of signs, the observed one counted among them.
+        flips: random assignments of signs, beside which the observed one counts.
         seed: of the assignments.
     """
+    from scipy.stats import permutation_test
+
     known = differences[~np.isnan(differences)]
-    if not len(known):
-        return math.nan
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(known)))
-    extreme = np.abs(signs @ known) >= abs(known.sum()) - 1e-12
-    return float((1 + extreme.sum()) / (1 + flips))
+    if len(known) < 2:
+        return 1.0 if len(known) else math.nan
+    found = permutation_test(
+        (known,),
+        _size_of_mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=flips,
+        alternative="greater",
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def _size_of_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """|mean|, rounded so that assignments of signs which tie in exact arithmetic tie here."""
+    return np.abs(np.mean(values, axis=axis)).round(12)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -182,6 +234,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(known) - rank) * p_values[place]))
         corrected[place] = highest
     return corrected
+
+
+def rank_correlation(predicted: np.ndarray, real: np.ndarray) -> float:
+    """Kendall tau-b of values that belong together; NaN where either ties throughout."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(predicted, real).statistic) if len(real) > 1 else math.nan
 
 
 def interquartile_mean(values: np.ndarray) -> float:

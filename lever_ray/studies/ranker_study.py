@@ -29,7 +29,7 @@ from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.statistics import Row, interval, layout_means, resamples
+from lever_ray.experiment.statistics import Row, interval, layout_means, rank_correlation, resamples
 from lever_ray.learning.sarsa import train, training_budget
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.studies.partial_records import DROPS, thin_groups
@@ -355,11 +355,7 @@ class _Problem:
 
     def _tau(self, scores: Scores | None) -> float:
         """Kendall tau-b between scores and real returns; NaN where either ties throughout."""
-        from scipy.stats import kendalltau
-
-        if scores is None or np.ptp(self.returns) == 0.0 or np.ptp(scores.comparable()) == 0.0:
-            return math.nan
-        return float(kendalltau(scores.comparable(), self.returns).statistic)
+        return math.nan if scores is None else rank_correlation(scores.comparable(), self.returns)
 
 
 def _sample(space: CandidateSpace, most: int, seed: int) -> np.ndarray:

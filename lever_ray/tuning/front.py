@@ -12,7 +12,7 @@ import numpy as np
 from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LimitSettings
 from lever_ray.errors import InvalidValue
-from lever_ray.experiment.statistics import Interval, significant
+from lever_ray.experiment.statistics import Interval, iqm_interval, mean_interval, significant
 from lever_ray.tuning.pareto import Point, dominance_ranks, violations
 from lever_ray.tuning.trial import Averages, Measured
 
@@ -134,7 +134,8 @@ def held_out_rows(
 
     A point is on the front because its quality beat every cheaper one on the tuning environments; of many points tried
     some do so by luck. ``gain`` is the quality over the next cheaper point, paired over held-out environments:
-    ``confirmed`` where its 95% interval lies above 0, ``refuted`` where it lies below, else ``open``.
+    ``confirmed`` where its 95% interval lies above 0, ``refuted`` where it lies below, else ``open``. All points are
+    resampled with one seed, so that they stay paired; environments that offer nothing over chance are left out.
 
     Args:
         front: see :func:`front_of`.
@@ -145,54 +146,26 @@ def held_out_rows(
     """
     if not front:
         return []
-    drawn = resampled_places(len(held_out[0]), count=bootstrap, seed=seed)
     held = [Averages.of(measured) for measured in held_out]
     ranks = dominance_ranks([Point(each.quality, each.cost(cost), 0.0) for each in held])
     rows, cheaper = [], None
     for trial, measured, averages, rank in zip(front, held_out, held, ranks, strict=True):
         quality = np.array([each.quality for each in measured])
         row = _row(trial) | {f"held_out/{name}": value for name, value in averages._asdict().items()}
-        row |= _bounds("held_out/quality", iqm_interval(quality, drawn))
+        row |= _bounds("held_out/quality", iqm_interval(quality, count=bootstrap, seed=seed))
         row |= {"held_out/environments": len(measured), "held_out/on_front": bool(rank == 0)}
-        rows.append(row | _gain(quality, cheaper, drawn))
+        rows.append(row | _gain(quality, cheaper, count=bootstrap, seed=seed))
         cheaper = quality
     return rows
 
 
-def _gain(quality: np.ndarray, cheaper: np.ndarray | None, drawn: np.ndarray) -> Row:
+def _gain(quality: np.ndarray, cheaper: np.ndarray | None, *, count: int, seed: int) -> Row:
     if cheaper is None:
         nothing = Interval(math.nan, math.nan, math.nan)
         return {"held_out/gain": math.nan, **_bounds("held_out/gain", nothing), "verdict": CHEAPEST}
-    differences = quality - cheaper
-    low, high = _percentiles(differences[drawn].mean(axis=1)) if len(quality) > 1 else (math.nan, math.nan)
-    gain = Interval(float(differences.mean()), low, high)
+    gain = mean_interval(quality - cheaper, count=count, seed=seed)
     verdict = CONFIRMED if gain.low > 0 else REFUTED if gain.high < 0 else OPEN
     return {"held_out/gain": gain.value, **_bounds("held_out/gain", gain), "verdict": verdict}
-
-
-def resampled_places(count_of: int, *, count: int, seed: int = 0) -> np.ndarray:
-    """int64[count, environments]: bootstrap draws, shared by everything that is compared so that it stays paired."""
-    return np.random.default_rng(seed).integers(0, count_of, size=(count, count_of))
-
-
-def iqm_interval(values: np.ndarray, drawn: np.ndarray) -> Interval:
-    """Interquartile mean over environments and its 95% percentile bootstrap interval; NaN bounds for a single one.
-
-    Args:
-        values: float64[E].
-        drawn: see :func:`resampled_places`.
-    """
-    from scipy.stats import trim_mean
-
-    value = float(trim_mean(values, 0.25))
-    if len(values) < 2:
-        return Interval(value, math.nan, math.nan)
-    return Interval(value, *_percentiles(trim_mean(values[drawn], 0.25, axis=1)))
-
-
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _bounds(name: str, interval: Interval) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,18 @@ import pytest
 from lever_ray.experiment.statistics import (
     CARRIED_COLUMNS,
     METRICS,
+    Interval,
     ends_of,
     interquartile_mean,
     interval,
+    iqm_interval,
     layout_means,
     layouts_of,
+    mean_interval,
     metrics_of,
     offered,
     order_rows,
+    rank_correlation,
     ratio_interval,
     resamples,
     summarise,
@@ -58,6 +63,32 @@ def test_ratios_are_ratios_of_sums_not_means_of_ratios() -> None:
 
 def test_interquartile_mean_ignores_the_outer_halves() -> None:
     assert interquartile_mean(np.array([-1e9, 1.0, 3.0, 1e9])) == 2.0
+
+
+@pytest.mark.parametrize("measure", [mean_interval, iqm_interval])
+def test_intervals_of_one_sample_leave_undefined_values_out(measure: Callable[..., Interval]) -> None:
+    sample = np.array([0.1, 0.5, 0.6, 0.65, 0.9])
+    assert measure(np.append(sample, math.nan), count=100) == measure(sample, count=100)
+    assert measure(sample, count=100, seed=1) != measure(sample, count=100, seed=2)
+    single, none = measure(np.array([0.5]), count=100), measure(np.array([math.nan]), count=100)
+    assert single.value == 0.5
+    assert all(math.isnan(each) for each in (single.low, single.high, none.value, none.low, none.high))
+
+
+def test_a_mean_alone_has_the_interval_of_the_mean_among_cells() -> None:
+    values = np.random.default_rng(2).normal(3.0, 1.0, 25)
+    joint, alone = interval(values, resamples(25, count=20_000)), mean_interval(values, count=20_000)
+    assert (joint.value, alone.value) == pytest.approx((values.mean(), values.mean()), rel=1e-12)
+    width = joint.high - joint.low
+    assert (alone.low, alone.high) == pytest.approx((joint.low, joint.high), rel=0, abs=0.035 * width)
+
+
+def test_a_rank_correlation_is_undefined_where_either_ties_throughout() -> None:
+    assert rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 30.0, 20.0])) == pytest.approx(1 / 3)
+    assert rank_correlation(np.array([1.0, 1.0, 3.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx(2 / math.sqrt(6))
+    for predicted, real in (([1.0, 1.0], [1.0, 2.0]), ([1.0, 2.0], [5.0, 5.0]), ([1.0], [2.0]), ([], [])):
+        assert math.isnan(rank_correlation(np.array(predicted), np.array(real)))
+    assert math.isnan(rank_correlation(np.full(3, -math.inf), np.arange(3.0)))
 
 
 def test_resamples_are_shared_by_cells_and_equal_for_equal_seeds() -> None:

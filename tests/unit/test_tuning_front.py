@@ -15,7 +15,8 @@ from lever_ray.app.settings import experiment_plan, load_settings
 from lever_ray.composition.recipe import Recipe
 from lever_ray.config import StrategySettings
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName
-from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, iqm_interval, resampled_places, trial_rows
+from lever_ray.experiment.statistics import iqm_interval
+from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, trial_rows
 from lever_ray.tuning.pareto import Point
 from lever_ray.tuning.recommendation import Wish, recommend, strategy_file, strategy_settings, write_strategy
 from lever_ray.tuning.trial import Measured
@@ -78,11 +79,31 @@ def test_one_held_out_environment_has_no_interval_and_confirms_nothing() -> None
     assert held_out_rows([], [], cost="candidates", bootstrap=50) == []
 
 
+def test_environments_that_offer_nothing_over_chance_leave_gains_and_intervals_alone() -> None:
+    nothing = Measured(math.nan, 7.0, 1e-3, 0.9)
+    measured = [[*each, nothing] for each in held_out((0.5, 0.6, 0.8), spread=0.01)]
+    found = held_out_rows(front_of(TRIALS), measured, cost="candidates", bootstrap=500)
+    for row, without in zip(found, rows(), strict=True):
+        told = {"held_out/environments", "held_out/seconds", "held_out/coverage"}
+        assert {name for name in row if repr(row[name]) != repr(without[name])} <= told
+    assert [row["held_out/environments"] for row in found] == [31, 31, 31]
+
+
+def test_points_of_the_front_are_resampled_alike() -> None:
+    noise = held_out((0.5,), spread=0.2)[0]
+    measured = [[each._replace(quality=each.quality + more) for each in noise] for more in (0.0, 0.1, 0.3)]
+    found = held_out_rows(front_of(TRIALS), measured, cost="candidates", bootstrap=100)
+    for end in ("ci_low", "ci_high"):
+        ends = [row[f"held_out/quality/{end}"] for row in found]
+        assert np.diff(ends) == pytest.approx([0.1, 0.2])
+        assert [row[f"held_out/gain/{end}"] for row in found[1:]] == pytest.approx([0.1, 0.2])
+
+
 def test_the_interval_of_the_interquartile_mean_holds_it_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     hits = 0
     for seed in range(200):
-        found = iqm_interval(rng.normal(0.5, 0.2, 20), resampled_places(20, count=300, seed=seed))
+        found = iqm_interval(rng.normal(0.5, 0.2, 20), count=300, seed=seed)
         hits += found.low <= 0.5 <= found.high
     assert 0.88 <= hits / 200 <= 0.99
 
