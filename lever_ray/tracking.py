@@ -289,7 +289,7 @@ def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, t
         by_line.setdefault(tuple(row[name] for name in CELL_COLUMNS), []).append(row)
     for line in summary:
         cells = by_line[tuple(line[name] for name in CELL_COLUMNS)]
-        labels = {name: str(line[name]) for name in (*CELL_COLUMNS, *CARRIED_COLUMNS)}
+        labels = {name: str(line[name]) for name in (*CELL_COLUMNS, *CARRIED_COLUMNS) if name in line}
         run.child(
             f"{line['strategy']}/{line['ranker']}/g{line['gamma']:g}/{line['operator']}/{line['mode']}/{line['setup']}",
             tags={**tags, **labels},

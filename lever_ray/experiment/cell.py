@@ -210,7 +210,7 @@ class Cell:
         answer, timings = self._timed(recipe)
         route = rollout(self.case.task, objective=self.case.objective, q=answer.q, actions=answer.actions)
         return (
-            self._identity(answer)
+            self._identity(answer, recipe)
             | self._returns(answer, route, recipe)
             | self._quality(answer, route)
             | self._costs(answer, timings)
@@ -240,7 +240,7 @@ class Cell:
         operator, space = self.candidates.operator, self.candidates.space
         return self.case.controls.real_returns(space, candidates, operator=operator, masked=self.candidates.masked)
 
-    def _identity(self, answer: CompositionResult) -> Row:
+    def _identity(self, answer: CompositionResult, recipe: Recipe) -> Row:
         case, plan, seed = self.case, self.case.plan, self.case.task.seed
         return {
             "cell": cell_id(plan, case.setup, case.gamma, case.environment, seed),
@@ -262,6 +262,7 @@ class Cell:
             "retrieval": answer.retrieval,
             "regime": answer.regime,
             "tier": answer.tier,
+            "recipe": recipe.id,
             "policy_ids": " ".join(answer.policy_ids),
         }
 

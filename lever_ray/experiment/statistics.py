@@ -17,8 +17,8 @@ Row = dict[str, Any]
 
 CELL_COLUMNS: tuple[str, ...] = ("gamma", "mode", "setup", "operator", "strategy", "ranker")
 """What identifies a line of the summary."""
-CARRIED_COLUMNS: tuple[str, ...] = ("family", "budget", "groups", "support", "regime", "tier")
-"""Columns that are equal within a line and carried over."""
+CARRIED_COLUMNS: tuple[str, ...] = ("family", "budget", "groups", "support", "regime", "tier", "recipe")
+"""Columns that are equal within a line and carried over; rows of the first version have no recipe."""
 METRICS: tuple[str, ...] = (
     "return/composed",
     "return/predicted",
@@ -290,7 +290,8 @@ def _summary_line(line: Sequence[Row], environments: Sequence[str], draws: np.nd
             ]
         )
 
-    summary: Row = {name: first[name] for name in (*CELL_COLUMNS, *CARRIED_COLUMNS)}
+    summary: Row = {name: first[name] for name in CELL_COLUMNS}
+    summary |= {name: first[name] for name in CARRIED_COLUMNS if name in first}
     summary["layouts"] = len(line)
     summary["layouts/trivial"] = sum(bool(row["trivial_layout"]) for row in line)
     for name in metrics_of(line):

@@ -114,6 +114,7 @@ def _row(trial: TunedTrial) -> Row:
         "number": trial.number,
         "state": trial.state,
         "label": trial.choice.label,
+        "recipe": trial.choice.id,
         "tier": trial.choice.tier,
         **Averages.of(trial.measured)._asdict(),
         "cost": trial.point.cost,
