@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lever_ray.app.keys import is_setting, key_of
-from lever_ray.config import Settings, library_path
 from lever_ray.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lever_ray.config import Settings
 
 
 def place_of(words: Sequence[str]) -> Path:
@@ -17,6 +19,8 @@ def place_of(words: Sequence[str]) -> Path:
         SettingsError: several paths.
         UnknownName, SettingsError, InvalidValue: see :func:`~lever_ray.app.settings.load_settings`.
     """
+    from lever_ray.config import library_path
+
     folders = [word for word in words if _is_folder(word)]
     if len(folders) > 1:
         raise SettingsError(f"{len(folders)} folders are given ({', '.join(folders)}); give one, or library=NAME")
@@ -38,6 +42,8 @@ def _is_folder(word: str) -> bool:
 
     What is neither known nor there is refused either way: as a key where it could be one, as a folder otherwise.
     """
+    from lever_ray.app.keys import is_setting, key_of
+
     if is_setting(word):
         return False
     could_be = "=" in word and all(part.isidentifier() for part in key_of(word).split("."))

@@ -7,7 +7,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -41,8 +40,7 @@ class Entry(NamedTuple):
     about: str
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Commands under one name.
 
     Attributes:
