@@ -14,7 +14,7 @@ from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path
 from lever_ray.console import progress, telling_kept, working
-from lever_ray.errors import SettingsError
+from lever_ray.errors import SettingsError, check_known
 from lever_ray.experiment.plan import check_all_answer
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import ExperimentRows, plan_digest, read_rows, run_experiment, write_rows
@@ -156,8 +156,9 @@ def settings_of_study(name: str, overrides: Sequence[str]) -> Any:
         UnknownName: there is no such study or setting.
         InvalidValue: a setting has the wrong type or lies outside its domain.
     """
-    from lever_ray.studies.studies import study_settings
+    from lever_ray.studies.studies import STUDIES, study_settings
 
+    check_known("study", name, STUDIES)
     return study_settings(name, read_pairs(overrides))
 
 

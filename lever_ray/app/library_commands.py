@@ -1,8 +1,7 @@
-"""Console commands that move libraries in and out, and keep them."""
+"""What the console does to libraries: move them in and out, show, check, tidy and search them."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,88 +13,74 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lever_ray.app import library_tables as tables
-from lever_ray.config import Settings, library_path
+from lever_ray.config import Settings
 from lever_ray.console import make_console
-from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
+from lever_ray.errors import LibraryError, SettingsError, UnknownName
 from lever_ray.library import maintenance, recovery
 from lever_ray.library.checking import verify as verify_library
 from lever_ray.library.manifest import MANIFEST, DamagedManifest
 from lever_ray.library.migrate import migrate as migrate_library
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import records
-from lever_ray.library.ports.options import ImportOptions, read_layouts
+from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.understanding import Understanding, understand
+from lever_ray.library.record import PolicyRecord
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks.protocol import Environment
-
-OK, FAILED = 0, 1
-
-
-def place_of(given: Sequence[str]) -> Path:
-    """Folder of the library that arguments name, as a path or as settings; those are read only where they are needed.
-
-    Raises:
-        SettingsError: several paths.
-        UnknownName, SettingsError, InvalidValue: see :func:`~lever_ray.app.settings.load_settings`.
-    """
-    paths = _paths(given)
-    if len(paths) > 1:
-        raise SettingsError(f"{len(paths)} folders are given ({', '.join(paths)}); give one, or library=NAME")
-    if len(paths) == len(given) == 1:
-        return Path(paths[0])
-    settings = _settings_of(given)
-    return Path(paths[0]) if paths else library_path(settings.library)
-
-
-def _paths(given: Sequence[str]) -> list[str]:
-    return [each for each in given if "=" not in each or Path(each).exists()]
-
-
-def _settings_of(given: Sequence[str]) -> Settings:
-    from lever_ray.app.settings import load_settings
-
-    paths = _paths(given)
-    return load_settings([each for each in given if each not in paths], about=())
-
 
 # In and out.
 
 
-def import_policies(arguments: argparse.Namespace) -> int:
-    """Show what a foreign file was understood to hold, and add its policies to a library."""
-    path = _target(arguments)
+def import_policies(
+    source: Path, path: Path | None, options: ImportOptions, *, dry_run: bool, store_meanings: bool
+) -> None:
+    """Show what a foreign file was understood to hold, and add its policies to a library.
+
+    Args:
+        source: the file.
+        path: folder of the library, made if it is not there; None where none was given, which only a dry run allows.
+        options: what is said about the file beyond what it says itself.
+        dry_run: show what was understood; change nothing.
+        store_meanings: store the objective that a description is understood as, where a policy has no other.
+
+    Raises:
+        LeverError: the file cannot be read, lacks something, or holds what is no policy; or the library is damaged.
+    """
     with all_or_nothing(path):
-        return _import(arguments, path)
+        library = PolicyLibrary.open(path) if path is not None and (path / MANIFEST).exists() else None
+        understood = understand(source, options, held=_held(library))
+        if path is None and not dry_run:
+            lacks = "the library: library=NAME or --to PATH"
+            understood = replace(understood, missing=(*understood.missing, lacks))
+        found = _shown(understood, store_meanings=store_meanings)
+        if path is None or dry_run:
+            _tell_new(found, path, library)
+        else:
+            _add(found, path, library)
 
 
-def _import(arguments: argparse.Namespace, path: Path | None) -> int:
-    library = PolicyLibrary.open(path) if path is not None and (path / MANIFEST).exists() else None
-    console = make_console()
-    understood = _understood(arguments, path, library)
+def _shown(understood: Understanding, *, store_meanings: bool) -> list[PolicyRecord]:
+    """The records of a file, after the table that says how they were understood."""
+    from lever_ray.app.meanings import with_meanings
+
+    console, understood = make_console(), with_meanings(understood, store=store_meanings)
     if understood.missing:
         console.print(tables.understanding_table(understood))
     found = records(understood)
     console.print(tables.understanding_table(understood))
-    if path is None or arguments.dry_run:
-        new = len({record.id for record in found if library is None or record.id not in library})
-        _say(
-            console, f"Nothing was changed; {new} of {len(found)} policies would be new{f' in {path}' if path else ''}"
-        )
-        return OK
+    return found
+
+
+def _tell_new(found: Sequence[PolicyRecord], path: Path | None, library: PolicyLibrary | None) -> None:
+    new = len({record.id for record in found if library is None or record.id not in library})
+    where = f" in {path}" if path else ""
+    _say(make_console(), f"Nothing was changed; {new} of {len(found)} policies would be new{where}")
+
+
+def _add(found: Sequence[PolicyRecord], path: Path, library: PolicyLibrary | None) -> None:
     library = library if library is not None else PolicyLibrary.create(path)
     new = library.add(found)
-    _say(console, f"{new} of {len(found)} policies are new in {path}, which now holds {len(library)}")
-    return OK
-
-
-def _understood(arguments: argparse.Namespace, path: Path | None, library: PolicyLibrary | None) -> Understanding:
-    """What the file holds, with what its descriptions mean."""
-    from lever_ray.app.meanings import with_meanings
-
-    understood = understand(arguments.source, _options(arguments), held=_held(library))
-    if path is None and not arguments.dry_run:
-        understood = replace(understood, missing=(*understood.missing, "the library: library=NAME or --to PATH"))
-    return with_meanings(understood, store=arguments.understand)
+    _say(make_console(), f"{new} of {len(found)} policies are new in {path}, which now holds {len(library)}")
 
 
 @contextmanager
@@ -114,40 +99,6 @@ def all_or_nothing(path: Path | None) -> Iterator[None]:
         raise
 
 
-def _target(arguments: argparse.Namespace) -> Path | None:
-    """Folder of the library that policies join; None where none is given. A library of a new name is made."""
-    if arguments.to is not None and arguments.overrides:
-        raise SettingsError(f"both --to {arguments.to} and {' '.join(arguments.overrides)} are given; give one of them")
-    if arguments.to is not None or not arguments.overrides:
-        return arguments.to
-    from lever_ray.app.settings import conf_folder
-
-    known = {file.stem for file in (conf_folder() / "library").glob("*.yaml")}
-    return place_of([_named(each, known) for each in arguments.overrides])
-
-
-def _named(override: str, known: set[str]) -> str:
-    key, _, name = override.partition("=")
-    return f"library.name={name}" if key == "library" and name not in known else override
-
-
-def _options(arguments: argparse.Namespace) -> ImportOptions:
-    wrong = [each for each in arguments.column if "=" not in each]
-    if wrong:
-        raise InvalidValue(f"--column {wrong[0]!r} has no '='; write --column FIELD=NAME, e.g. --column q=my_tables")
-    given: dict[str, Any] = {name: getattr(arguments, name) for name in _FOR_ALL}
-    if arguments.actions is not None:
-        given["actions"] = tuple(arguments.actions.split(","))
-    return ImportOptions(
-        layouts=None if arguments.layout is None else read_layouts(arguments.layout),
-        columns=dict(each.split("=", 1) for each in arguments.column),
-        **given,
-    )
-
-
-_FOR_ALL: tuple[str, ...] = ("environment", "objective", "description", "label", "algorithm", "gamma", "episodes")
-
-
 def _held(library: PolicyLibrary | None) -> Callable[[str], Environment | None]:
     """Gives the environments that a library has."""
 
@@ -157,68 +108,69 @@ def _held(library: PolicyLibrary | None) -> Callable[[str], Environment | None]:
     return task
 
 
-def export_policies(arguments: argparse.Namespace) -> int:
-    """Write a library, or a part of it, to one file."""
-    library = PolicyLibrary.open(place_of(arguments.overrides))
-    target: Path = arguments.target
-    filters = {name: getattr(arguments, name) for name in ("environment", "objective", "gamma")}
-    if target.exists() and not arguments.overwrite:
+def export_policies(path: Path, target: Path, *, overwrite: bool, **filters: Any) -> None:
+    """Write a library, or the part of it that filters pick, to one file.
+
+    Raises:
+        LibraryError: the file exists and is not to be overwritten, or no policy matches.
+        LeverError: see :func:`~lever_ray.library.ports.exporting.export`.
+    """
+    library = PolicyLibrary.open(path)
+    if target.exists() and not overwrite:
         raise LibraryError(f"{target} exists; choose another name, or add --overwrite")
     try:
-        count = export(library, target, overwrite=arguments.overwrite, **filters)
+        count = export(library, target, overwrite=overwrite, **filters)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("nothing was written") from error
     _say(make_console(), f"{count} policies, {tables.in_bytes(target.stat().st_size)}, {target}")
-    return OK
 
 
-def inspect(arguments: argparse.Namespace) -> int:
-    """Show what a library holds."""
-    if arguments.rows < 1:
-        raise InvalidValue(f"--rows is {arguments.rows}; at least 1 is needed")
-    library = PolicyLibrary.open(place_of(arguments.overrides))
-    console = make_console()
-    console.print(tables.library_table(library, rows=arguments.rows))
+def inspect(path: Path, *, rows: int) -> None:
+    """Show what a library holds, with at most so many environments."""
+    library, console = PolicyLibrary.open(path), make_console()
+    console.print(tables.library_table(library, rows=rows))
     for line in tables.library_lines(library):
         _say(console, line)
-    return OK
 
 
 # Keeping.
 
 
-def verify(arguments: argparse.Namespace) -> int:
-    """Read every file and row; exit code 1 where something is broken."""
-    path, console = place_of(arguments.overrides), make_console()
-    unknown: list[str] = []
+def verify(path: Path) -> bool:
+    """Read every file and row, and say what is broken; whether nothing is."""
+    console, unknown = make_console(), list[str]()
     with counted(console, "Shards checked") as watch:
         damages = verify_library(path, watch, tell=unknown.append)
     for line in unknown:
         _say(console, line)
     if not damages:
         _say(console, f"{path} is sound: {PolicyLibrary.open(path).manifest.rows} policies, every file and row")
-        return OK
+        return True
     console.print(tables.damage_table(damages))
     _say(console, "`lever-ray library repair` drops what is broken and keeps the rest")
-    return FAILED
+    return False
 
 
-def repair(arguments: argparse.Namespace) -> int:
-    """Drop what is broken, with --yes; without, say what that would be."""
-    path, console = place_of(arguments.overrides), make_console()
-    _restore_lost(path, console, sure=arguments.yes)
+def repair(path: Path, *, sure: bool) -> None:
+    """Drop what is broken.
+
+    Raises:
+        SettingsError: nobody is sure; the message says what would be dropped.
+        LibraryError: there is no library, or it cannot be repaired.
+    """
+    console = make_console()
+    _restore_lost(path, console, sure=sure)
     damages = verify_library(path)
     if damages:
         console.print(tables.damage_table(damages))
-    if damages and not arguments.yes:
+    if damages and not sure:
         dropped = sum(damage.policies for damage in damages)
         raise SettingsError(f"nothing was changed; add --yes to repair {path}, which drops {dropped} policies")
-    if not arguments.yes:
+    if not sure:
         _say(console, f"{path} is sound; nothing to repair")
-        return OK
+        return
     report = maintenance.repair(path)
     _say(console, f"{path}: {report.policies} policies dropped, {report.orphans} files of unfinished changes removed")
-    return OK
 
 
 def _restore_lost(path: Path, console: Console, *, sure: bool) -> None:
@@ -247,13 +199,12 @@ def _lost_manifest(path: Path) -> str:
     return ""
 
 
-def restore(arguments: argparse.Namespace) -> int:
+def restore(path: Path) -> None:
     """Write a new manifest from the data files."""
-    path, console = place_of(arguments.overrides), make_console()
+    console = make_console()
     manifest = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
     shards = tables.counted_as(len(manifest.shards), "shard")
     _say(console, f"{path}: {manifest.rows} policies in {shards}; now verify, then embed")
-    return OK
 
 
 def _tell_others(console: Console, others: Mapping[str, int]) -> None:
@@ -265,91 +216,90 @@ def _tell_others(console: Console, others: Mapping[str, int]) -> None:
         )
 
 
-def compact(arguments: argparse.Namespace) -> int:
+def compact(path: Path) -> None:
     """Merge small shards."""
-    path = place_of(arguments.overrides)
     before, after = maintenance.compact(path)
     _say(make_console(), f"{path}: {tables.counted_as(before, 'shard')} before, {after} now")
-    return OK
 
 
-def migrate(arguments: argparse.Namespace) -> int:
+def migrate(path: Path) -> None:
     """Bring an older library to today's schema version."""
-    path = place_of(arguments.overrides)
     count = migrate_library(path)
     _say(make_console(), f"{path}: {count} policies migrated" if count else f"{path} is of today's version already")
-    return OK
 
 
-def delete(arguments: argparse.Namespace) -> int:
-    """Take policies out, by id or by filter."""
-    library = PolicyLibrary.open(place_of(arguments.overrides))
-    ids = _chosen(library, arguments)
-    if not arguments.yes:
+def delete(path: Path, *, ids: Sequence[str], filters: Mapping[str, Any], sure: bool) -> None:
+    """Take policies out, by id or by filter.
+
+    Raises:
+        SettingsError: nobody is sure, or both or neither of ids and filters are given.
+        UnknownName, LibraryError: no policy has such an id, or matches.
+    """
+    library = PolicyLibrary.open(path)
+    ids = _chosen(library, ids, filters)
+    if not sure:
         raise SettingsError(
             f"nothing was deleted; add --yes to delete {len(ids)} of {len(library)} policies from {library.path}"
         )
     _say(make_console(), f"{library.delete(ids)} policies deleted, {len(library)} left in {library.path}")
-    return OK
 
 
-def _chosen(library: PolicyLibrary, arguments: argparse.Namespace) -> list[str]:
+def _chosen(library: PolicyLibrary, ids: Sequence[str], filters: Mapping[str, Any]) -> list[str]:
     """Ids that are named, or that match the filters."""
-    filters = {name: getattr(arguments, name) for name in ("environment", "objective", "gamma")}
     filtered = any(value is not None for value in filters.values())
-    if filtered == bool(arguments.ids):
+    if filtered == bool(ids):
         raise SettingsError("give either --id, or a filter: --environment, --objective, --gamma")
-    if arguments.ids:
-        for identity in arguments.ids:
+    if ids:
+        for identity in ids:
             if identity not in library:
                 raise UnknownName("policy id", identity, (), hint="Nothing was deleted.")
-        return list(dict.fromkeys(arguments.ids))
-    if arguments.environment is not None:
-        library.environment(arguments.environment)
+        return list(dict.fromkeys(ids))
+    if filters["environment"] is not None:
+        library.environment(filters["environment"])
     found = [record.id for record in library.select(**filters)]
     if not found:
         raise LibraryError(f"no policy of {library.path} matches; `lever-ray inspect` shows what it holds")
     return found
 
 
-def embed(arguments: argparse.Namespace) -> int:
+def embed(path: Path, settings: Settings) -> None:
     """Compute vectors that are missing; those of many policies in Ray actors."""
     from lever_ray.app import commands
     from lever_ray.app.session import session
 
-    path, settings = place_of(arguments.overrides), _settings_of(arguments.overrides)
     PolicyLibrary.open(path)
     with session(settings, tracked=False) as parts:
         done = commands.embed(parts, path)
     _say(parts.console, f"{path}: Psi of {done} policies computed" if done else f"{path} lacks no vectors")
     if left := PolicyLibrary.open(path).without_features():
         _say(parts.console, f"{left} policies are of environments without the features that Psi is made of")
-    return OK
 
 
-def release(arguments: argparse.Namespace) -> int:
+def release(path: Path, settings: Settings) -> None:
     """End the actors that several drivers share."""
     from lever_ray.ray_execution import connect, disconnect, end_shared
 
-    path, settings = place_of(arguments.overrides), _settings_of(arguments.overrides)
     library = PolicyLibrary.open(path).manifest.library
     joined = connect(settings.cluster.address)
     ended = end_shared(library)
     if joined:
         disconnect()
     _say(make_console(), f"{path}: {ended} shared actors ended")
-    return OK
 
 
-def search(arguments: argparse.Namespace) -> int:
-    """The policies whose descriptions are nearest to some words."""
-    library = PolicyLibrary.open(place_of(arguments.overrides))
-    where = {"environment": arguments.environment, "gamma": arguments.gamma}
-    (matches,) = library.search([arguments.words], arguments.k, **where)
+def search(path: Path, words: str, k: int, *, environment: str | None, gamma: float | None) -> None:
+    """Show the policies whose descriptions are nearest to some words, of one environment or discount if they are given.
+
+    Raises:
+        LibraryError: no policy matches.
+        InvalidValue: the words are blank, or k is below 1.
+        UnknownName: there is no such environment.
+    """
+    library = PolicyLibrary.open(path)
+    (matches,) = library.search([words], k, environment=environment, gamma=gamma)
     if not matches:
         raise LibraryError(f"no policy of {library.path} matches; `lever-ray inspect` shows what it holds")
     make_console().print(tables.matches_table(matches, library.policies([match.id for match in matches])))
-    return OK
 
 
 def _say(console: Console, line: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lever_ray.app.keys import key_of, setting_keys
 from lever_ray.config import Settings, home
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName, check_known
 from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
@@ -90,8 +91,8 @@ def _by_name(override: str, own: Path) -> str:
 
 def _check_key(override: str, own: Path) -> None:
     """Refuse an override whose key or group option does not exist, whether it is set, added (+) or removed (~)."""
-    key, separator, value = override.partition("=")
-    key = key.lstrip("+~").partition("@")[0]
+    _, separator, value = override.partition("=")
+    key = key_of(override)
     if not separator:
         raise SettingsError(f"override {override!r} has no value; write group=option or group.key=value")
     folder = conf_folder() / key
@@ -99,20 +100,10 @@ def _check_key(override: str, own: Path) -> None:
         places = (folder, own / key) if key == OWN_GROUP else (folder,)
         options = sorted(file.stem for place in places for file in place.glob("*.yaml"))
         check_known(f"option of {key}", value, options)
-    elif key not in set(_keys(Settings)) and "[" not in key:
+    elif key not in setting_keys() and "[" not in key:
         group = key.partition(".")[0]
-        near = [name for name in _keys(Settings) if name.startswith(f"{group}.")]
+        near = [name for name in setting_keys() if name.startswith(f"{group}.")]
         raise UnknownName("configuration key", key, near or [part.name for part in fields(Settings)])
-
-
-def _keys(cls: type, prefix: str = "") -> Iterator[str]:
-    """Dotted names of every setting."""
-    hints = get_type_hints(cls)
-    for part in fields(cls):
-        yield prefix + part.name
-        kind: Any = hints[part.name]
-        if is_dataclass(kind):
-            yield from _keys(kind, f"{prefix}{part.name}.")  # type: ignore[arg-type]
 
 
 def _one_line(error: BaseException, overrides: Sequence[str]) -> str:

@@ -247,11 +247,6 @@ def asdict_shallow(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in _DEFAULTS}
 
 
-def readable_fields() -> dict[str, tuple[type, Any]]:
-    """How the text of every field is read, and its default: for options of commands."""
-    return {name: (_TYPES[name][0], usual) for name, usual in _DEFAULTS.items()}
-
-
 def check_keywords(given: Mapping[str, Any]) -> None:
     """Refuse keywords that no recipe has.
 

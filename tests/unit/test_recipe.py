@@ -5,7 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import ClassVar, get_type_hints
+from typing import ClassVar, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import lever_ray as lever
 from lever_ray.app.settings import experiment_plan, load_settings
-from lever_ray.cli import RECIPE_OPTIONS
+from lever_ray.cli.recipe_options import RECIPE_OPTIONS
 from lever_ray.composition.operators import OPERATORS, Plan
 from lever_ray.composition.rankers.offline_return import OfflineReturn
 from lever_ray.composition.rankers.registry import RANKERS
@@ -148,6 +148,8 @@ def test_keywords_settings_options_and_columns_are_the_fields_of_a_recipe():
     names = [part.name for part in fields(Recipe)]
     assert get_type_hints(RecipeKeywords) == {name: get_type_hints(Recipe)[name] for name in names}
     assert list(RECIPE_OPTIONS) == names
+    for name, (kind, _) in RECIPE_OPTIONS.items():
+        assert kind in (get_type_hints(Recipe)[name], *get_args(get_type_hints(Recipe)[name]))
     assert set(COLUMNS.values()) <= set(names)
     settings = {part.name for part in fields(AnswerSettings)}
     assert settings == set(names) - {"strategy", "operator", "ranker", "gamma", "episodes"}

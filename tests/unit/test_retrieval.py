@@ -173,7 +173,7 @@ def test_the_console_takes_rule_and_threshold(
     (tmp_path / "libraries").mkdir()
     (tmp_path / "libraries" / "small").symlink_to(small_library)
     monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
-    query = ["compose", "--objective", "path-gold", "--groups", "path", "gold", "--environment", "grid8-1"]
+    query = ["compose", "--objective", "path-gold", "--groups", "path,gold", "--environment", "grid8-1"]
     query += ["--gamma", "0", "--ranker", "offline-return"]
     small = "library.name=small"
     assert main([*query, "--retrieval", "description", "--threshold", "0.7", small]) == 0

@@ -1,0 +1,22 @@
+"""``lever-ray library release``: end actors that several drivers share."""
+
+from __future__ import annotations
+
+import argparse
+
+from lever_ray.cli.exit_codes import OK
+from lever_ray.cli.places import place_of, settings_of
+from lever_ray.cli.words import add_place
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The library."""
+    add_place(parser, needed=True)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """End them."""
+    from lever_ray.app import library_commands
+
+    library_commands.release(place_of(arguments.place), settings_of(arguments.place))
+    return OK

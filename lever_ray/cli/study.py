@@ -1,0 +1,29 @@
+"""``lever-ray study``: a study that trains what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lever_ray.cli.exit_codes import OK
+from lever_ray.cli.words import add_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The first word names the study, every other one is a setting of it."""
+    parser.add_argument("name", help="rankers, search or shaping")
+    add_settings(parser, "its settings, e.g. layouts=20 gammas=[0]")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the study, and print its report."""
+    from lever_ray.app import commands, session, settings
+    from lever_ray.console import make_console
+
+    chosen = commands.settings_of_study(arguments.name, arguments.settings)
+    given = settings.load_settings(about=())
+    with session.session(given, tracked=False, console=make_console(stderr=True)) as parts:
+        folder = commands.study(parts, arguments.name, chosen)
+    sys.stdout.write((folder / "report.md").read_text(encoding="utf-8"))
+    sys.stderr.write(f"Rows and report: {folder}\n")
+    return OK
