@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, TypedDict, get_args, get_type_hints
 
 from lever_ray.composition.operators import OPERATORS, Combine, Operator, Plan, check_support, composition_operator
@@ -104,13 +105,13 @@ class Recipe:
         for name, value in _spelled_out(asdict_shallow(self)).items():
             object.__setattr__(self, name, value)
         _check_types(self)
-        operator = self.make_operator()
+        operator = composition_operator(self.operator)
         for name, value in asdict_shallow(self).items():
             if value != _DEFAULTS[name] and not _has_use(name, self.strategy, operator, self.ranker):
                 _refuse_useless(name, value, self)
-        self.make_strategy()
-        check_ranks(self.make_ranker(), operator)
+        check_ranks(self.make_ranker(), self.make_operator())
         check_support(operator, self.support)
+        self.make_strategy()
         self.make_retrieval()
 
     @classmethod
@@ -176,18 +177,30 @@ class Recipe:
 
     def make_strategy(self) -> Strategy:
         """The strategy, with its parameters."""
+        return self._strategy
+
+    def make_operator(self) -> Operator:
+        """The operator, with its parameters."""
+        return self._operator
+
+    def make_ranker(self) -> Ranker:
+        """The ranker, with its parameters."""
+        return self._ranker
+
+    @cached_property
+    def _strategy(self) -> Strategy:
         if isinstance(self.strategy, str):
             return _with_parameters(look_up("strategy", self.strategy, STRATEGIES), self)
         _check_own("strategy", self.strategy, Strategy)
         return self.strategy
 
-    def make_operator(self) -> Operator:
-        """The operator, with its parameters."""
+    @cached_property
+    def _operator(self) -> Operator:
         operator = composition_operator(self.operator)
         return _with_parameters(operator, self) if isinstance(self.operator, str) else operator
 
-    def make_ranker(self) -> Ranker:
-        """The ranker, with its parameters."""
+    @cached_property
+    def _ranker(self) -> Ranker:
         if isinstance(self.ranker, str):
             return _with_parameters(look_up("ranker", self.ranker, RANKERS), self)
         _check_own("ranker", self.ranker, Ranker)

@@ -28,7 +28,7 @@ class Targeted:
     def propose(self, _space: CandidateSpace, scores: Sequence[np.ndarray] | None) -> Proposals:
         """See :class:`~lever_ray.composition.strategies.protocol.Strategy`."""
         assert scores is not None
-        yield _best_of_each(scores, 1)
+        yield np.array([[part.argmax() for part in scores]])
 
 
 @dataclass(frozen=True)
