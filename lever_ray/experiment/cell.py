@@ -134,7 +134,7 @@ class Case:
         self.recipes = [recipe.override(gamma=gamma, episodes=plan.episodes) for recipe in plan.recipes]
         usual = self.recipes[0]
         self.groups = retrieve(library, keys, usual.make_retrieval(without=setup.name))
-        singles = [group for name, group in held.items() if name != setup.name]
+        singles = [group for name, group in held.items() if not (name and Objective.of(name).is_alike(self.objective))]
         self.singles = SinglePolicies.of(singles, controls, masked=is_masked(usual.support))
         states = library.environment(environment).canonical
         self.problem = Problem(task, self.objective, tuple(self.groups), environment, states)

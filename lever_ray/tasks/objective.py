@@ -76,7 +76,7 @@ class Objective:
         if isinstance(value, Mapping) and weights is None:
             weights = value
         terms = _terms(value)
-        given = dict.fromkeys(terms, 1.0) | {term: float(weight) for term, weight in (weights or {}).items()}
+        given = dict.fromkeys(terms, 1.0) | {term: _number(term, weight) for term, weight in (weights or {}).items()}
         for term in given:
             if term not in terms:
                 raise InvalidValue(
@@ -107,6 +107,21 @@ class Objective:
     def same(self, other: Objective) -> bool:
         """Whether both have the same terms and weights, in whatever order."""
         return dict(zip(self.terms, self.weights, strict=True)) == dict(zip(other.terms, other.weights, strict=True))
+
+    def is_alike(self, other: Objective) -> bool:
+        """Whether both want the same: the same terms, with weights that differ by a positive factor only."""
+        mine, theirs = (dict(zip(each.terms, each.weights, strict=True)) for each in (self, other))
+        if mine.keys() != theirs.keys():
+            return False
+        scales = [sum(map(abs, weights.values())) for weights in (mine, theirs)]
+        return all(math.isclose(mine[term] / scales[0], theirs[term] / scales[1], abs_tol=1e-12) for term in mine)
+
+
+def _number(term: str, weight: object) -> float:
+    try:
+        return float(weight)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InvalidValue(f"weight of {term!r} is {weight!r}; a number is needed") from None
 
 
 def _shortest(weight: float) -> str:

@@ -154,3 +154,34 @@ def test_a_word_of_other_commands_is_a_setting(home: Path, command: str, capsys:
     for words in (["loose", *option], [*option, "cluster=serial", "loose"]):
         assert "override 'loose' has no value" in refused([command, *words], capsys)
     assert "unknown configuration key 'colour'" in refused([command, *option, "colour=red"], capsys)
+
+
+def test_options_of_a_recipe_its_id_and_settings_of_a_strategy_say_the_same(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--objective", "path-gold[1,2]", *ON_GRID8, "--groups", "path,gold"]
+    options = answer([*asked, "--strategy", "hybrid", "--k", "2", "--operator", "max"], capsys)
+    named = answer([*asked, "--recipe", options["recipe"]], capsys)
+    settings = answer([*asked, "strategy=hybrid", "strategy.k=2", "strategy.operator=max"], capsys)
+    parts = ("policy_ids", "predicted_return", "recipe", "objective")
+    assert [options[part] for part in parts] == [named[part] for part in parts] == [settings[part] for part in parts]
+    assert "k=2,operator=max" in options["recipe"]
+    assert options["objective"] == "path-gold[1,2]"
+    both = refused(["compose", *asked, "--recipe", "k=2", "strategy=hybrid"], capsys)
+    assert "both say how to answer; give one" in both
+    assert "k is 5, which strategy 'targeted' has no use for" in refused(
+        ["compose", *asked, "--strategy", "targeted", "--k", "5"], capsys
+    )
+
+
+def test_factors_of_groups(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--objective", "path-gold", *ON_GRID8, "--groups", "path,gold"]
+    plain = answer(asked, capsys)
+    assert answer([*asked, "--factors", "gold=1"], capsys)["predicted_return"] == plain["predicted_return"]
+    for wrong, said in (
+        ("gold", "write GROUP=NUMBER"),
+        ("gold=much", "write GROUP=NUMBER"),
+        ("glod=2", "Did you mean 'gold'"),
+        ("gold=-1", "not negative"),
+    ):
+        assert said in refused(["compose", *asked, "--factors", wrong], capsys)

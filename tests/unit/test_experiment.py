@@ -23,8 +23,10 @@ from lever_ray.experiment.run import plan_digest, read_rows, run_experiment
 from lever_ray.experiment.statistics import summarise
 from lever_ray.library.build import build_library
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.compose import compose
 from lever_ray.tasks.protocol import Hooks
 from lever_ray.tasks.registry import source
+from lever_ray.tasks.rollout import rollout
 from tests.conftest import SMALL_LIBRARY, sea_settings, sea_setup
 
 SOURCE = source("grid8")
@@ -295,3 +297,20 @@ def test_a_task_without_a_grid_is_run_like_any_other(tmp_path: Path) -> None:
         assert math.isfinite(row["quality/normalised"])
     (line, *_) = summarise(found.rows, bootstrap=20)
     assert f"ends/{ends[0]}/ci_low" in line
+
+
+def test_weights_of_a_setup_are_those_of_the_question(small_library: Path) -> None:
+    library = PolicyLibrary.open(small_library)
+    weighted = _plan(setups=[SetupSettings("trivial", "path-gold[1,2.5]")], rankers=["offline-return"])
+    (setup,) = weighted.setups
+    assert (setup.objective, setup.name, setup.groups) == ("path-gold[1,2.5]", "path-gold", ("path", "gold"))
+    row = run_environment("grid8-1", library, weighted)[0]
+    task = library.environment("grid8-1").task
+    assert row["setup"] == "path-gold[1,2.5]"
+    assert row["return/optimum"] == best_known(task, "path-gold[1,2.5]").total != best_known(task, "path-gold").total
+    answer = compose(
+        library, environment="grid8-1", objective={"gold": 2.5, "path": 1}, groups=["path", "gold"],
+        recipe=row["recipe"],
+    )  # fmt: skip
+    assert (" ".join(answer.policy_ids), answer.predicted_return) == (row["policy_ids"], row["return/predicted"])
+    assert rollout(task, objective="path-gold[1,2.5]", q=answer.q).total == row["return/composed"]

@@ -85,3 +85,29 @@ def test_unknown_names_survive_pickling_between_processes():
         Objective.of("glod").resolved(TERMS)
     copy = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
     assert (type(copy), str(copy), copy.known) == (UnknownName, str(caught.value), TERMS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("path-gold", {"gold": 2, "path": 2}, True),
+        ("path-gold[1,2.5]", "gold-path[5,2]", True),
+        ("path-gold[1,2.5]", "path-gold", False),
+        ("path-gold", "path", False),
+        ("path-gold[1,-1]", "path-gold[-1,1]", False),
+        ("path-gold[1,-1]", "path-gold[3,-3]", True),
+    ],
+)
+def test_objectives_that_want_the_same_are_alike(one, other, alike):
+    assert Objective.of(one).is_alike(Objective.of(other)) is alike
+
+
+def test_a_mapping_is_terms_with_weights():
+    assert Objective.of({"gold": 2, "path": 1}).resolved(TERMS).id == "path-gold[1,2]"
+    assert Objective.of({"gold": 1, "path": 1}).resolved(TERMS).id == "path-gold"
+    with pytest.raises(InvalidValue, match="finite, and not all zero"):
+        Objective.of({"gold": 0})
+    with pytest.raises(InvalidValue, match="at least one term"):
+        Objective.of({})
+    with pytest.raises(InvalidValue, match="weight of 'gold' is 'much'"):
+        Objective.of({"gold": "much"})
