@@ -28,6 +28,15 @@ def test_equal_members_are_told_by_the_lowest_row_and_equal_routes_by_the_fewest
     assert found.segments == ((1, 0, "end"),)
 
 
+def test_equal_routes_are_told_by_the_lower_members_in_their_order():
+    """Two ways to observation 3 pay 5; the one that the beam holds to be better at first has the higher members."""
+    moves, pays = [[1, 2], [0, 3], [3, 0], [4, 4], [4, 4]], [[1, 2], [-9, 4], [3, -9], [1, 1], [0, 0]]
+    task = FiniteTask(moves, {"pay": pays}, [4], discount=1).compile("pay")
+    members = np.array([[0, 0, 0, 0, 0], [1, 1, 1, 1, 1]], np.int16)
+    found = search_options(task, members, rules=OptionRules(cut=1))
+    assert (found.total, [part.member for part in found.segments]) == (6.0, [0, 1, 0])
+
+
 # Cycles, support, events.
 
 RING_MOVES, RING_PAYS = [[1, 3], [2, 3], [0, 3], [3, 3]], {"pay": [[1, 0], [2, 0], [4, 9], [0, 0]]}

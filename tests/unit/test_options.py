@@ -12,6 +12,7 @@ from lever_ray.composition.options import OptionRules, OptionStart, option_start
 from lever_ray.composition.routes import member_actions
 from lever_ray.composition.segments import event_terms
 from lever_ray.embedding.offline import LEFT_SUPPORT, TRUNCATED
+from lever_ray.tasks.finite.task import FiniteTask
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import play, rollout
@@ -125,6 +126,30 @@ def test_the_search_agrees_with_its_twin_where_much_can_be_taken(seed):
         assert (found.end, found.simulated) == (end, simulated)
         assert found.total == pytest.approx(node.total, abs=1e-9)
         assert found.total == pytest.approx(replayed(task, start, found.actions)[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_search_agrees_with_its_twin_where_terms_are_paid_once(seed):
+    rng = np.random.default_rng(seed)
+    size, discount = 7, (1.0, 1.0, 0.9)[seed % 3]
+    rewards = rng.integers(-4, 5, (3, size, 3))
+    rewards[0] = -abs(rewards[0])  # coming back costs something
+    rewards[1:] *= rng.random((2, size, 3)) < 0.2
+    world = FiniteTask(
+        rng.integers(0, size, (size, 3)), rewards, [6], terms=("time", "one", "two"), discount=discount, horizon=20
+    )
+    task, actions = world.compile("time-one-two"), rng.integers(0, 3, (4, size)).astype(np.int16)
+    events = event_terms(world.terms, world.rewards, full_support(size, 3), named=["one", "two"]).bits
+    start = option_start(task)
+    for fields in ({}, {"cut": 1}, {"cut": 2}, {"cycles": "choose"}, {"merge": "pareto"}):
+        rules = OptionRules(width=4, **fields)
+        found = search_options(task, actions, rules=rules, events=events)
+        end, node, simulated, _ = OptionTwin(task, actions, events=events).search(start, rules)
+        assert (found.end, found.simulated) == (end, simulated)
+        assert found.total == pytest.approx(node.total, abs=1e-9)
+        assert found.total == pytest.approx(replayed(task, start, found.actions)[0], abs=1e-9)
+    best = search_options(task, actions, rules=EVERYTHING, events=events)
+    assert best.total == pytest.approx(best_of_all(task, actions, start, events=events), abs=1e-9)
 
 
 @given(cases, rule_sets())
