@@ -240,7 +240,8 @@ PLAN = make_plan(
     episodes=10_000,
 )
 
-BY_DESCRIPTION = replace(PLAN, setups=PLAN.setups[:1], gamma=0.0, retrieval=Retrieval("description", 0.6))
+WORDED = tuple(recipe.override(retrieval="description", threshold=0.6) for recipe in PLAN.recipes)
+BY_DESCRIPTION = replace(PLAN, setups=PLAN.setups[:1], gamma=0.0, recipes=WORDED)
 """Descriptions for ``path-gold``, the composite, are like those of ``path`` and ``gold``."""
 PLANS = {"objective": PLAN, "description": BY_DESCRIPTION}
 
