@@ -151,7 +151,7 @@ def result_table(task: Environment, result: CompositionResult) -> Group:
     add_words(table, "")
     members = _members(result)
     stages = ", ".join(f"{stage} {seconds * 1e3:.2f}" for stage, seconds in result.timings.items())
-    route = rollout(task, objective=result.objective, q=result.q, actions=result.actions)
+    route = rollout(task, objective=result.objective, **result.played)
     for name, value in (
         ("objective", result.objective.id),
         ("members", members),
@@ -162,10 +162,11 @@ def result_table(task: Environment, result: CompositionResult) -> Group:
         ),
         (
             "search",
-            f"{result.strategy}, {result.evaluated} candidates, operator {result.operator}, support {result.support} "
+            f"{result.strategy}, {_searched(result)}, operator {result.operator}, support {result.support} "
             f"({SOURCE_WORDS[result.support_source]})",
         ),
         *([] if result.retrieval == "objective" else [("retrieved by", result.retrieval)]),
+        *([("options", _options_told(result))] if result.options else []),
         ("regime, tier", f"{result.regime}, {result.tier}"),
         ("coverage", result.coverage_told),
         ("milliseconds", stages),
@@ -195,8 +196,23 @@ def _steps_told(task: Environment, route: Rollout, *, most: int = 20) -> str:
 def _members(result: CompositionResult) -> str:
     if result.strategy == UNION:
         return f"recorded transitions of {len(result.policy_ids)} policies for {', '.join(result.groups)}"
+    if result.segments is not None:
+        return f"{len(result.policy_ids)} policies for {', '.join(result.groups)}"
     pairs = zip(result.groups, result.policy_ids, strict=True)
     return ", ".join(f"{group} {identity}" for group, identity in pairs)
+
+
+def _searched(result: CompositionResult) -> str:
+    if result.segments is not None:
+        return f"{result.segments} segments simulated"
+    return f"{result.evaluated} candidates"
+
+
+def _options_told(result: CompositionResult, *, most: int = 12) -> str:
+    """Who is followed from which step on, and until what."""
+    told = [f"{part.policy_id[:8]} from step {part.begins} ({part.until})" for part in result.options[:most]]
+    left = len(result.options) - most
+    return ", ".join([*told, *([f"{left} more"] if left > 0 else [])])
 
 
 def findings_table(findings: Sequence[Any]) -> Table:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home
 from lever_ray.errors import SettingsError
+from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, RATIOS, ends_of, metrics_of
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -231,6 +232,7 @@ HEADLINES: tuple[str, ...] = (
     "rank_correlation",
     "coverage/on_policy",
     "candidates/evaluated",
+    "segments/simulated",
     "seconds/query",
     "seconds/scratch",
     "speedup/seconds",
@@ -249,6 +251,7 @@ PER_LAYOUT: tuple[str, ...] = (
     "coverage/value",
     *(f"gap/{term}" for term in ("coverage", "memory", "operator", "selection")),
     "candidates/evaluated",
+    "segments/simulated",
     *(f"seconds/{stage}" for stage in ("retrieve", "rank", "compose", "scratch")),
     "speedup/seconds",
     "environment_steps/saved",
@@ -291,7 +294,7 @@ def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, t
         cells = by_line[tuple(line[name] for name in CELL_COLUMNS)]
         labels = {name: str(line[name]) for name in (*CELL_COLUMNS, *CARRIED_COLUMNS) if name in line}
         run.child(
-            f"{line['strategy']}/{line['ranker']}/g{line['gamma']:g}/{line['operator']}/{line['mode']}/{line['setup']}",
+            f"{line['strategy']}/{line['ranker']}/g{gamma_told(line['gamma'])}/{line['operator']}/{line['mode']}/{line['setup']}",
             tags={**tags, **labels},
             parameters=labels | {"layouts": line["layouts"]},
             metrics=[*_per_layout(cells, steps), *_summarised(line)],

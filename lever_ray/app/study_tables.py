@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
-from lever_ray.experiment.plan import modes_of
+from lever_ray.experiment.plan import gamma_told, modes_of
 from lever_ray.experiment.statistics import significant
 from lever_ray.query.result import UNION
 
@@ -43,7 +43,7 @@ def _wide_summary(summary: Sequence[Row]) -> Table:
         place = (first["gamma"], first["mode"], first["setup"])
         if previous not in (None, place):
             table.add_section()
-        shown = ("", "", "") if place == previous else (f"{first['gamma']:g}", first["mode"], first["setup"])
+        shown = ("", "", "") if place == previous else (gamma_told(first["gamma"]), first["mode"], first["setup"])
         table.add_row(*shown, _way(first), *_numbers(lines, rankers))
         previous = place
     return table
@@ -58,7 +58,7 @@ def _controls(summary: Sequence[Row]) -> Table:
     shown = set()
     for lines in _by_strategy(summary):
         first = next(iter(lines.values()))
-        place = (f"{first['gamma']:g}", first["mode"], first["setup"])
+        place = (gamma_told(first["gamma"]), first["mode"], first["setup"])
         if place not in shown:
             table.add_row(*place, *(_one_decimal(first[f"return/{name}"]) for name in _CONTROLLED))
         shown.add(place)
@@ -73,7 +73,7 @@ def _composed(summary: Sequence[Row]) -> Table:
     previous = None
     for lines in _by_strategy(summary):
         for line in lines.values():
-            place = f"gamma {line['gamma']:g}, {line['mode']}, {line['setup']}"
+            place = f"gamma {gamma_told(line['gamma'])}, {line['mode']}, {line['setup']}"
             if place != previous:
                 table.add_section()
                 table.add_row(Text(place, style="bold"))

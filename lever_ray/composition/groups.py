@@ -161,6 +161,11 @@ class CandidateSpace:
             [_recorded_rewards(group, weight) for group, weight in zip(self.groups, self.weights, strict=True)]
         )
 
+    @property
+    def rows(self) -> np.ndarray:
+        """int32[P]: every row of the pool."""
+        return np.arange(len(self.pool.q), dtype=np.int32)
+
     @cached_property
     def union(self) -> np.ndarray:
         """uint8[S, B]: actions that any member of any group took in training."""

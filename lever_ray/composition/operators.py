@@ -3,8 +3,8 @@
 Four kinds. *Tables* (``sum``, ``max``, ``normalized-sum``) combine Q-tables cell by cell; kernels compute their greedy
 action where a rollout passes. A user's own *function* of arrays is a table that is composed in full for every
 candidate: slower, and results say so. *Routes* (``gpi``, ``switch``) look ahead on recorded transitions with the known
-reward function and answer with a sequence of actions. *Searches* (``plan``) have no candidates: they take the recorded
-transitions of every member.
+reward function and answer with a sequence of actions. *Searches* (``options``, ``plan``) have no candidates: they
+follow policies of a pool, or take the recorded transitions of every member.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from lever_ray.composition.composed import EVALUATES_ROLLOUTS, PROPAGATES_VALUE, SUPPORT_LIMITED, Composed
 from lever_ray.composition.groups import CandidateSpace
+from lever_ray.composition.option_operator import Options
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.routes import ROUTE_CODES, member_actions, route_of, route_returns
 from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool, mixture_table, offline_returns
@@ -27,28 +29,11 @@ from lever_ray.tasks.rollout import check_one_start
 SUPPORT_RULES: tuple[str, ...] = ("mask", "ignore")
 """Whether actions that no member of a candidate ever took are excluded."""
 
-SUPPORT_LIMITED, EVALUATES_ROLLOUTS, PROPAGATES_VALUE = "support-limited", "evaluates rollouts", "propagates value"
-"""Regimes: no value is propagated; members' rollouts are evaluated; a search propagates value over the union."""
+ROUTE_RANKER = "offline-return"
+"""What ranks candidates of operators that answer with a route."""
 
 Combine = Callable[[np.ndarray], np.ndarray]
 """A user's operator: float64[m, S, A], the members' (weighted) Q-tables, to float[S, A]."""
-
-
-@dataclass(frozen=True, eq=False)
-class Composed:
-    """What an operator makes of a candidate, or of all members.
-
-    Attributes:
-        q: float32[S, A], action values (-inf for actions that are excluded); None where the answer is a route.
-        actions: int16[T], the route; None for tables.
-        total: its return where the operator has searched for it, in reward units; None where a ranker tells.
-        left_support: whether that is the return of a prefix.
-    """
-
-    q: np.ndarray | None = None
-    actions: np.ndarray | None = None
-    total: float | None = None
-    left_support: bool = False
 
 
 @runtime_checkable
@@ -81,12 +66,32 @@ class Operator(Protocol):
         ...
 
     @property
+    def pools_members(self) -> bool:
+        """Whether every policy of the environment may be a member, whatever its discount and budget."""
+        ...
+
+    @property
     def normalised(self) -> bool:
         """Whether members' Q-tables are divided by their scale first."""
         ...
 
-    def compose(self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool) -> Composed:
-        """The composed policy of some members, rows int32[m] of ``space.pool``."""
+    @property
+    def usual_ranker(self) -> str:
+        """What ranks its candidates, or scores its members, unless told otherwise."""
+        ...
+
+    def compose(
+        self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
+    ) -> Composed:
+        """The composed policy of some members.
+
+        Args:
+            problem: the question.
+            space: the groups.
+            members: int32[m], rows of its pool.
+            masked: whether actions that no member took are excluded.
+            scorer: the ranker's, bound to the problem; of operators that search with it.
+        """
         ...
 
     def returns(
@@ -111,6 +116,14 @@ class Operator(Protocol):
         """
         ...
 
+    def check_ranker(self, ranker: object) -> None:
+        """Refuse a ranker that it has no use for.
+
+        Raises:
+            InvalidValue: saying why.
+        """
+        ...
+
 
 class _OverTables:
     """What operators share that answer with a Q-table."""
@@ -119,12 +132,16 @@ class _OverTables:
     tier: ClassVar[str] = "I0"
     is_route: ClassVar[bool] = False
     needs_candidates: ClassVar[bool] = True
+    pools_members: ClassVar[bool] = False
+    usual_ranker: ClassVar[str] = "regressor"
 
     def kernel_form(self, space: CandidateSpace, mixtures: np.ndarray) -> tuple[Pool, np.ndarray, int]:
         """See :func:`kernel_form`."""
         raise NotImplementedError
 
-    def compose(self, _problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool) -> Composed:
+    def compose(
+        self, _problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
+    ) -> Composed:
         """See :class:`Operator` and :meth:`kernel_form`."""
         pool, mixtures, code = self.kernel_form(space, members[None])
         return Composed(q=mixture_table(pool.q, pool.support, pool.actions, mixtures[0], code, masked))
@@ -139,6 +156,9 @@ class _OverTables:
 
     def check_task(self, task: Environment) -> None:
         """Nothing to refuse: every task has tables."""
+
+    def check_ranker(self, ranker: object) -> None:
+        """Nothing to refuse: tables are embedded, recorded and simulated."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +233,12 @@ class RouteOperator:
     tier: ClassVar[str] = "I3"
     is_route: ClassVar[bool] = True
     needs_candidates: ClassVar[bool] = True
+    pools_members: ClassVar[bool] = False
+    usual_ranker: ClassVar[str] = ROUTE_RANKER
 
-    def compose(self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool) -> Composed:  # noqa: ARG002 - support is masked always
+    def compose(
+        self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
+    ) -> Composed:
         """See :class:`Operator`."""
         return Composed(actions=route_of(problem.compiled, space.pool, members, operator=self.name))
 
@@ -224,8 +248,8 @@ class RouteOperator:
         space: CandidateSpace,
         mixtures: np.ndarray,
         *,
-        masked: bool,  # noqa: ARG002 - likewise
-        recorded: bool = True,  # noqa: ARG002 - routes keep to recorded transitions, which the environment repeats
+        masked: bool,
+        recorded: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Operator`."""
         actions, unwanted = member_actions(space.pool), np.empty((0, task.rules.horizon), np.int16)
@@ -235,6 +259,10 @@ class RouteOperator:
     def check_task(self, task: Environment) -> None:
         """See :class:`Operator`: one route answers one start."""
         check_one_start(task, f"operator {self.name!r}")
+
+    def check_ranker(self, ranker: object) -> None:
+        """See :class:`Operator`."""
+        _check_ranks_routes(self.name, ranker)
 
 
 @dataclass(frozen=True)
@@ -255,17 +283,21 @@ class Plan:
     tier: ClassVar[str] = "I3"
     is_route: ClassVar[bool] = True
     needs_candidates: ClassVar[bool] = False
+    pools_members: ClassVar[bool] = False
+    usual_ranker: ClassVar[str] = ROUTE_RANKER
     parameters: ClassVar[tuple[str, ...]] = ("width",)
 
     def __post_init__(self) -> None:
         check_whole("width", self.width, 1, "states that a beam keeps")
 
-    def compose(self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool) -> Composed:  # noqa: ARG002 - the union of all is searched
+    def compose(
+        self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
+    ) -> Composed:
         """See :class:`Operator`."""
         search_plan = problem.task.hooks.plan
         assert search_plan is not None  # check_task has seen to that
         made = search_plan(problem.task, problem.objective, width=self.width, support=space.union)
-        return Composed(made.q, made.actions, made.total, made.left_support)
+        return Composed(made.q, made.actions, total=made.total, left_support=made.left_support)
 
     def returns(
         self, task: CompiledTask, space: CandidateSpace, mixtures: np.ndarray, *, masked: bool, recorded: bool = True
@@ -278,6 +310,18 @@ class Plan:
         if task.hooks.plan is None:
             raise InvalidValue(f"family {task.family!r} has no planner, which operator 'plan' asks for")
 
+    def check_ranker(self, ranker: object) -> None:
+        """See :class:`Operator`."""
+        _check_ranks_routes(self.name, ranker)
+
+
+def _check_ranks_routes(operator: str, ranker: object) -> None:
+    if not getattr(ranker, "ranks_routes", False):
+        raise InvalidValue(
+            f"ranker {getattr(ranker, 'name', ranker)!r} embeds policies over positions, and operator {operator!r} "
+            "answers with a route; use ranker='offline-return'"
+        )
+
 
 OPERATORS: dict[str, Operator] = {
     operator.name: operator
@@ -287,12 +331,14 @@ OPERATORS: dict[str, Operator] = {
         TableOperator("normalized-sum", SUM, normalised=True),
         RouteOperator("gpi"),
         RouteOperator("switch"),
+        Options(),
         Plan(),
     )
 }
 """``sum``: argmax_a sum_i w_i Q_i(x, a), the published one. ``max``: argmax_a max_i w_i Q_i(x, a).
 ``normalized-sum``: Q_i divided by its standard deviation over visited entries, then summed. ``gpi``: generalised policy
-improvement on exact rollouts. ``switch``: one policy until some step, then another. ``plan``: a search over the union
+improvement on exact rollouts. ``switch``: one policy until some step, then another. ``options``: one policy
+until an event, then any. ``plan``: a search over the union
 of recorded transitions."""
 
 

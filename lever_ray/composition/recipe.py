@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypedDict, get_args, get_type_hints
 
-from lever_ray.composition.operators import OPERATORS, Combine, Operator, Plan, check_support, composition_operator
-from lever_ray.composition.rankers.protocol import Ranker, check_ranks
+from lever_ray.composition.operators import OPERATORS, Combine, Operator, check_support, composition_operator
+from lever_ray.composition.option_operator import Options
+from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.retrieval import Retrieval
@@ -21,8 +22,6 @@ from lever_ray.composition.strategies.registry import STRATEGIES, split_id
 from lever_ray.composition.strategies.shortlists import Hybrid
 from lever_ray.errors import InvalidValue, UnknownName, check_known, check_whole, look_up
 
-ROUTE_RANKER, TABLE_RANKER = "offline-return", "regressor"
-"""Rankers of operators that answer with a route, and of others, unless told otherwise."""
 DEFAULT = "default"
 """Id of the recipe that differs from the default in nothing."""
 
@@ -36,7 +35,11 @@ class RecipeKeywords(TypedDict, total=False):
     restarts: int
     seed: int
     operator: str | Operator | Combine
-    width: int
+    width: int | None
+    cut: int | None
+    cycles: str
+    merge: str
+    segments: int | None
     ranker: str | Ranker
     regressor_model: str
     regressor_target: str
@@ -64,10 +67,12 @@ class Recipe:
         operator: how members combine, one of :data:`~lever_ray.composition.operators.OPERATORS`; a function of
             float64[m, S, A], the members' Q-tables, that gives float[S, A] (slower); or an
             :class:`~lever_ray.composition.operators.Operator`.
-        width: states that the beam of ``plan`` keeps.
-        ranker: what predicts returns, one of :data:`~lever_ray.composition.rankers.registry.RANKERS`, or an object with
-            the methods of :class:`~lever_ray.composition.rankers.protocol.Ranker`. By default ``regressor``, and
-            ``offline-return`` for operators that answer with a route.
+        width: states that the beam of ``plan`` keeps (100 by default), or choice points per level of ``options`` (30).
+        cut, cycles, merge, segments: of ``options``, see :class:`~lever_ray.composition.option_operator.Options`.
+        ranker: what predicts returns, or scores beginnings of routes for ``options``: one of
+            :data:`~lever_ray.composition.rankers.registry.RANKERS`, or an object with the methods of
+            :class:`~lever_ray.composition.rankers.protocol.Ranker`. By default ``regressor``, and ``offline-return``
+            for ``gpi``, ``switch`` and ``plan``.
         regressor_model, regressor_target, embedding, canonical: of ``regressor``, see
             :class:`~lever_ray.composition.rankers.regressor.Regressor`.
         support: ``mask`` leaves out actions that no member of a candidate ever took, ``ignore`` does not.
@@ -89,7 +94,11 @@ class Recipe:
     restarts: int = Budgeted.restarts
     seed: int = Budgeted.seed
     operator: str | Operator | Combine = "sum"
-    width: int = Plan.width
+    width: int | None = None
+    cut: int | None = Options.cut
+    cycles: str = Options.cycles
+    merge: str = Options.merge
+    segments: int | None = Options.segments
     ranker: str | Ranker = ""
     regressor_model: str = Regressor.regressor_model
     regressor_target: str = Regressor.regressor_target
@@ -109,8 +118,10 @@ class Recipe:
         for name, value in asdict_shallow(self).items():
             if value != _DEFAULTS[name] and not _has_use(name, self.strategy, operator, self.ranker):
                 _refuse_useless(name, value, self)
-        check_ranks(self.make_ranker(), self.make_operator())
+        self.make_operator().check_ranker(self.make_ranker())
         check_support(operator, self.support)
+        if operator.pools_members:
+            _check_shortlists(self.make_strategy(), operator)
         self.make_strategy()
         self.make_retrieval()
 
@@ -158,7 +169,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Fields that differ from their defaults."""
-        usual = _DEFAULTS | {"ranker": _usual_ranker(self.make_operator())}
+        usual = _DEFAULTS | _usual_with(self.make_operator())
         return {name: value for name, value in asdict_shallow(self).items() if value != usual[name]}
 
     def override(self, **changes: Any) -> Recipe:
@@ -171,8 +182,9 @@ class Recipe:
         """
         check_keywords(changes)
         mine = asdict_shallow(self)
-        if "ranker" not in changes and self.ranker == _usual_ranker(self.make_operator()):
-            del mine["ranker"]
+        for name, value in _usual_with(self.make_operator()).items():
+            if name not in changes and mine[name] == value:
+                del mine[name]
         return Recipe(**with_use(mine | changes) | changes)
 
     def make_strategy(self) -> Strategy:
@@ -305,12 +317,14 @@ def _spelled_out(given: dict[str, Any]) -> dict[str, Any]:
         if usual is not None and type(own) is type(usual):
             parameters = {name: getattr(own, name) for name in getattr(own, "parameters", ())}
             found |= {part: _name_of(own)} | parameters if _replaced(usual, parameters) == own else {}
-    found["ranker"] = found["ranker"] or _usual_ranker(composition_operator(found["operator"]))
-    return found
+    usual_values = _usual_with(composition_operator(found["operator"]))
+    return found | {name: value for name, value in usual_values.items() if found[name] in ("", None)}
 
 
-def _usual_ranker(operator: Operator) -> str:
-    return ROUTE_RANKER if operator.is_route else TABLE_RANKER
+def _usual_with(operator: Operator) -> dict[str, Any]:
+    """Defaults that depend on the operator."""
+    named = OPERATORS.get(operator.name, operator)
+    return {"ranker": operator.usual_ranker, "width": getattr(named, "width", None)}
 
 
 def _name_of(part: Any) -> str:
@@ -329,6 +343,14 @@ def _refuse_useless(name: str, value: Any, recipe: Recipe) -> None:
     having = " or ".join(f"{part} {', '.join(names)}" for part, names in owners.items())
     chosen = " and ".join(f"{part} {_name_of_text(getattr(recipe, part))!r}" for part in owners)
     raise InvalidValue(f"{name} is {value!r}, which {chosen} has no use for; leave it out, or use {having}")
+
+
+def _check_shortlists(strategy: Strategy, operator: Operator) -> None:
+    if not hasattr(strategy, "shortlist"):
+        raise InvalidValue(
+            f"strategy {strategy.name!r} chooses among candidates, and operator {operator.name!r} has none: its "
+            "members are one pool; use targeted (the best of each group), hybrid (k of each) or exhaustive (all)"
+        )
 
 
 def _name_of_text(part: Any) -> str:

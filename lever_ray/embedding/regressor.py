@@ -51,7 +51,7 @@ class LinearPredictor:
         return np.einsum("kd,d->k", x.astype(np.float64), self.coefficients) + self.intercept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedRegressor:
     """A fitted predictor and what the fit cost.
 
@@ -63,6 +63,8 @@ class FittedRegressor:
         seconds: of fitting.
         rows: how many policies it was fitted on.
         canonical: canonical states that the features are averaged over.
+        identified: bool[D], features that differ between the policies learnt from; what others are worth is not known.
+            None where that was not asked.
     """
 
     model: str
@@ -72,6 +74,7 @@ class FittedRegressor:
     seconds: float
     rows: int
     canonical: int = CANONICAL_STATES
+    identified: np.ndarray | None = None
 
 
 def fit_regressor(
@@ -122,7 +125,8 @@ def fit_regressor(
         predictor: Predictor = _additive_ridge(estimators, x, y, np.asarray(terms), term_weights(objective, names))  # type: ignore[arg-type]
     else:
         predictor = (_ridge if model == "ridge" else _hist_gradient_boosting)(estimators, x, y)
-    return FittedRegressor(model, target, kind, predictor, perf_counter() - begun, len(x))
+    seconds, differ = perf_counter() - begun, np.ptp(x, axis=0) > 0
+    return FittedRegressor(model, target, kind, predictor, seconds, len(x), identified=differ)
 
 
 def term_weights(objective: Objective | str, terms: Sequence[str]) -> np.ndarray:

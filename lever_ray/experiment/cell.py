@@ -18,9 +18,9 @@ from lever_ray.composition.rankers.protocol import Ranker, Scorer
 from lever_ray.composition.rankers.regressor import FittedRanker
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.strategies.protocol import product_blocks
-from lever_ray.experiment.controls import Controls, SinglePolicies, measure_controls, random_q_return, space_of
+from lever_ray.experiment.controls import Controls, Scratch, SinglePolicies, measure_controls, random_q_return, space_of
 from lever_ray.experiment.gap import decompose_gap
-from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id
+from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
 from lever_ray.experiment.statistics import offered, rank_correlation
 from lever_ray.experiment.timing import asked_repeatedly
@@ -68,8 +68,13 @@ def run_environment(environment: str, library: LibraryReader, plan: ExperimentPl
 
 
 def _groups(library: LibraryReader, environment: str, gamma: float, plan: ExperimentPlan) -> dict[str, PolicyGroup]:
-    keys = [key for key in library.keys(environment) if key.gamma == gamma and key.episodes == plan.episodes]
-    return {key.objective: group for key, group in zip(keys, library.groups(keys), strict=True)}
+    """Groups at a discount, by objective; those of all discounts are one group where they mix."""
+    fits = [key for key in library.keys(environment) if key.episodes == plan.episodes]
+    keys = [key for key in fits if gamma in (key.gamma, ALL_GAMMAS) and key.gamma in plan.gammas]
+    found: dict[str, list[PolicyGroup]] = {}
+    for key, group in zip(keys, library.groups(keys), strict=True):
+        found.setdefault(key.objective, []).append(group)
+    return {name: PolicyGroup.merge(name, parts) if len(parts) > 1 else parts[0] for name, parts in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +135,11 @@ class Case:
         self.environment, self.task, self.library, self.plan = environment, task, library, plan
         self.setup, self.gamma, self.controls = setup, gamma, controls
         self.objective = Objective.of(setup.objective).resolved(task.terms)
-        keys = [GroupKey(environment, name, gamma, plan.episodes) for name in setup.groups]
-        self.recipes = [recipe.override(gamma=gamma, episodes=plan.episodes) for recipe in plan.recipes]
+        gammas = plan.gammas if gamma == ALL_GAMMAS else (gamma,)
+        self.keys = [GroupKey(environment, name, each, plan.episodes) for name in setup.groups for each in gammas]
+        self.recipes = plan.recipes_at(gamma)
         usual = self.recipes[0]
-        self.groups = retrieve(library, keys, usual.make_retrieval(without=setup.name))
+        self.groups = retrieve(library, self.keys, usual.make_retrieval(without=setup.name))
         singles = [group for name, group in held.items() if not (name and Objective.of(name).is_alike(self.objective))]
         self.singles = SinglePolicies.of(singles, controls, masked=is_masked(usual.support))
         states = library.environment(environment).canonical
@@ -175,8 +181,12 @@ class Case:
         return rows
 
     def _ranker(self, recipe: Recipe) -> Ranker:
-        key = GroupKey(self.environment, self.setup.groups[0], self.gamma, self.plan.episodes)
-        return ready(recipe.make_ranker(), self.library, self.objective, key)
+        return ready(recipe.make_ranker(), self.library, self.objective, self.keys)
+
+    @property
+    def scratch(self) -> Scratch:
+        """Training from scratch at the members' discount; at the best one where they mix."""
+        return self.controls.best_scratch if self.gamma == ALL_GAMMAS else self.controls.scratch[self.gamma]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +218,7 @@ class Cell:
     def row(self, recipe: Recipe) -> Row:
         """The query, answered and measured, with its controls."""
         answer, timings = self._timed(recipe)
-        route = rollout(self.case.task, objective=self.case.objective, q=answer.q, actions=answer.actions)
+        route = rollout(self.case.task, objective=self.case.objective, **answer.played)
         return (
             self._identity(answer, recipe)
             | self._returns(answer, route, recipe)
@@ -273,8 +283,8 @@ class Cell:
             "return/composed": route.total,
             "return/predicted": answer.predicted_return,
             "return/best_candidate": self._best_candidate(route),
-            "return/scratch": controls.scratch[case.gamma].final,
-            "return/scratch_best_snapshot": controls.scratch[case.gamma].best_snapshot,
+            "return/scratch": case.scratch.final,
+            "return/scratch_best_snapshot": case.scratch.best_snapshot,
             "return/scratch_best_gamma": controls.best_scratch.final,
             "return/scratch_longer": longer.final,
             "return/scratch_longer_best_snapshot": longer.best_snapshot,
@@ -295,7 +305,8 @@ class Cell:
         return float(np.nanmax([self.candidates.best_candidate, route.total]))
 
     def _random_q(self, recipe: Recipe) -> float:
-        if not self.candidates.operator.needs_candidates:
+        operator = self.candidates.operator
+        if not operator.needs_candidates and not operator.pools_members:
             return float("nan")
         return random_q_return(Composer(recipe, self.scorer), self.case.problem, self.case.controls)
 
@@ -303,7 +314,7 @@ class Cell:
         controls, singles = self.case.controls, self.case.singles
         strongest = max(singles.oracle, controls.best_scratch.final, controls.best_scratch_snapshot)
         return {
-            "quality/ratio": _ratio(route.total, controls.scratch[self.case.gamma].final),
+            "quality/ratio": _ratio(route.total, self.case.scratch.final),
             "quality/normalised": (route.total - controls.random) / self.scale,
             "quality/over_controls": (route.total - strongest) / self.scale,
             "regret": (self._best_candidate(route) - route.total) / self.scale,
@@ -335,10 +346,11 @@ class Cell:
         return rank_correlation(answer.search.scores.comparable(), real)
 
     def _costs(self, answer: CompositionResult, timings: dict[str, float]) -> Row:
-        scratch = self.case.controls.scratch[self.case.gamma]
+        scratch = self.case.scratch
         return {
             "candidates/evaluated": answer.evaluated,
             "candidates/members_scored": answer.search.members_scored,
+            "segments/simulated": math.nan if answer.segments is None else float(answer.segments),
             "seconds/retrieve": timings["retrieve"],
             "seconds/rank": timings["rank"],
             "seconds/compose": timings["compose"],

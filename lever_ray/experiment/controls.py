@@ -17,7 +17,7 @@ from lever_ray.query.composer import Composer
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.protocol import Environment, Optimum
-from lever_ray.tasks.rollout import random_return
+from lever_ray.tasks.rollout import random_return, rollout
 
 UNKNOWN = Optimum(-np.inf, exact=False, path=(), actions=np.empty(0, np.int16))
 """Of environments whose family has no way to find optima: whatever was reached is better."""
@@ -182,5 +182,7 @@ def random_q_return(composer: Composer, problem: Problem, controls: Controls) ->
     made_up = random_groups(problem.members, seed=seed_of(problem.task))
     asked = replace(problem, members=tuple(made_up), environment="random")
     answer, operator = composer.compose(asked), composer.recipe.make_operator()
+    if operator.pools_members:
+        return rollout(problem.task, objective=problem.objective, **answer.played).total
     chosen, masked = answer.search.candidate_row, is_masked(composer.recipe.support)
     return float(controls.real_returns(space_of(asked, operator), chosen, operator=operator, masked=masked)[0])

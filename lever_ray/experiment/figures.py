@@ -17,7 +17,7 @@ import numpy as np
 from lever_ray import plot
 from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.experiment.plan import modes_of
+from lever_ray.experiment.plan import gamma_told, modes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +122,9 @@ def controls(summary: Iterable[Line], *, strategy: str | None = None, ranker: st
                 _draw_bars(axes, line, groups.index((line["setup"], line["mode"])))
         axes.axhline(0, color=plot.INK, linewidth=0.8)
         axes.tick_params(axis="x", length=0, labelcolor=plot.INK)
-        plot.headline(axes, f"γ = {gamma:g}", f"{chosen[0]['strategy']}, {_ranker(chosen, chosen[0]['ranker'])}")
+        plot.headline(
+            axes, f"γ = {gamma_told(gamma)}", f"{chosen[0]['strategy']}, {_ranker(chosen, chosen[0]['ranker'])}"
+        )
     grid[-1].set_xticks(range(len(groups)), [f"{textwrap.fill(setup, 14)}\n({mode})" for setup, mode in groups])
     grid[-1].set_xlim(-0.55, len(groups) - 0.45)
     figure.supylabel("mean return, reward units", fontsize=8.5, color=plot.INK)
@@ -305,7 +307,7 @@ def _panels(lines: Sequence[Line], *, rows: int, height: float, label: str) -> t
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_minor_formatter("")
     for (gamma, ranker), down in zip(columns, grid.T, strict=True):
-        plot.headline(down[0], f"γ = {gamma:g}", _ranker(lines, ranker))
+        plot.headline(down[0], f"γ = {gamma_told(gamma)}", _ranker(lines, ranker))
         down[-1].set_xlabel(label)
     return figure, dict(zip(columns, grid.T, strict=True))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
@@ -96,8 +97,18 @@ class ExperimentPlan:
 
     @property
     def member_gammas(self) -> tuple[float, ...]:
-        """Discounts at which members are composed."""
-        return self.gammas if self.gamma is None else (self.gamma,)
+        """Discounts at which members are composed; :data:`ALL_GAMMAS` among them where an operator mixes them."""
+        if self.gamma is not None:
+            return (self.gamma,)
+        mixing = any(recipe.make_operator().pools_members for recipe in self.recipes)
+        return (*self.gammas, ALL_GAMMAS) if mixing and len(self.gammas) > 1 else self.gammas
+
+    def recipes_at(self, gamma: float) -> tuple[Recipe, ...]:
+        """The recipes with gamma and episodes of the members; only those of operators that mix discounts at all."""
+        if gamma != ALL_GAMMAS:
+            return tuple(recipe.override(gamma=gamma, episodes=self.episodes) for recipe in self.recipes)
+        mixing = (recipe for recipe in self.recipes if recipe.make_operator().pools_members)
+        return tuple(recipe.override(episodes=self.episodes) for recipe in mixing)
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -107,7 +118,7 @@ class ExperimentPlan:
     @property
     def cells_per_environment(self) -> int:
         """Rows that one environment gives."""
-        return len(self.member_gammas) * len(self.setups) * len(self.recipes)
+        return len(self.setups) * sum(len(self.recipes_at(gamma)) for gamma in self.member_gammas)
 
 
 def make_plan(
@@ -175,7 +186,7 @@ def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tupl
     """Every strategy, operator and ranker of an experiment, where they go together; a strategy's settings narrow them.
 
     Operators that answer with a route are ranked by ``offline-return`` alone, and tried with one strategy where they
-    have no candidates.
+    have no candidates. Operators that pool members take the strategies and rankers that they have a use for.
     """
     narrowed = said(strategy)
     narrowed.pop("gamma", None)
@@ -189,13 +200,34 @@ def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tupl
     found = []
     for name in lists["operator"]:
         operator = composition_operator(name)
-        rankers = [""] if operator.is_route else lists["ranker"]
-        strategies = lists["strategy"] if operator.needs_candidates else lists["strategy"][:1]
-        for ranker, which in product(rankers, strategies):
-            chosen = {"operator": name, "ranker": ranker, "strategy": which}
-            found.append(Recipe(**with_use(common | chosen)))
+        rankers = lists["ranker"] if not operator.is_route or operator.pools_members else [""]
+        strategies = lists["strategy"] if operator.needs_candidates or operator.pools_members else lists["strategy"][:1]
+        ways = [
+            with_use(common | {"operator": name, "ranker": ranker, "strategy": which})
+            for ranker, which in product(rankers, strategies)
+        ]
+        found += [Recipe(**way) for way in (_usable(ways) if operator.pools_members else ways)]
     _check_used(narrowed, found)
     return tuple(found)
+
+
+def _usable(ways: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that make sense, of an operator that pools members: it has no use for some strategies and rankers.
+
+    Raises:
+        InvalidValue, UnknownName: none does; the first reason.
+    """
+    kept, refused = [], []
+    for way in ways:
+        try:
+            Recipe(**way)
+        except InvalidValue as error:
+            refused.append(error)
+        else:
+            kept.append(way)
+    if not kept:
+        raise refused[0]
+    return kept
 
 
 _LISTS = {"strategy": "strategies", "operator": "operators", "ranker": "rankers"}
@@ -211,6 +243,15 @@ def _check_used(narrowed: Mapping[str, Any], recipes: Iterable[Recipe]) -> None:
             raise InvalidValue(f"strategy.{name} is {value!r}, which none of {chosen} has a use for; leave it out")
 
 
+ALL_GAMMAS = math.inf
+"""Stands in rows for the discount of members that may have any: only some operators mix them."""
+
+
+def gamma_told(gamma: float) -> str:
+    """A discount in words: ``0.99``, or ``all``."""
+    return "all" if gamma == ALL_GAMMAS else f"{gamma:g}"
+
+
 def check_all_answer(operators: Iterable[str], task: Environment) -> None:
     """Refuse operators that cannot answer an environment, before anything is measured there.
 
@@ -224,4 +265,4 @@ def check_all_answer(operators: Iterable[str], task: Environment) -> None:
 def cell_id(plan: ExperimentPlan, setup: Setup, gamma: float, environment: str, seed: int | None) -> str:
     """Readable id, e.g. ``SOURCE/g0/X1/double/path-gold-hazard/seed-0007``; ``.../env-maze`` without a seed."""
     place = f"env-{environment}" if seed is None else f"seed-{seed:04d}"
-    return f"{plan.family}/g{gamma:g}/{plan.budget}/{setup.mode}/{setup.objective}/{place}"
+    return f"{plan.family}/g{gamma_told(gamma)}/{plan.budget}/{setup.mode}/{setup.objective}/{place}"

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from lever_ray.executor import Executor
 from lever_ray.experiment.cell import Row, run_environment
-from lever_ray.experiment.plan import ExperimentPlan, check_all_answer
+from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, check_all_answer
 from lever_ray.experiment.statistics import order_rows
 from lever_ray.library.reader import LibraryReader
 from lever_ray.query.ranking import open_for_ranking
@@ -93,11 +93,8 @@ def run_experiment(
         kept_before(len(kept))
     rows, failures = [row for part in kept.values() for row in part], []
     if missing:
-        recipes = [
-            recipe.override(gamma=gamma, episodes=plan.episodes)
-            for gamma in plan.member_gammas
-            for recipe in plan.recipes
-        ]
+        gammas = [gamma for gamma in plan.member_gammas if gamma != ALL_GAMMAS]
+        recipes = [recipe for gamma in gammas for recipe in plan.recipes_at(gamma)]
         open_for_ranking(library, recipes, [setup.objective for setup in plan.setups], missing[0])
     for outcome in executor.map(run_environment, missing, shared=(library, plan)):
         name = missing[outcome.index]

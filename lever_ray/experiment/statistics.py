@@ -50,6 +50,7 @@ METRICS: tuple[str, ...] = (
     "gap/selection",
     "candidates/evaluated",
     "candidates/members_scored",
+    "segments/simulated",
     "seconds/retrieve",
     "seconds/rank",
     "seconds/compose",

@@ -16,11 +16,11 @@ from lever_ray.executor import Executor
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.composer import Composer
-from lever_ray.query.members import group_keys, retrieve
+from lever_ray.query.members import group_keys, pool_keys, retrieve
 from lever_ray.query.parse import parse_query
 from lever_ray.query.ranking import ready
 from lever_ray.query.result import CompositionResult
-from lever_ray.query.warm import warm_up_for, warm_up_routes
+from lever_ray.query.warm import warm_up_for, warm_up_options, warm_up_routes
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 
@@ -50,7 +50,8 @@ def compose(
         objective: the composite objective with the weights of its terms, e.g. ``"path-gold"``, ``"path-gold[1,2.5]"``
             or ``{"path": 1, "gold": 2.5}``; bypasses text. Operators over tables multiply a group's values with the
             weight that its terms have in common.
-        groups: sub-objectives to take members from; by default the smallest exact cover that the library holds.
+        groups: sub-objectives to take members from; by default the smallest exact cover that the library holds, and
+            everything that it holds for the operator ``options``, whose members may differ in discount and budget, too.
         factors: more factors on the action values of groups, by sub-objective; they do not change what is wanted.
         recipe: how to answer; the default one where it is None. Its id is as good.
         without: objective whose own policies are never members.
@@ -77,13 +78,17 @@ def compose(
     opened = perf_counter()
     wanted = _objective(query, objective, held.task)
     parsed = perf_counter()
-    keys = group_keys(library, environment, wanted, groups, recipe.gamma, recipe.episodes)
+    asked_keys = pool_keys if operator.pools_members else group_keys
+    keys = asked_keys(library, environment, wanted, groups, recipe.gamma, recipe.episodes)
+    keys = [key for key in keys if not without or Objective.of(key.objective).name != without]
     members = retrieve(library, keys, recipe.make_retrieval(without=without))
     retrieved = perf_counter()
-    ranker = ready(recipe.make_ranker(), library, wanted, keys[0])
+    ranker = ready(recipe.make_ranker(), library, wanted, keys)
     warm_up_for(held.task)
     if operator.is_route and operator.needs_candidates:
         warm_up_routes()
+    if operator.pools_members:
+        warm_up_options()
     prepared = perf_counter()
     problem = Problem(held.task, wanted, tuple(members), environment, held.canonical)
     composer = Composer(recipe, ranker.bind(problem), executor)

@@ -8,9 +8,10 @@ from time import perf_counter
 
 import numpy as np
 
+from lever_ray.composition.composed import Composed
 from lever_ray.composition.coverage import Coverage, over_starts, route_coverage, value_coverage
 from lever_ray.composition.groups import CandidateSpace, disproportionate, objective_weights
-from lever_ray.composition.operators import Composed, FunctionOperator, Operator, check_factors, is_masked
+from lever_ray.composition.operators import OPERATORS, FunctionOperator, Operator, check_factors, is_masked
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.protocol import Scorer
 from lever_ray.composition.recipe import Recipe
@@ -18,7 +19,7 @@ from lever_ray.composition.scores import Scores
 from lever_ray.composition.search import SearchResult, search
 from lever_ray.composition.strategies.protocol import BATCH
 from lever_ray.executor import Executor, in_order
-from lever_ray.query.result import CompositionResult
+from lever_ray.query.result import CompositionResult, Option
 from lever_ray.tasks.rollout import rollout
 
 
@@ -61,17 +62,18 @@ class Composer:
         retrieved = perf_counter()
         found = self._search(space, operator) if operator.needs_candidates else None
         ranked = perf_counter()
-        members = _members(space, found)
-        made = operator.compose(problem, space, members, masked=is_masked(self.recipe.support))
-        found = found or _searched(made)
+        members, scored = self._members(space, found, operator)
+        masked = is_masked(self.recipe.support)
+        made = operator.compose(problem, space, members, masked=masked, scorer=self.scorer)
+        found = found or _searched(made, scored)
         composed = perf_counter()
         coverage = _coverage(problem, space, members, made)
-        ids, sources = _ids(space, members), _sources(space, members)
+        ids, sources, every = _ids(space, members), _sources(space, members), _ids(space, space.rows)
         stages = {"retrieve": retrieved - begun, "rank": ranked - retrieved, "compose": composed - ranked}
         return CompositionResult(
             environment=problem.environment,
             objective=problem.objective,
-            groups=tuple(names),
+            groups=tuple(dict.fromkeys(names)) if operator.pools_members else tuple(names),
             policy_ids=ids,
             q=made.q,
             actions=made.actions,
@@ -82,6 +84,7 @@ class Composer:
             warnings=(
                 *_source_warnings(sources),
                 *([] if operator.is_route else _weight_warnings(problem, names)),
+                *made.warnings,
                 *_warnings(found, coverage, operator, problem.task.ends),
                 *problem.task.warnings,
             ),
@@ -89,6 +92,10 @@ class Composer:
             support_source=max(sources.values(), key=SOURCES.index),
             tier=max(self.recipe.tier, _tier_of(space)),
             search=found,
+            routes=made.routes,
+            segments=made.segments,
+            options=tuple(Option(every[part.member], part.begins, part.ends) for part in made.followed),
+            player=made.player,
         )
 
     def _search(self, space: CandidateSpace, operator: Operator) -> SearchResult:
@@ -103,17 +110,25 @@ class Composer:
         members = self.scorer.member_scores(space) if strategy.needs_member_scores else None
         return search(strategy, space, evaluate, batch=self.batch, member_scores=members)
 
+    def _members(self, space: CandidateSpace, found: SearchResult | None, operator: Operator) -> tuple[np.ndarray, int]:
+        """Rows of the pool that the answer is made of, int32[m], and how many single members were scored for it."""
+        if found is not None:
+            return space.mixtures(found.candidate_row)[0], 0
+        strategy = self.recipe.make_strategy()
+        if not operator.pools_members or not strategy.needs_member_scores:
+            return space.rows, 0
+        alone = space.rows[:, None]
+        scores = _score(alone, self.scorer, space, OPERATORS["sum"], True).comparable()
+        chosen = strategy.shortlist(space, np.split(scores, space.offsets[1:]))  # type: ignore[attr-defined]
+        rows = np.concatenate([first + rows for first, rows in zip(space.offsets, chosen, strict=True)])
+        return np.sort(rows).astype(np.int32), len(alone)
 
-def _members(space: CandidateSpace, found: SearchResult | None) -> np.ndarray:
-    """int32[m]: rows of the pool that the answer is made of; all where there are no candidates."""
-    return np.arange(len(space.pool.q), dtype=np.int32) if found is None else space.mixtures(found.candidate_row)[0]
 
-
-def _searched(made: Composed) -> SearchResult:
-    """The search of an operator that has no candidates: one route, found on the union of all transitions."""
+def _searched(made: Composed, members_scored: int) -> SearchResult:
+    """The search of an operator that has no candidates: one answer, found among all members."""
     assert made.total is not None
     scores = Scores(np.array([made.total]), np.array([made.left_support]))
-    return SearchResult((), made.total, made.left_support, 1, 0, np.zeros((1, 0), np.int64), scores)
+    return SearchResult((), made.total, made.left_support, 1, members_scored, np.zeros((1, 0), np.int64), scores)
 
 
 def _score(block: np.ndarray, scorer: Scorer, space: CandidateSpace, operator: Operator, masked: bool) -> Scores:
@@ -170,8 +185,9 @@ def _coverage(problem: Problem, space: CandidateSpace, members: np.ndarray, made
     taken = np.bitwise_or.reduce(space.pool.support[members])
     value = value_coverage(task, objective, space.union)
     found = []
-    for start in task.dynamics.starts.tolist():
-        route = rollout(task, objective=objective, q=made.q, actions=made.actions, start=start)
+    for place, start in enumerate(task.dynamics.starts.tolist()):
+        actions = made.routes[place] if made.routes else made.actions
+        route = rollout(task, objective=objective, q=made.q, actions=actions, start=start)
         found.append(route_coverage(task, taken, route.observations, route.actions, value=value))
     return over_starts(found, task.dynamics.weights)
 

@@ -88,6 +88,50 @@ def group_keys(
     return [GroupKey(environment, name, *pairs[0]) for name in names]
 
 
+def pool_keys(
+    library: LibraryReader,
+    environment: str,
+    objective: Objective,
+    groups: Sequence[str] | None,
+    gamma: float | None,
+    episodes: int | None,
+) -> list[GroupKey]:
+    """The groups of a pool: every one of an environment, or of some objectives, of any discount and budget.
+
+    Args:
+        library: where they are looked for.
+        environment: its name.
+        objective: the composite objective; a pool need not cover it.
+        groups: objectives of the members; by default all.
+        gamma: discount of the members; None for all.
+        episodes: training budget of the members; likewise.
+
+    Raises:
+        LibraryError: there is no such policy.
+        UnknownName: an objective term is not known.
+    """
+    terms = library.environment(environment).task.terms
+    wanted = None if groups is None else {Objective.of(name).resolved(terms).id for name in groups}
+    held = library.keys(environment)
+    found = [
+        key
+        for key in held
+        if key.objective
+        and gamma in (None, key.gamma)
+        and episodes in (None, key.episodes)
+        and (wanted is None or key.objective in wanted)
+    ]
+    missing = sorted((wanted or set()) - {key.objective for key in found})
+    if missing or not found:
+        have = sorted({(key.objective, key.gamma, key.episodes) for key in held})
+        raise LibraryError(
+            f"environment {environment!r} has no policy for {', '.join(missing) or objective.name} at gamma "
+            f"{'any' if gamma is None else gamma} and {'any' if episodes is None else episodes} episodes; it has "
+            f"(objective, gamma, episodes) {have[:8]}{' ...' if len(have) > 8 else ''}"
+        )
+    return found
+
+
 def _settings_of(keys: Sequence[GroupKey], names: set[str] | None = None) -> list[tuple[float, int]]:
     """(gamma, episodes) of the groups with some objectives; of all, if None."""
     return sorted({(key.gamma, key.episodes) for key in keys if names is None or key.objective in names})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lever_ray.composition.rankers.protocol import Ranker
@@ -11,24 +11,25 @@ from lever_ray.composition.recipe import Recipe
 from lever_ray.embedding.outcome import states_that_matter
 from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
 from lever_ray.errors import LibraryError
+from lever_ray.library.ranking import RankingRows
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.tasks.objective import Objective
 
 
-def ready(ranker: Ranker, library: LibraryReader, objective: Objective, key: GroupKey) -> Ranker:
+def ready(ranker: Ranker, library: LibraryReader, objective: Objective, keys: Sequence[GroupKey]) -> Ranker:
     """A ranker that can be bound to problems: a regressor is fitted, others are as they were.
 
     Args:
         ranker: it.
         library: whose other environments a regressor learns from.
         objective: the composite objective, resolved.
-        key: one of the question's groups.
+        keys: the question's groups, of one environment.
 
     Raises:
         LibraryError, InvalidValue: see :func:`fit`.
     """
-    return FittedRanker(fit(library, objective, key, ranker)) if isinstance(ranker, Regressor) else ranker
+    return FittedRanker(fit(library, objective, keys, ranker)) if isinstance(ranker, Regressor) else ranker
 
 
 def open_for_ranking(library: LibraryReader, recipes: Iterable[Recipe], objectives: Iterable[str], near: str) -> None:
@@ -57,34 +58,40 @@ def open_for_ranking(library: LibraryReader, recipes: Iterable[Recipe], objectiv
             )
 
 
-def fit(library: LibraryReader, objective: Objective, key: GroupKey, settings: Regressor) -> FittedRegressor:
-    """Fit a return regressor on the environments of a library other than the one asked about, at the members' gamma.
+def fit(library: LibraryReader, objective: Objective, keys: Sequence[GroupKey], settings: Regressor) -> FittedRegressor:
+    """Fit a return regressor on the environments of a library other than the one asked about, at the members' gammas.
 
     Args:
         library: the policies to learn from.
         objective: what returns are predicted on, resolved.
-        key: environment, gamma and episodes that are asked about.
+        keys: environment, gammas and episodes that are asked about.
         settings: which regressor.
 
     Raises:
         LibraryError: the library holds too few other policies.
         InvalidValue: see :func:`lever_ray.embedding.regressor.fit_regressor`.
     """
-    task = library.environment(key.environment).task
-    rows = library.ranking_rows(
-        terms=task.terms,
-        target=settings.regressor_target,
-        objective=objective,
-        gamma=key.gamma,
-        episodes=key.episodes,
-        kind=settings.embedding,
-        canonical=settings.canonical,
-    ).without(key.environment, task)
+    environment = keys[0].environment
+    task = library.environment(environment).task
+    pairs = sorted({(key.gamma, key.episodes) for key in keys})
+    parts = [
+        library.ranking_rows(
+            terms=task.terms,
+            target=settings.regressor_target,
+            objective=objective,
+            gamma=gamma,
+            episodes=episodes,
+            kind=settings.embedding,
+            canonical=settings.canonical,
+        )
+        for gamma, episodes in pairs
+    ]
+    rows = (parts[0] if len(parts) == 1 else RankingRows.merge(parts)).without(environment, task)
     if settings.regressor_target != "composite":
         rows = rows.of_other_objectives(objective, task.terms)
     if len(rows.x) < 2:
         raise LibraryError(
-            f"ranker 'regressor' learns from other environments at gamma {key.gamma:g}, {key.episodes} episodes, and "
+            f"ranker 'regressor' learns from other environments at (gamma, episodes) {pairs}, and "
             f"the library has {len(rows.x)} such policies; add environments to it, or use ranker='offline-return'"
         )
     fitted = fit_regressor(

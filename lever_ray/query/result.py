@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lever_ray.composition.coverage import Coverage
+from lever_ray.composition.option_agent import OptionAgent, OptionPlayer
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.search import SearchResult
+from lever_ray.errors import InvalidValue
 from lever_ray.tasks.objective import Objective
 
 UNION = "union"
 """What stands for the strategy where an operator takes the transitions of every member."""
+
+
+class Option(NamedTuple):
+    """A part of a route along which one policy is followed.
+
+    Attributes:
+        policy_id: of the policy.
+        begins: step from which on.
+        until: what ends it: ``event``, ``cut``, ``cycle``, ``end`` (of the episode), ``horizon``, ``loop`` (followed to
+            the horizon) or ``off-support``.
+    """
+
+    policy_id: str
+    begins: int
+    until: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +54,10 @@ class CompositionResult:
         recipe: how it was answered.
         tier: information used, ``I0`` to ``I4``.
         search: every candidate evaluated, with its score.
+        routes: int16[T] for each start, of an operator that answers several with routes.
+        segments: segments simulated, of ``options``; None for others.
+        options: who is followed along the route from the likeliest start, from which step on, and until what.
+        player: what :meth:`agent` plays with.
         support_source: what tells which actions the members took, of the least known of them: ``visits``,
             ``transitions`` (given, without counts) or ``unknown``.
     """
@@ -56,11 +77,37 @@ class CompositionResult:
     tier: str
     search: SearchResult = field(repr=False)
     support_source: str = "visits"
+    routes: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    segments: int | None = None
+    options: tuple[Option, ...] = ()
+    player: OptionPlayer | None = field(default=None, repr=False)
+
+    def agent(self) -> OptionAgent:
+        """What plays the answer step by step in an environment, and searches again where it is off its route.
+
+        Raises:
+            InvalidValue: the operator is another than ``options``.
+        """
+        if self.player is None:
+            raise InvalidValue(
+                f"operator {self.operator!r} has no agent: follow the greedy actions of result.q, or result.actions; "
+                "operator='options' has one"
+            )
+        return OptionAgent(self.player)
+
+    @property
+    def played(self) -> dict[str, Any]:
+        """What :func:`lever_ray.tasks.rollout.rollout` plays: ``q``, ``actions`` or ``routes``, by name."""
+        if self.q is not None:
+            return {"q": self.q}
+        return {"actions": self.actions} if self.actions is not None else {"routes": self.routes}
 
     @property
     def strategy(self) -> str:
         """Which candidates were evaluated, e.g. ``hybrid-3``; :data:`UNION` for operators that have none."""
-        return self.recipe.make_strategy().id if self.recipe.make_operator().needs_candidates else UNION
+        operator = self.recipe.make_operator()
+        chooses = operator.needs_candidates or operator.pools_members
+        return self.recipe.make_strategy().id if chooses else UNION
 
     @property
     def operator(self) -> str:
@@ -123,6 +170,8 @@ class CompositionResult:
             "policy_ids": list(self.policy_ids),
             "coverage": self.coverage.to_dict(),
             "actions": None if self.actions is None else self.actions.tolist(),
+            "segments": self.segments,
+            "options": [option._asdict() for option in self.options],
             "timings": dict(self.timings),
             "warnings": list(self.warnings),
         }

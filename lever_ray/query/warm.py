@@ -97,11 +97,22 @@ def _rankers(task: Environment) -> list[Ranker]:
     return [RecordedReturn(), *map(FittedRanker, fitted), OfflineReturn()]
 
 
+@cache
+def warm_up_options() -> None:
+    """Run the kernels of ``options`` once; apart from the others, since few queries need them."""
+    task = family(usual_source().family).example()
+    objective = Objective.of(task.terms[:2])
+    shape = (task.observations, task.actions)
+    problem = _problem(task, objective, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+    _answer(problem, Recipe(strategy="exhaustive", operator="options", ranker="offline-return"))
+
+
 def compile_all() -> None:
     """Compile every kernel into numba's cache on disk, so that nobody waits for them later."""
     for name in families():
         warm_up(name)
     warm_up_routes()
+    warm_up_options()
     _warm_many()
     vectors = np.eye(4, dtype=np.float32)
     for kind in ("flat", "flat-int8"):

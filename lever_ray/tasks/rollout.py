@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,6 +133,7 @@ def rollout(
     objective: Objective | str,
     q: np.ndarray | None = None,
     actions: np.ndarray | None = None,
+    routes: Sequence[np.ndarray] | None = None,
     shaping: float = 1.0,
     start: int | None = None,
 ) -> Rollout:
@@ -144,31 +145,56 @@ def rollout(
         q: float[S, A]; the greedy policy is followed, ties to the lowest action.
         actions: int[T], a route instead of a Q-table, where there is one start; it is cut at the horizon and counts as
             truncated where it ends short of a terminal observation.
+        routes: a route for each start.
         shaping: see :meth:`lever_ray.tasks.protocol.Environment.compile`.
         start: play from this observation alone.
 
     Raises:
-        InvalidValue: neither or both of ``q`` and ``actions`` are given, a shape differs from the task's, ``q``
-            holds NaN, an action does not exist, or a route is given for several starts.
+        InvalidValue: not exactly one of ``q``, ``actions`` and ``routes`` is given, there is not a route per start, a
+            shape differs from the task's, ``q`` holds NaN, an action does not exist, or one route is given for several
+            starts.
     """
-    if (q is None) == (actions is None):
-        raise InvalidValue("rollout needs either q or actions, and not both")
-    followed = _read_q(task, q) if q is not None else _read_actions(task, actions)
+    if sum(each is not None for each in (q, actions, routes)) != 1:
+        raise InvalidValue("rollout needs either q, actions or routes, and not two of them")
     compiled = task.compile(objective, shaping=shaping)
     if start is not None:
         compiled = compiled._replace(starts=np.array([start], np.int32), weights=np.ones(1))
     horizon, tabular = compiled.rules.horizon, q is not None
+    followed = _followed(task, len(compiled.starts), q, actions, routes, alone=start is not None)
     states, rewards = np.empty(horizon + 1, np.int32), np.empty(horizon)
     total, ends = 0.0, dict.fromkeys((*task.ends, TRUNCATED), 0.0)
     likeliest = int(np.argmax(compiled.weights))
     for place in (*range(likeliest), *range(likeliest + 1, len(compiled.starts)), likeliest):
-        steps, earned, flag, memory = play(compiled, int(compiled.starts[place]), followed, tabular, states, rewards)
+        steps, earned, flag, memory = play(
+            compiled, int(compiled.starts[place]), followed[place], tabular, states, rewards
+        )
         total += compiled.weights[place] * earned
         ends[end_of(task, flag)] += float(compiled.weights[place])
-    taken = followed[states[:steps]] if tabular else followed[:steps]
+    taken = followed[likeliest][states[:steps]] if tabular else followed[likeliest][:steps]
     visited, left = states[: steps + 1].copy(), (int(memory[0]), int(memory[1]))
     path = tuple(task.label(state) for state in visited.tolist())
     return Rollout(float(total), ends, end_of(task, flag), path, visited, taken, rewards[:steps].copy(), left)
+
+
+def _followed(
+    task: Environment,
+    starts: int,
+    q: np.ndarray | None,
+    actions: np.ndarray | None,
+    routes: Sequence[np.ndarray] | None,
+    *,
+    alone: bool,
+) -> list[np.ndarray]:
+    """What is followed from each start: int16[S] of a table, or a route."""
+    if q is not None:
+        return [_read_q(task, q)] * starts
+    if routes is None:
+        if not alone:
+            check_one_start(task, "a route of actions")
+        return [_read_actions(task, actions)]
+    if len(routes) != starts:
+        raise InvalidValue(f"{len(routes)} routes for {starts} starts; give one for each")
+    return [_read_actions(task, route) for route in routes]
 
 
 def end_of(task: Environment, flag: int) -> str:
@@ -191,7 +217,6 @@ def _read_actions(task: Environment, actions: np.ndarray | None) -> np.ndarray:
         raise InvalidValue(
             f"actions has shape {route.shape} and values {np.unique(route)[:6]}; use a list of 0 to {task.actions - 1}"
         )
-    check_one_start(task, "a route of actions")
     return route.astype(np.int16)
 
 

@@ -208,7 +208,7 @@ def _visit(
     measured = []
     for choice in choices:
         answer, seconds = _timed(choice, library, problem, environment)
-        achieved = rollout(task, objective=problem.setup.objective, q=answer.q, actions=answer.actions).total
+        achieved = rollout(task, objective=problem.setup.objective, **answer.played).total
         quality = (achieved - reference.chance) / scale
         measured.append(Measured(quality, float(answer.evaluated), seconds, answer.coverage.on_policy))
     return measured
@@ -248,7 +248,7 @@ def _fitted(
     found = _FITTED.get(question) if problem.library else None
     if found is None:
         objective = Objective.of(problem.setup.objective).resolved(library.environment(environment).task.terms)
-        found = FittedRanker(fit(library, objective, key, ranker))
+        found = FittedRanker(fit(library, objective, [key], ranker))
         if problem.library and len(_FITTED) < _MOST_FITTED:
             _FITTED[question] = found
     return found

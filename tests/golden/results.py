@@ -49,6 +49,8 @@ SETUPS = {
     "grid16-1": ("double", "path-gold-hazard", 0.99),
 }
 """Mode, objective and gamma that each environment is asked."""
+OPERATORS_THEN = ("sum", "max", "normalized-sum", "gpi", "switch", "plan")
+"""Operators that there were when the results were kept."""
 KINDS = ("psi", "psi_static", "outcome")
 PARAMETERS = {"hybrid": 2, "budgeted": 20, "random": 20, "best-first": 20}
 CLOCKS = ("seconds/", "speedup/")
@@ -71,7 +73,7 @@ def strategies() -> list[str]:
 
 def combinations() -> Iterator[tuple[str, str, str, str, str]]:
     """Strategy, operator, ranker, support rule and retrieval, where they are valid together."""
-    for found in product(strategies(), OPERATORS, RANKERS, ("mask", "ignore"), ("objective", "description")):
+    for found in product(strategies(), OPERATORS_THEN, RANKERS, ("mask", "ignore"), ("objective", "description")):
         strategy, operator, ranker, support, _ = found
         if OPERATORS[operator].is_route and (ranker != "offline-return" or support != "mask"):
             continue
@@ -125,13 +127,13 @@ def rows(library: Any, environment: str) -> list[dict[str, Any]]:
         settings.experiment,
         setups=[SetupSettings(mode, objective)],
         strategies=strategies(),
-        operators=list(OPERATORS),
+        operators=list(OPERATORS_THEN),
         rankers=list(RANKERS),
         repeats=1,
     )
     settings.strategy.gamma = gamma
     return [
-        {name: value for name, value in row.items() if not name.startswith(CLOCKS)}
+        {name: value for name, value in row.items() if not name.startswith((*CLOCKS, "segments/"))}
         for row in run_environment(environment, library, experiment_plan(settings))
     ]
 

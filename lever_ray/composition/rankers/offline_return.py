@@ -11,6 +11,7 @@ from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import Operator
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.scores import Scores
+from lever_ray.composition.worth import Worth
 from lever_ray.embedding.offline import LEFT_SUPPORT
 from lever_ray.tasks.kernel import CompiledTask
 
@@ -22,6 +23,7 @@ class OfflineReturn:
     name: ClassVar[str] = "offline-return"
     tier: ClassVar[str] = "I3"
     ranks_routes: ClassVar[bool] = True
+    no_prefixes: ClassVar[str] = ""
 
     def bind(self, problem: Problem) -> OfflineReturnScorer:
         """See :class:`~lever_ray.composition.rankers.protocol.Ranker`."""
@@ -42,6 +44,10 @@ class OfflineReturnScorer:
         """See :class:`~lever_ray.composition.rankers.protocol.Scorer`."""
         totals, ends = operator.returns(self.task, space, mixtures, masked=masked)
         return Scores(totals, ends == LEFT_SUPPORT)
+
+    def worth(self, _problem: Problem, _space: CandidateSpace, /) -> Worth:
+        """The reward itself."""
+        return Worth(self.task)
 
     def member_scores(self, _space: CandidateSpace, /) -> np.ndarray | None:
         """None: members are relabelled by simulation."""

@@ -10,7 +10,6 @@ from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import Operator
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.scores import Scores
-from lever_ray.errors import InvalidValue
 
 
 class Scorer(Protocol):
@@ -47,16 +46,3 @@ class Ranker(Protocol):
     def bind(self, problem: Problem) -> Scorer:
         """The scorer of one problem's candidates."""
         ...
-
-
-def check_ranks(ranker: Ranker, operator: Operator) -> None:
-    """Refuse a ranker that cannot rank an operator's candidates.
-
-    Raises:
-        InvalidValue: the operator answers with routes, and the ranker embeds tables.
-    """
-    if operator.is_route and not ranker.ranks_routes:
-        raise InvalidValue(
-            f"ranker {ranker.name!r} embeds policies over positions, and operator {operator.name!r} answers with a "
-            "route; use ranker='offline-return'"
-        )

@@ -24,6 +24,7 @@ class RecordedReturn:
     name: ClassVar[str] = "recorded-return"
     tier: ClassVar[str] = "I2"
     ranks_routes: ClassVar[bool] = False
+    no_prefixes: ClassVar[str] = "recorded shaping pays again in every lap of a loop"
 
     def bind(self, problem: Problem) -> RecordedReturnScorer:
         """See :class:`~lever_ray.composition.rankers.protocol.Ranker`."""

@@ -9,13 +9,16 @@ import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import Operator, kernel_form
+from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.scores import Scores
+from lever_ray.composition.worth import Worth
 from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, behaviour_features
-from lever_ray.embedding.regressor import MODELS, TARGET_TIERS, TARGETS, TERM_MODELS, FittedRegressor
+from lever_ray.embedding.regressor import MODELS, TARGET_TIERS, TARGETS, TERM_MODELS, FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
+from lever_ray.tasks.kernel import TRAP
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Regressor:
         """See :class:`~lever_ray.composition.rankers.protocol.Ranker`."""
         return TARGET_TIERS[self.regressor_target]
 
+    @property
+    def no_prefixes(self) -> str:
+        """Why it cannot score beginnings of routes; empty where it can."""
+        return _no_prefixes(self.regressor_model, self.embedding)
+
     def bind(self, _problem: Problem) -> RegressorScorer:
         """Nothing is learnt from a problem: see :func:`lever_ray.query.ranking.ready`, which fits it on a library.
 
@@ -86,10 +94,21 @@ class FittedRanker:
         """See :class:`~lever_ray.composition.rankers.protocol.Ranker`."""
         return TARGET_TIERS[self.fitted.target]
 
+    @property
+    def no_prefixes(self) -> str:
+        """Why it cannot score beginnings of routes; empty where it can."""
+        return _no_prefixes(self.fitted.model, self.fitted.kind)
+
     def bind(self, problem: Problem) -> RegressorScorer:
         """See :class:`~lever_ray.composition.rankers.protocol.Ranker`."""
         assert problem.states is not None, "what a library is asked has canonical states"
         return RegressorScorer(make_embedder(problem.task, problem.states.thinned(self.fitted.canonical)), self.fitted)
+
+
+def _no_prefixes(model: str, embedding: str) -> str:
+    if embedding != "outcome":
+        return f"embedding {embedding!r} says nothing of a beginning"
+    return "" if model in ("ridge", *TERM_MODELS) else f"model {model!r} is not linear in outcomes"
 
 
 @dataclass(frozen=True)
@@ -110,6 +129,19 @@ class RegressorScorer:
         kind = self.regressor.kind
         x = behaviour_features(self.embedder, pool, rows, operator=code, masked=masked, kind=kind)
         return Scores(self.regressor.predictor.predict(x), np.zeros(len(mixtures), bool))
+
+    def worth(self, problem: Problem, _space: CandidateSpace, /) -> Worth:
+        """Outcomes so far, each with the coefficient that other environments' policies and their returns gave it."""
+        predictor, known = self.regressor.predictor, self.regressor.identified
+        assert isinstance(predictor, LinearPredictor), "the ranker was checked for it"
+        worth = OutcomeWorth.of(predictor.coefficients, predictor.intercept, known=known)
+        ends = dict(zip(("goal", "trap"), problem.task.ends, strict=False))
+        told = tuple(
+            f"no policy learnt from tells what ending in {ends.get(name, name)} costs; routes avoid it"
+            for name in worth.unidentified
+            if name == "trap" and (problem.task.dynamics.flags & TRAP).any()
+        )
+        return Worth(outcome_task(problem.task.dynamics, problem.task.horizon, worth), worth.constant, told)
 
     def member_scores(self, _space: CandidateSpace, /) -> np.ndarray | None:
         """None: members are embedded."""

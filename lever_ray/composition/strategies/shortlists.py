@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace
-from lever_ray.composition.strategies.protocol import Blocks, Proposals, every_candidate, product_blocks
+from lever_ray.composition.strategies.protocol import Proposals, every_candidate, product_blocks
 from lever_ray.errors import check_whole
 
 
@@ -29,6 +29,11 @@ class Targeted:
         """See :class:`~lever_ray.composition.strategies.protocol.Strategy`."""
         assert scores is not None
         yield np.array([[part.argmax() for part in scores]])
+
+    def shortlist(self, _space: CandidateSpace, scores: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+        """Members of each group that are put into one pool: the best, the first on a tie."""
+        assert scores is not None
+        return [np.array([part.argmax()]) for part in scores]
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,18 @@ class Hybrid:
         """See :class:`~lever_ray.composition.strategies.protocol.Strategy`."""
         return f"{self.name}-{self.k}"
 
-    def propose(self, _space: CandidateSpace, scores: Sequence[np.ndarray] | None) -> Proposals:
+    def propose(self, space: CandidateSpace, scores: Sequence[np.ndarray] | None) -> Proposals:
         """See :class:`~lever_ray.composition.strategies.protocol.Strategy`."""
+        shortlists = self.shortlist(space, scores)
+        yield lambda batch: (
+            np.stack([shortlist[block[:, axis]] for axis, shortlist in enumerate(shortlists)], axis=1)
+            for block in product_blocks([len(shortlist) for shortlist in shortlists], batch)
+        )
+
+    def shortlist(self, _space: CandidateSpace, scores: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+        """The k best-scored members of every group, ties in the order of the group."""
         assert scores is not None
-        yield _best_of_each(scores, self.k)
+        return [np.argsort(-part, kind="stable")[: self.k] for part in scores]
 
 
 @dataclass(frozen=True)
@@ -77,11 +90,6 @@ class Exhaustive:
         """See :class:`~lever_ray.composition.strategies.protocol.Strategy`."""
         yield every_candidate(space)
 
-
-def _best_of_each(scores: Sequence[np.ndarray], keep: int) -> Blocks:
-    """The product of the best-scored members of every group, ties in the order of the group."""
-    shortlists = [np.argsort(-part, kind="stable")[:keep] for part in scores]
-    return lambda batch: (
-        np.stack([shortlist[block[:, axis]] for axis, shortlist in enumerate(shortlists)], axis=1)
-        for block in product_blocks([len(shortlist) for shortlist in shortlists], batch)
-    )
+    def shortlist(self, space: CandidateSpace, _scores: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+        """All members of every group."""
+        return [np.arange(size) for size in space.sizes]
