@@ -157,8 +157,9 @@ class SpaceSettings:
         k: least and greatest members per group of ``hybrid``.
         budget: least and greatest B of strategies with a budget; drawn on a logarithmic scale.
         restarts: least and greatest restarts of ``budgeted``.
-        operators: how members combine; ``plan`` has no candidates and needs ``tuning.cost=seconds``.
-        width: least and greatest beam width of ``plan``; drawn on a logarithmic scale.
+        operators: how members combine; ``options`` and ``plan`` have no candidates and need ``tuning.cost=seconds``.
+        width: least and greatest beam width of ``options`` and ``plan``; drawn on a logarithmic scale.
+        cut: steps after which a segment of ``options`` ends; 0 for events alone.
         supports: support rules of operators over Q-tables; routes know ``mask`` alone.
         rankers: of operators over Q-tables; routes are ranked by ``offline-return`` alone.
         models, targets, embeddings: of the ranker ``regressor``.
@@ -174,6 +175,7 @@ class SpaceSettings:
     restarts: list[int] = field(default_factory=lambda: [1, 8])
     operators: list[str] = field(default_factory=lambda: ["sum", "max", "normalized-sum", "gpi", "switch"])
     width: list[int] = field(default_factory=lambda: [10, 300])
+    cut: list[int] = field(default_factory=lambda: [0, 8])
     supports: list[str] = field(default_factory=lambda: ["mask", "ignore"])
     rankers: list[str] = field(default_factory=lambda: ["regressor", "recorded-return", "offline-return"])
     models: list[str] = field(default_factory=lambda: ["additive-ridge", "ridge"])

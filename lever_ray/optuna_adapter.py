@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.composition.recipe import Recipe
-from lever_ray.config import TuningSettings
+from lever_ray.config import SpaceSettings, TuningSettings
 from lever_ray.errors import SettingsError
 from lever_ray.tuning.front import COMPLETE, PRUNED, TunedTrial
 from lever_ray.tuning.pareto import Evaluate, Point, run_batch, violations
@@ -143,12 +143,17 @@ def _check_same_question(study: optuna.Study, question: dict[str, Any]) -> None:
         raise SettingsError(f"study {study.study_name!r} was begun by another program; choose another tuning.study")
     if known is None:
         study.set_user_attr(_QUESTION, question)
-    elif known != question:
-        changed = sorted(name for name in known.keys() | question.keys() if known.get(name) != question.get(name))
+    elif (asked := _before_it_was_asked(known) | known) != question:
+        changed = sorted(name for name in asked.keys() | question.keys() if asked.get(name) != question.get(name))
         raise SettingsError(
             f"study {study.study_name!r} was begun with another question (changed: {', '.join(changed)}); "
             "choose another tuning.study"
         )
+
+
+def _before_it_was_asked(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What parts of the space stood at, of which an older study does not tell."""
+    return {f"space.{name}": value for name, value in asdict(SpaceSettings()).items() if f"space.{name}" not in known}
 
 
 class _Asked:

@@ -42,10 +42,14 @@ def open_for_ranking(library: LibraryReader, recipes: Iterable[Recipe], objectiv
         near: an environment of the kind that will be asked.
     """
     learning = [(recipe, ranker) for recipe in recipes if isinstance(ranker := recipe.make_ranker(), Regressor)]
-    asked = dict.fromkeys((recipe.gamma, recipe.episodes, ranker) for recipe, ranker in learning)
+    asked = dict.fromkeys(
+        (gamma, recipe.episodes, ranker)
+        for recipe, ranker in learning
+        for gamma in discounts(library, near, recipe, recipe.episodes)
+    )
     terms = library.environment(near).task.terms
     for gamma, episodes, ranker in asked:
-        assert gamma is not None and episodes is not None, "what shards embed has one gamma and budget"
+        assert episodes is not None, "what shards embed has one budget"
         for objective in dict.fromkeys(objectives):
             library.ranking_rows(
                 terms=terms,
@@ -56,6 +60,13 @@ def open_for_ranking(library: LibraryReader, recipes: Iterable[Recipe], objectiv
                 kind=ranker.embedding,
                 canonical=ranker.canonical,
             )
+
+
+def discounts(library: LibraryReader, environment: str, recipe: Recipe, episodes: int | None) -> tuple[float, ...]:
+    """Of the members that a recipe takes: its own, or all that the library holds of an environment."""
+    if recipe.gamma is not None:
+        return (recipe.gamma,)
+    return tuple(sorted({key.gamma for key in library.keys(environment) if episodes in (None, key.episodes)}))
 
 
 def fit(library: LibraryReader, objective: Objective, keys: Sequence[GroupKey], settings: Regressor) -> FittedRegressor:

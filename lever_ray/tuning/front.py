@@ -34,6 +34,10 @@ COLUMNS: dict[str, str] = {
     "retrieval": "retrieval",
     "threshold": "threshold",
     "width": "width",
+    "cut": "cut",
+    "cycles": "cycles",
+    "merge": "merge",
+    "segments": "segments",
 }
 """Columns of tables of trials, and the fields of recipes that they hold; studies know parameters by the former."""
 COMPLETE, PRUNED = "complete", "pruned"

@@ -97,7 +97,7 @@ def recommend(rows: Sequence[Mapping[str, Any]], wish: Wish) -> Mapping[str, Any
 
 def strategy_settings(row: Mapping[str, Any]) -> StrategySettings:
     """The configuration group ``strategy`` of one row of a front: everything that its recipe has a use for."""
-    given = with_use({field: row[column] for column, field in COLUMNS.items()})
+    given = with_use({field: row[column] for column, field in COLUMNS.items() if row.get(column) is not None})
     return StrategySettings(name=given.pop("strategy"), **given)
 
 

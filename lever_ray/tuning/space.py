@@ -95,12 +95,14 @@ class SearchSpace:
 
     def _check_combinations(self) -> None:
         operators = [composition_operator(name) for name in self.settings.operators]
-        if self.cost == "candidates" and any(not operator.needs_candidates for operator in operators):
+        searching = [operator.name for operator in operators if not operator.needs_candidates]
+        if self.cost == "candidates" and searching:
             raise InvalidValue(
-                "operator 'plan' has no candidates, so their number is no measure of its cost; "
+                f"operator {searching[0]!r} has no candidates, so their number is no measure of its cost; "
                 "use tuning.cost=seconds, or leave it out of tuning.space.operators"
             )
-        routes = [operator.name for operator in operators if operator.is_route]
+        self._check_pools([operator.name for operator in operators if operator.pools_members])
+        routes = [operator.name for operator in operators if operator.is_route and not operator.pools_members]
         if routes and ("offline-return" not in self.settings.rankers or "mask" not in self.settings.supports):
             raise InvalidValue(
                 f"operator {routes[0]!r} goes with ranker 'offline-return' and support 'mask' alone; add them to "
@@ -113,10 +115,30 @@ class SearchSpace:
                 "add 'own' to tuning.space.targets"
             )
 
+    def _check_pools(self, pooling: Sequence[str]) -> None:
+        if not pooling:
+            return
+        if not any(hasattr(STRATEGIES[name], "shortlist") for name in self.settings.strategies):
+            raise InvalidValue(
+                f"operator {pooling[0]!r} pools members by targeted, hybrid or exhaustive; add one of them to "
+                "tuning.space.strategies, or leave it out of tuning.space.operators"
+            )
+        if not any(map(_scores_prefixes, self.settings.rankers)):
+            raise InvalidValue(
+                f"operator {pooling[0]!r} is scored by regressor or offline-return; add one of them to "
+                "tuning.space.rankers, or leave it out of tuning.space.operators"
+            )
+        if not self.settings.cut or min(self.settings.cut) < 0:
+            raise InvalidValue(
+                f"tuning.space.cut is {list(self.settings.cut)}; list numbers of steps, 0 for events alone, e.g. [0, 8]"
+            )
+
     def draw(self, chooser: Chooser) -> Recipe:
         """One choice; parameters without a meaning for it are not asked for."""
         settings = self.settings
         operator = chooser.among("operator", settings.operators)
+        if OPERATORS[operator].pools_members:
+            return Recipe(operator=operator, **self._retrieval(chooser), **self._pool(chooser))
         gamma = chooser.among("gamma", self.gammas)
         common = self._retrieval(chooser) | {"operator": operator, "gamma": gamma}
         if not OPERATORS[operator].needs_candidates:
@@ -129,6 +151,16 @@ class SearchSpace:
         common["support"] = chooser.among("support", settings.supports)
         common["ranker"] = chooser.among("ranker", settings.rankers)
         return Recipe(**common | (self._regressor(chooser) if common["ranker"] == Regressor.name else {}))
+
+    def _pool(self, chooser: Chooser) -> dict[str, Any]:
+        """What an operator that pools members, of all discounts, is told: which, how they are scored and searched."""
+        settings = self.settings
+        strategies = [name for name in settings.strategies if hasattr(STRATEGIES[name], "shortlist")]
+        drawn = self._strategy(chooser, strategies)
+        drawn["ranker"] = chooser.among("ranker", [name for name in settings.rankers if _scores_prefixes(name)])
+        drawn["width"] = chooser.whole("width", *_bounds(settings.width), log=True)
+        cut = int(chooser.among("cut", settings.cut))
+        return drawn | ({"cut": cut} if cut else {})
 
     @property
     def strictest(self) -> list[Recipe]:
@@ -146,9 +178,9 @@ class SearchSpace:
         threshold = chooser.stepped("threshold", values[0], values[-1], STEP)
         return {"retrieval": rule, "threshold": round(threshold, _DECIMALS)}
 
-    def _strategy(self, chooser: Chooser) -> dict[str, Any]:
+    def _strategy(self, chooser: Chooser, names: Sequence[str] | None = None) -> dict[str, Any]:
         """A strategy and the parameters that it has."""
-        name = chooser.among("strategy", self.settings.strategies)
+        name = chooser.among("strategy", self.settings.strategies if names is None else names)
         having = getattr(STRATEGIES[name], "parameters", ())
         drawn = {
             field: chooser.whole(field, *_bounds(getattr(self.settings, field)), log=field == "budget")
@@ -192,6 +224,11 @@ _LISTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("embeddings", "embedding", BEHAVIOUR_KINDS),
     ("retrievals", "retrieval rule", RULES),
 )
+
+
+def _scores_prefixes(ranker: str) -> bool:
+    """Whether a ranker can score what an operator that pools members searches."""
+    return not getattr(RANKERS[ranker], "no_prefixes", "it scores candidates alone")
 
 
 def _check_list(name: str, kind: str, values: Sequence[str], known: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.compose import compose
 from lever_ray.query.members import retrieve
-from lever_ray.query.ranking import fit, open_for_ranking
+from lever_ray.query.ranking import discounts, fit, open_for_ranking
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for
 from lever_ray.tasks.objective import Objective
@@ -242,13 +242,13 @@ def _fitted(
     choice: Recipe, ranker: Regressor, library: LibraryReader, problem: TuningProblem, environment: str
 ) -> FittedRanker:
     """The choice's regressor for one environment; fitted once per process where the library's content is known."""
-    assert choice.gamma is not None
-    key = GroupKey(environment, problem.setup.groups[0], choice.gamma, problem.episodes)
-    question = (problem.library, problem.setup.objective, environment, key.gamma, key.episodes, ranker)
+    gammas = discounts(library, environment, choice, problem.episodes)
+    keys = [GroupKey(environment, problem.setup.groups[0], gamma, problem.episodes) for gamma in gammas]
+    question = (problem.library, problem.setup.objective, environment, gammas, problem.episodes, ranker)
     found = _FITTED.get(question) if problem.library else None
     if found is None:
         objective = Objective.of(problem.setup.objective).resolved(library.environment(environment).task.terms)
-        found = FittedRanker(fit(library, objective, [key], ranker))
+        found = FittedRanker(fit(library, objective, keys, ranker))
         if problem.library and len(_FITTED) < _MOST_FITTED:
             _FITTED[question] = found
     return found

@@ -21,7 +21,9 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.optuna_adapter import importances, open_study, told_trials, tune
 from lever_ray.tasks.registry import source
-from lever_ray.tuning.front import TunedTrial, check_feasible, front_of
+from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, trial_rows
+from lever_ray.tuning.pareto import Point
+from lever_ray.tuning.recommendation import strategy_settings
 from lever_ray.tuning.settings import check_tuning, search_space
 from lever_ray.tuning.study_file import mend_journal, only_driver
 from lever_ray.tuning.trial import Bench, Measured, TuningProblem
@@ -334,3 +336,18 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(content: bytes, tmp
     with pytest.raises(SettingsError, match="is no journal of a study; move it away"):
         open_study(SETTINGS, journal, problem=PROBLEM)
     assert journal.read_bytes() == content
+
+
+def test_options_of_all_discounts_are_tried_and_recommended(small_library: Path) -> None:
+    library = PolicyLibrary.open(small_library)
+    problem = replace(PROBLEM, tuning=("grid8-0", "grid8-2"), held_out=("grid8-1",), library="small")
+    tried = [
+        Recipe(strategy="exhaustive", operator="options", width=10),
+        Recipe(strategy="hybrid", k=2, operator="options", ranker="offline-return", cut=8),
+    ]
+    measured = Bench(library, problem, SerialExecutor())(tried, problem.tuning)
+    assert all(each.quality <= 1.0 + 1e-9 and each.coverage == 1.0 for results in measured for each in results)
+    told = TunedTrial(0, tried[1], tuple(measured[1]), "complete", Point(0.5, 1.0, 0.0))
+    (row,) = trial_rows([told])
+    settings = strategy_settings(row)
+    assert (settings.operator, settings.cut, settings.gamma, settings.ranker) == ("options", 8, None, "offline-return")

@@ -172,3 +172,24 @@ def test_what_leaves_nothing_to_choose_is_refused(
 def test_a_space_without_discounts_is_refused() -> None:
     with pytest.raises(InvalidValue, match="name at least one discount"):
         SearchSpace(SETTINGS, (), "seconds")
+
+
+def test_options_are_asked_for_their_pool_their_width_and_their_cut() -> None:
+    settings = replace(SETTINGS, operators=["options"], strategies=["hybrid", "budgeted", "exhaustive"], cut=[0, 8])
+    chooser = Recording(ranker="regressor", strategy="hybrid")
+    found = SearchSpace(settings, (0.0, 0.99), "seconds").draw(chooser)
+    assert chooser.asked == ["operator", "retrieval", "strategy", "k", "ranker", "width", "cut"]
+    assert (found.operator, found.gamma, found.cut) == ("options", None, None)
+    for choice in SearchSpace(replace(settings, width=[10, 11], k=[2, 3]), (0.0,), "seconds").choices():
+        assert choice.ranker in ("regressor", "offline-return")
+        assert choice.strategy in ("hybrid", "exhaustive")
+        assert choice.cut in (None, 8)
+    for changes, said in (
+        ({"strategies": ["budgeted"]}, "pools members by targeted, hybrid or exhaustive"),
+        ({"rankers": ["recorded-return"]}, "is scored by regressor or offline-return"),
+        ({"cut": [-1]}, r"tuning\.space\.cut is \[-1\]"),
+    ):
+        with pytest.raises(InvalidValue, match=said):
+            SearchSpace(replace(settings, **changes), (0.0,), "seconds")
+    with pytest.raises(InvalidValue, match="operator 'options' has no candidates"):
+        SearchSpace(settings, (0.0,), "candidates")
