@@ -71,10 +71,11 @@ class Options:
         for name, what in (("width", "choice points"), ("cut", "steps"), ("segments", "segments simulated")):
             if name == "width" or getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1, what)
-        assert self._rules  # checks the rest
+        assert self.rules  # checks the rest
 
     @cached_property
-    def _rules(self) -> OptionRules:
+    def rules(self) -> OptionRules:
+        """The same, as the search takes it."""
         return OptionRules(self.cut or 0, self.cycles, self.merge, self.width, self.segments or 0)
 
     @property
@@ -107,7 +108,7 @@ class Options:
         worth = scorer.worth(problem, space)
         rows = np.asarray(members)
         events = _events(problem, space)
-        player = OptionPlayer(worth.task, member_actions(space.pool)[rows], self._rules, events)
+        player = OptionPlayer(worth.task, member_actions(space.pool)[rows], self.rules, events)
         starts, weights = problem.task.dynamics.starts.tolist(), problem.task.dynamics.weights
         found = [player.search(start) for start in starts]
         total = float(

@@ -10,6 +10,7 @@ from lever_ray.errors import InvalidValue, UnknownName, look_up
 from lever_ray.executor import Executor
 from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import Row
+from lever_ray.studies.option_study import OptionStudy, run_option_study
 from lever_ray.studies.ranker_cases import CASE_COLUMNS
 from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study
 from lever_ray.studies.search_study import SearchStudy, run_search_study
@@ -55,12 +56,34 @@ _SEARCH = TableSpec(
     {"share": "share of the exhaustive best", "gap_closed": "share of the gap from random closed"},
     "Exhaustive best over a seeded sample of the product; random is the same number of independent draws.",
 )
+_OPTIONS = TableSpec(
+    "What policies are worth as options",
+    ("family", "mode", "setup", "variant", "tier"),
+    {
+        "quality/normalised": "normalised quality",
+        "quality/share": "share of the best known",
+        "quality/over_control": "over the best control",
+        "quality/over_single": "over the best single by the same score",
+        "quality/best_single": "best single (oracle)",
+        "quality/scratch": "scratch",
+        "quality/random_tables": "random tables",
+        "quality/constant_actions": "constant actions",
+        "quality/moves": "planning over moves, same score",
+        "members": "members",
+        "segments": "segments",
+        "milliseconds": "ms",
+    },
+    "J in the real environment; the best control is the better of the best single policy by oracle over the pool and "
+    "scratch at its best discount, final or best snapshot. Tables and constant actions under the same mask and rule.",
+)
 STUDIES: dict[str, Study] = {
+    "options": Study(OptionStudy, run_option_study, (_OPTIONS,)),
     "rankers": Study(RankerStudy, run_ranker_study, (_RANKERS,)),
     "search": Study(SearchStudy, run_search_study, (_SEARCH,)),
     "shaping": Study(ShapingStudy, run_shaping_study, (_SHAPING,)),
 }
-"""``rankers``: regret at full and partial coverage; ``search``: quality by budget; ``shaping``: reward without it."""
+"""``options``: quality beside every control; ``rankers``: regret at full and partial coverage; ``search``: quality by
+budget; ``shaping``: reward without it."""
 
 
 def study_settings(name: str, overrides: Mapping[str, Any]) -> Any:

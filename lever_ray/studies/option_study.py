@@ -1,0 +1,310 @@
+"""What policies are worth as options: quality on fresh layouts beside every control, one factor at a time.
+
+Settings were chosen on other seeds. Coefficients of outcomes (tier I1) are fitted on layouts of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from time import perf_counter
+
+import numpy as np
+
+from lever_ray.composition.option_operator import Options
+from lever_ray.composition.options import OptionRoute, search_options
+from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
+from lever_ray.composition.routes import member_actions
+from lever_ray.embedding.canonical import canonical_states
+from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
+from lever_ray.embedding.outcome import outcomes
+from lever_ray.embedding.regressor import fit_regressor, term_weights
+from lever_ray.embedding.successor import make_embedder
+from lever_ray.errors import InvalidValue, check_known
+from lever_ray.executor import Executor, in_order
+from lever_ray.experiment.plan import Setup
+from lever_ray.experiment.statistics import Row
+from lever_ray.learning.sarsa import Snapshot, TrainingRun, train, training_budget
+from lever_ray.query.warm import warm_up, warm_up_options
+from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.kernel import CompiledTask
+from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.registry import source
+from lever_ray.tasks.rollout import random_return, rollout
+from lever_ray.tasks.support import support_bits
+
+LABELS = ("worst", "median", "best")
+TIERS = ("I1", "I3")
+"""Scores of beginnings: outcome counts with fitted coefficients, and the reward itself."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of pooling and searching.
+
+    Attributes:
+        name: of the row.
+        gammas: discounts of the members.
+        labels: snapshots of each training run that are members; ``final`` is the last.
+        seeds: training seeds; 0 for all of the study's.
+        budget: training budget.
+        options: how they are searched.
+    """
+
+    name: str
+    gammas: tuple[float, ...] = (0.0, 0.99)
+    labels: tuple[str, ...] = LABELS
+    seeds: int = 0
+    budget: str = "X1"
+    options: Options = field(default_factory=Options)
+
+
+def factors() -> list[Variant]:
+    """The recommended way, and what changes where one factor does."""
+    usual, cut = Variant("events"), Variant("cut 8", options=Options(cut=8))
+    few = Variant("24 members", labels=("best",))
+    return [
+        usual,
+        cut,
+        Variant("4 members", gammas=(0.0,), labels=("best",), seeds=1),
+        Variant("12 members", gammas=(0.0,), labels=("best",)),
+        few,
+        Variant("48 members", labels=("median", "best")),
+        *(replace(cut, name=f"{each.name}, cut 8", labels=each.labels) for each in (few,)),
+        *(replace(usual, name=f"width {width}", options=Options(width=width)) for width in (1, 3, 10, 100)),
+        *(replace(usual, name=f"cut {steps}", options=Options(cut=steps)) for steps in (16, 12, 6, 4)),
+        replace(usual, name="cycles choose", options=Options(cycles="choose")),
+        replace(usual, name="merge pareto", options=Options(merge="pareto")),
+        *(replace(few, name=f"discount {gamma:g}", gammas=(gamma,)) for gamma in (0.0, 0.9, 0.99)),
+        replace(few, name="discounts 0, 0.9", gammas=(0.0, 0.9)),
+        replace(few, name="four discounts", gammas=(0.0, 0.6, 0.9, 0.99)),
+        replace(few, name="six discounts", gammas=(0.0, 0.3, 0.6, 0.8, 0.9, 0.99)),
+        *(replace(few, name=f"{label} snapshot", labels=(label,)) for label in ("worst", "median", "final")),
+        replace(few, name="budget X5", budget="X5"),
+        *(
+            replace(cut, name=f"{budget} segments", options=Options(cut=8, width=10_000, segments=budget))
+            for budget in (100, 1_000, 10_000, 100_000)
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class OptionStudy:
+    """What is trained, pooled and searched.
+
+    Attributes:
+        family: layout family.
+        layouts: how many.
+        first_layout: first layout seed; the others follow it.
+        lessons: layouts that coefficients of outcomes are fitted on.
+        first_lesson: first seed of these.
+        training_seeds: per policy.
+        setups: (mode, composite objective); the pool of a mode is every policy that it may use.
+        vary: ``setups`` measures events alone and cut 8 on all of them, ``factors`` one factor at a time on the last.
+
+    Raises:
+        InvalidValue: a number is below 1, or lessons and layouts overlap.
+        UnknownName: ``vary`` is neither.
+    """
+
+    family: str = "grid8"
+    layouts: int = 300
+    first_layout: int = 20_000
+    lessons: int = 20
+    first_lesson: int = 30_000
+    training_seeds: int = 3
+    setups: tuple[tuple[str, str], ...] = (
+        ("trivial", "path-gold"),
+        ("trivial", "path-gold-hazard"),
+        ("double", "path-gold-hazard"),
+        ("double", "path-gold-hazard-lever"),
+        ("triple", "path-gold-hazard-lever"),
+        ("trivial", "path-gold-hazard-lever"),
+    )
+    vary: str = "setups"
+
+    def __post_init__(self) -> None:
+        check_known("way to vary", self.vary, ("setups", "factors"))
+        for name in ("layouts", "lessons", "training_seeds"):
+            if getattr(self, name) < 1:
+                raise InvalidValue(f"{name} is {getattr(self, name)}; at least 1 is needed")
+        apart = self.first_lesson + self.lessons <= self.first_layout
+        if not apart and self.first_lesson < self.first_layout + self.layouts:
+            raise InvalidValue(
+                f"lessons {self.first_lesson} to {self.first_lesson + self.lessons - 1} are among the layouts from "
+                f"{self.first_layout} on; learn from others"
+            )
+
+    @property
+    def variants(self) -> list[Variant]:
+        """What is measured on every setup."""
+        return factors() if self.vary == "factors" else factors()[:2]
+
+    @property
+    def problems(self) -> list[Setup]:
+        """The composition problems."""
+        chosen = self.setups if self.vary == "setups" else self.setups[-1:]
+        return [Setup.of(mode, objective, source(self.family)) for mode, objective in chosen]
+
+
+Lesson = tuple[np.ndarray, np.ndarray, list[str]]
+"""Outcomes float32[P, 5], own returns float64[P] and objectives of one layout's policies."""
+
+
+def run_option_study(study: OptionStudy, *, executor: Executor) -> list[Row]:
+    """One row per layout, setup, variant and tier: quality of the route beside its controls."""
+    names = tuple(dict.fromkeys(name for setup in study.problems for name in setup.pool))
+    seeds = list(range(study.first_lesson, study.first_lesson + study.lessons))
+    lessons = in_order(executor.map(_lesson, seeds, shared=(study, names)))
+    worths = {setup.mode + setup.objective: _worth(setup, lessons) for setup in study.problems}
+    asked = list(range(study.first_layout, study.first_layout + study.layouts))
+    return [row for rows in in_order(executor.map(_layout_rows, asked, shared=(study, worths))) for row in rows]
+
+
+def _lesson(seed: int, study: OptionStudy, names: tuple[str, ...]) -> Lesson:
+    warm_up()
+    world = _World(Layout.sample(study.family, seed=seed), study)
+    pool, members = world.pool(factors()[0], names)
+    embedder = make_embedder(world.layout, canonical_states(world.layout, world.layout.dynamics.moves))
+    x = outcomes(embedder, pool, np.arange(len(members), dtype=np.int32)[:, None])
+    return x, np.array([snapshot.total for _, snapshot in members]), [name for name, _ in members]
+
+
+def _worth(setup: Setup, lessons: list[Lesson]) -> OutcomeWorth:
+    """What outcomes are worth for an objective, learnt from policies of the setup's pool."""
+    objective = Objective.of(setup.objective).resolved(Layout.terms)
+    kept = [np.isin(names, setup.pool) for _, _, names in lessons]
+    x = np.concatenate([each[0][rows] for each, rows in zip(lessons, kept, strict=True)])
+    y = np.concatenate([each[1][rows] for each, rows in zip(lessons, kept, strict=True)])
+    chosen = [name for _, _, names in lessons for name in names if name in setup.pool]
+    terms = np.array([term_weights(name, Layout.terms) for name in chosen])
+    fitted = fit_regressor(
+        x, y, model="additive-ridge", target="own", kind="outcome", terms=terms, names=Layout.terms, objective=objective
+    )
+    predictor = fitted.predictor
+    return OutcomeWorth.of(predictor.coefficients, predictor.intercept, known=fitted.identified)  # type: ignore[attr-defined]
+
+
+class _World:
+    """One layout, with what was trained on it."""
+
+    def __init__(self, layout: Layout, study: OptionStudy) -> None:
+        self.layout, self.study = layout, study
+        self.run = cache(self._run)
+
+    def _run(self, objective: str, gamma: float, seed: int, budget: str) -> TrainingRun:
+        episodes = training_budget(budget).episodes
+        return train(self.layout, objective=objective, episodes=episodes, gamma=gamma, seed=seed)
+
+    def pool(self, variant: Variant, names: tuple[str, ...]) -> tuple[Pool, list[tuple[str, Snapshot]]]:
+        """Members of a variant, with the names of what they were trained for."""
+        members = [
+            (name, run.snapshots[-1] if label == "final" else run.labelled()[label])
+            for name in names
+            for gamma in variant.gammas
+            for seed in range(variant.seeds or self.study.training_seeds)
+            for run in [self.run(name, gamma, seed, variant.budget)]
+            for label in variant.labels
+        ]
+        support = support_bits(np.stack([snapshot.visits for _, snapshot in members]) > 0)
+        return make_pool(np.stack([snapshot.q for _, snapshot in members]), support), members
+
+    def scratch(self, objective: str) -> float:
+        """The best of training from scratch at each discount, final or best snapshot, means over training seeds."""
+        means = []
+        for gamma in (0.0, 0.9, 0.99):
+            runs = [self.run(objective, gamma, seed, "X1") for seed in range(self.study.training_seeds)]
+            means += [np.mean([run.total for run in runs]), np.mean([run.best.total for run in runs])]
+        return float(max(means))
+
+
+def _layout_rows(seed: int, study: OptionStudy, worths: Mapping[str, OutcomeWorth]) -> list[Row]:
+    warm_up()
+    warm_up_options()
+    world, rows = _World(Layout.sample(study.family, seed=seed), study), []
+    for setup in study.problems:
+        problem = _Measured(world, setup, worths[setup.mode + setup.objective])
+        rows += [problem.row(variant, tier) for variant in study.variants for tier in TIERS]
+    common = {"layout_seed": seed, "trivial_layout": world.layout.trivial, "family": study.family}
+    return [common | row for row in rows]
+
+
+class _Measured:
+    """One setup on one layout, with what its answers are measured against."""
+
+    def __init__(self, world: _World, setup: Setup, worth: OutcomeWorth) -> None:
+        self.world, self.setup, layout = world, setup, world.layout
+        self.tasks = {
+            "I3": layout.compile(setup.objective),
+            "I1": outcome_task(layout.dynamics, layout.horizon, worth),
+        }
+        self.chance = random_return(layout, setup.objective)
+        self.scratch = world.scratch(setup.objective)
+        self.best = max(optimum(layout, objective=setup.objective).total, self.scratch)
+
+    def row(self, variant: Variant, tier: str) -> Row:
+        """The route of a variant at a tier, and its controls under the same rule."""
+        pool, members = self.world.pool(variant, self.setup.pool)
+        actions, task = member_actions(pool), self.tasks[tier]
+        begun = perf_counter()
+        route = _searched(task, actions, variant.options)
+        seconds = perf_counter() - begun
+        reached = self._return(route)
+        alone = np.arange(len(members), dtype=np.int32)[:, None]
+        singles, _ = offline_returns(self.tasks["I3"], pool, alone, SUM, True, False)
+        scored, _ = offline_returns(task, pool, alone, SUM, True, True)
+        controls = {
+            "random_tables": self._return(_searched(task, _random_actions(pool, self.world.layout), variant.options)),
+            "constant_actions": self._return(_searched(task, _constant_actions(pool), variant.options)),
+            "moves": self._return(_searched(task, _constant_actions(pool), Options(cut=1, width=100))),
+            "best_single": float(singles.max()),
+            "best_single_by_score": float(singles[int(np.argmax(scored))]),
+            "scratch": self.scratch,
+        }
+        strongest = max(controls["best_single"], self.scratch)
+        return {
+            "mode": self.setup.mode,
+            "setup": self.setup.objective,
+            "variant": variant.name,
+            "tier": tier,
+            "members": len(members),
+            "quality/normalised": self._normalised(reached),
+            "quality/share": reached / self.best,
+            "quality/over_control": (reached - strongest) / (self.best - self.chance),
+            "quality/over_single": (reached - controls["best_single_by_score"]) / (self.best - self.chance),
+            **{f"quality/{name}": self._normalised(value) for name, value in controls.items()},
+            "segments": route.simulated,
+            "steps": len(route.actions),
+            "milliseconds": 1e3 * seconds,
+        }
+
+    def _normalised(self, value: float) -> float:
+        return (value - self.chance) / (self.best - self.chance)
+
+    def _return(self, route: OptionRoute) -> float:
+        """In the real environment; what it reaches beyond the best known raises that for the rows to come."""
+        total = rollout(self.world.layout, objective=self.setup.objective, actions=route.actions).total
+        self.best = max(self.best, total)
+        return total
+
+
+def _searched(task: CompiledTask, actions: np.ndarray, options: Options) -> OptionRoute:
+    return search_options(task, actions, rules=options.rules)
+
+
+def _random_actions(pool: Pool, layout: Layout) -> np.ndarray:
+    """int16[P, S]: as many tables of standard normal values, masked as the members are."""
+    rng = np.random.default_rng(layout.seed)
+    q = rng.standard_normal((len(pool.q), layout.states, layout.actions), dtype=np.float32)
+    return member_actions(make_pool(q, pool.support))
+
+
+def _constant_actions(pool: Pool) -> np.ndarray:
+    """int16[A, S]: one action everywhere, where any member took it."""
+    union = np.bitwise_or.reduce(pool.support)
+    q = np.zeros((pool.actions, len(union), pool.actions), np.float32)
+    q[np.arange(pool.actions), :, np.arange(pool.actions)] = 1.0
+    support = np.stack([union & np.uint8(1 << action) for action in range(pool.actions)])
+    return member_actions(make_pool(q, support))
