@@ -13,6 +13,7 @@ from rich.table import Table
 from benchmarks import (
     composition,
     library,
+    options,
     planning,
     retrieval,
     scaling,
@@ -30,6 +31,7 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "composition": composition.figures,
     "planning": planning.figures,
     "search": search.figures,
+    "options": options.figures,
     "text": text_queries.figures,
     "library": library.figures,
     "serving": serving.figures,

@@ -12,7 +12,7 @@ import numpy as np
 
 from lever_ray.embedding.outcome import OUTCOME_FEATURES
 from lever_ray.errors import InvalidValue
-from lever_ray.tasks.kernel import GOAL, ITEM, SWITCH, TRAP, CompiledTask, Dynamics, Rules, compiled_task, popcount
+from lever_ray.tasks.kernel import GOAL, ITEM, SWITCH, TRAP, CompiledTask, Dynamics, Rules, compiled_task
 
 
 class OutcomeWorth(NamedTuple):
@@ -105,5 +105,5 @@ def outcome_task(dynamics: Dynamics, horizon: int, worth: OutcomeWorth) -> Compi
 
 def _below(dynamics: Dynamics, goal: float, item: float, switch: float, all_items: float) -> float:
     """Less than any route without a trap is worth, whatever is taken before the trap."""
-    items = popcount(np.uint64(dynamics.memory[0]))
+    items = int(dynamics.memory[0]).bit_count()
     return -(abs(goal) + items * abs(item) + abs(switch) + abs(all_items)) * 2.0 - 1.0

@@ -165,7 +165,7 @@ def run_option_study(study: OptionStudy, *, executor: Executor) -> list[Row]:
 
 def _lesson(seed: int, study: OptionStudy, names: tuple[str, ...]) -> Lesson:
     warm_up()
-    world = _World(Layout.sample(study.family, seed=seed), study)
+    world = World(Layout.sample(study.family, seed=seed), study)
     pool, members = world.pool(factors()[0], names)
     embedder = make_embedder(world.layout, canonical_states(world.layout, world.layout.dynamics.moves))
     x = outcomes(embedder, pool, np.arange(len(members), dtype=np.int32)[:, None])
@@ -187,7 +187,7 @@ def _worth(setup: Setup, lessons: list[Lesson]) -> OutcomeWorth:
     return OutcomeWorth.of(predictor.coefficients, predictor.intercept, known=fitted.identified)  # type: ignore[attr-defined]
 
 
-class _World:
+class World:
     """One layout, with what was trained on it."""
 
     def __init__(self, layout: Layout, study: OptionStudy) -> None:
@@ -223,7 +223,7 @@ class _World:
 def _layout_rows(seed: int, study: OptionStudy, worths: Mapping[str, OutcomeWorth]) -> list[Row]:
     warm_up()
     warm_up_options()
-    world, rows = _World(Layout.sample(study.family, seed=seed), study), []
+    world, rows = World(Layout.sample(study.family, seed=seed), study), []
     for setup in study.problems:
         problem = _Measured(world, setup, worths[setup.mode + setup.objective])
         rows += [problem.row(variant, tier) for variant in study.variants for tier in TIERS]
@@ -234,7 +234,7 @@ def _layout_rows(seed: int, study: OptionStudy, worths: Mapping[str, OutcomeWort
 class _Measured:
     """One setup on one layout, with what its answers are measured against."""
 
-    def __init__(self, world: _World, setup: Setup, worth: OutcomeWorth) -> None:
+    def __init__(self, world: World, setup: Setup, worth: OutcomeWorth) -> None:
         self.world, self.setup, layout = world, setup, world.layout
         self.tasks = {
             "I3": layout.compile(setup.objective),

@@ -27,7 +27,7 @@ from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.record import records_of
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import compose
-from lever_ray.query.warm import warm_up_for, warm_up_routes
+from lever_ray.query.warm import warm_up_for, warm_up_options, warm_up_routes
 from lever_ray.tasks.finite.ready import random_task
 from lever_ray.tasks.kernel import TERMINAL, enter, nearest_item, step
 from lever_ray.tasks.objective import Objective
@@ -353,15 +353,19 @@ def compiled_kernels():
     return {each.py_func.__qualname__: len(each.signatures) for each in found.values()}
 
 
+OPTIONS = (("options", "regressor"), ("options", "offline-return"))
+
+
 @pytest.mark.parametrize("name", [*families(), "random-deterministic"])
 def test_a_query_compiles_nothing_once_its_task_is_warmed_up(name):
     first, library = library_of(name)
     task = library.environment(library.environments[0]).task
     warm_up_for(task)
     warm_up_routes()
+    warm_up_options()
     before = compiled_kernels()
     several = len(task.dynamics.starts) > 1
-    for operator, ranker in [*product(("sum", "max"), RANKERS), ("gpi", "offline-return")]:
+    for operator, ranker in [*product(("sum", "max"), RANKERS), ("gpi", "offline-return"), *OPTIONS]:
         if operator == "gpi" and several:
             continue
         asked = {"objective": "-".join(first.terms[:2]), "operator": operator, "ranker": ranker}
@@ -374,8 +378,9 @@ import json, sys
 from numba.core.dispatcher import Dispatcher
 from lever_ray.tasks.registry import register
 {register}
-from lever_ray.query.warm import warm_up
+from lever_ray.query.warm import warm_up, warm_up_options
 warm_up({name!r})
+warm_up_options()
 ours = [module for name, module in list(sys.modules.items()) if name.startswith("lever_ray")]
 kernels = {{id(each): each for module in ours for each in vars(module).values() if isinstance(each, Dispatcher)}}
 print(json.dumps({{each.py_func.__qualname__: sum(each.stats.cache_misses.values())

@@ -18,7 +18,8 @@ from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, behaviour_features
 from lever_ray.embedding.regressor import MODELS, TARGET_TIERS, TARGETS, TERM_MODELS, FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.tasks.kernel import TRAP
+from lever_ray.tasks.kernel import GOAL, ITEM, SWITCH, TRAP
+from lever_ray.tasks.protocol import Environment
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,22 @@ def _no_prefixes(model: str, embedding: str) -> str:
     return "" if model in ("ridge", *TERM_MODELS) else f"model {model!r} is not linear in outcomes"
 
 
+_OUTCOMES = {"goal": GOAL, "trap": TRAP, "item": ITEM, "switch": SWITCH}
+
+
+def _has_outcome(task: Environment, name: str) -> bool:
+    return bool((task.dynamics.flags & _OUTCOMES[name]).any())
+
+
+def _unknown_told(task: Environment, name: str) -> str:
+    """What is not known of an outcome, and what follows for routes."""
+    ends = dict(zip(("goal", "trap"), task.ends, strict=False))
+    if name == "trap":
+        return f"no policy learnt from tells what ending in {ends.get(name, name)} costs; routes avoid it"
+    what = {"goal": f"ending in {ends.get(name, name)}", "item": "taking an item", "switch": "turning the switch on"}
+    return f"no policy learnt from tells what {what[name]} is worth; routes neither seek nor avoid it"
+
+
 @dataclass(frozen=True)
 class RegressorScorer:
     """Scores by a fitted regressor.
@@ -135,13 +152,10 @@ class RegressorScorer:
         predictor, known = self.regressor.predictor, self.regressor.identified
         assert isinstance(predictor, LinearPredictor), "the ranker was checked for it"
         worth = OutcomeWorth.of(predictor.coefficients, predictor.intercept, known=known)
-        ends = dict(zip(("goal", "trap"), problem.task.ends, strict=False))
-        told = tuple(
-            f"no policy learnt from tells what ending in {ends.get(name, name)} costs; routes avoid it"
-            for name in worth.unidentified
-            if name == "trap" and (problem.task.dynamics.flags & TRAP).any()
-        )
-        return Worth(outcome_task(problem.task.dynamics, problem.task.horizon, worth), worth.constant, told)
+        unknown = [name for name in worth.unidentified if _has_outcome(problem.task, name)]
+        neutral = worth._replace(**{name: 0.0 for name in worth.unidentified if name != "trap"})
+        task = outcome_task(problem.task.dynamics, problem.task.horizon, neutral)
+        return Worth(task, worth.constant, tuple(_unknown_told(problem.task, name) for name in unknown))
 
     def member_scores(self, _space: CandidateSpace, /) -> np.ndarray | None:
         """None: members are embedded."""
