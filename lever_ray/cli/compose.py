@@ -81,9 +81,12 @@ def _factors(given: str) -> dict[str, float]:
     """Numbers by group, of a text such as ``gold=2,path-hazard=0.5``."""
     try:
         pairs = [part.split("=") for part in given.split(",")]
-        return {name.strip(): float(number) for name, number in pairs}
+        found = {name.strip(): float(number) for name, number in pairs}
+        if len(found) < len(pairs):
+            raise ValueError
+        return found
     except ValueError:
-        raise InvalidValue(f"--factors is {given!r}; write GROUP=NUMBER,..., e.g. gold=2,path=0.5") from None
+        raise InvalidValue(f"--factors is {given!r}; write GROUP=NUMBER,..., each once, e.g. gold=2,path=0.5") from None
 
 
 def _print(task: Environment, result: CompositionResult, *, as_json: bool) -> None:

@@ -361,6 +361,20 @@ def composition_operator(operator: str | Operator | Combine) -> Operator:
     )
 
 
+def table_operator(name: str) -> Operator:
+    """The operator over tables of that name.
+
+    Raises:
+        UnknownName: there is no such operator.
+        InvalidValue: it answers with a route.
+    """
+    operator = look_up("operator", name, OPERATORS)
+    if operator.is_route:
+        tables = ", ".join(name for name, each in OPERATORS.items() if not each.is_route)
+        raise InvalidValue(f"operator {name!r} answers with a route; here one over tables is needed: {tables}")
+    return operator
+
+
 def is_masked(support: str) -> bool:
     """Whether a support rule leaves out actions that no member took.
 
@@ -404,5 +418,11 @@ def kernel_form(operator: Operator, space: CandidateSpace, mixtures: np.ndarray)
     Raises:
         InvalidValue: see :meth:`FunctionOperator.kernel_form`.
     """
-    assert isinstance(operator, TableOperator | FunctionOperator), "route operators have their own kernels"
-    return operator.kernel_form(space, mixtures)
+    form = getattr(operator, "kernel_form", None)
+    if form is None:
+        raise InvalidValue(
+            f"operator {operator.name!r} has no tables that kernels can follow (kernel_form), which embedding its "
+            "candidates needs; use ranker='offline-return'"
+        )
+    pool, rows, code = form(space, mixtures)
+    return pool, rows, code

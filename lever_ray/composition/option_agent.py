@@ -20,12 +20,14 @@ class OptionPlayer:
         actions: int16[P, S], see :func:`lever_ray.composition.routes.member_actions`.
         rules: how to search.
         events: uint64[S, A], see :class:`lever_ray.composition.segments.EventTerms`; None where the memory tells them.
+        laps: whether the score of a loop counts lap by lap.
     """
 
     task: CompiledTask
     actions: np.ndarray
     rules: OptionRules
     events: np.ndarray | None = None
+    laps: bool = True
 
     def search(
         self, observation: int, memory: Memory | None = None, *, steps: int | None = None, paid: int = 0
@@ -44,7 +46,9 @@ class OptionPlayer:
         rules = self.task.rules
         left = rules.horizon if steps is None else steps
         start = OptionStart(observation, rules.memory if memory is None else memory, left, paid)
-        return search_options(self.task, self.actions, rules=self.rules, start=start, events=self.events)
+        return search_options(
+            self.task, self.actions, rules=self.rules, start=start, events=self.events, laps=self.laps
+        )
 
 
 class OptionAgent:

@@ -91,6 +91,11 @@ class Options:
             InvalidValue: naming it.
         """
         why = getattr(ranker, "no_prefixes", "it scores candidates alone")
+        if getattr(ranker, "events_only", False) and (self.cut is not None or self.cycles != "end"):
+            raise InvalidValue(
+                f"ranker {getattr(ranker, 'name', ranker)!r} scores segments that end at events alone, since recorded "
+                f"shaping pays again round a loop; leave out cut ({self.cut}) and cycles ({self.cycles!r})"
+            )
         if why:
             raise InvalidValue(
                 f"ranker {getattr(ranker, 'name', ranker)!r} cannot score the segments of operator 'options': {why}; "
@@ -108,7 +113,7 @@ class Options:
         worth = scorer.worth(problem, space)
         rows = np.asarray(members)
         events = _events(problem, space)
-        player = OptionPlayer(worth.task, member_actions(space.pool)[rows], self.rules, events)
+        player = OptionPlayer(worth.task, member_actions(space.pool)[rows], self.rules, events, worth.laps)
         starts, weights = problem.task.dynamics.starts.tolist(), problem.task.dynamics.weights
         found = [player.search(start) for start in starts]
         total = float(

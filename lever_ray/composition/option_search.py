@@ -130,7 +130,7 @@ def _sequence(nodes, parent, member, why):
 
 
 @njit(cache=True, nogil=True)
-def option_search(task, events, actions, start, horizon, width, budget, cut, choose, timed):
+def option_search(task, events, actions, start, horizon, width, budget, cut, choose, timed, laps):
     """The best route of segments that is found.
 
     Args:
@@ -144,6 +144,7 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
         cut: see there.
         choose: see there.
         timed: whether states of different steps are different.
+        laps: see there.
 
     Returns:
         ``(total, end, steps, members int32[n], begins int64[n], whys int64[n], segments, spent)``: the return from the
@@ -189,7 +190,7 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
                 why, end, state, memory, nearest, paid, time, total, weight, stamp = segment(
                     moves, flags, rewards, near, rules, events, actions, member, nodes[node, _STATE],
                     (words[node, 0], words[node, 1]), nodes[node, _NEAREST], words[node, 2], nodes[node, _TIME],
-                    sofar[node, 0], sofar[node, 1], horizon, cut, choose, False, seen, stamp, sums,
+                    sofar[node, 0], sofar[node, 1], horizon, cut, choose, False, laps, seen, stamp, sums,
                 )  # fmt: skip
                 lex = nodes[node, _LEX] * len(actions) + member
                 if why >= END:
@@ -262,7 +263,7 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
                 why, end, state, memory, nearest, paid, time, total, weight, stamp = segment(
                     moves, flags, rewards, near, rules, events, actions, member, nodes[node, _STATE],
                     (words[node, 0], words[node, 1]), nodes[node, _NEAREST], words[node, 2], nodes[node, _TIME],
-                    sofar[node, 0], sofar[node, 1], horizon, cut, choose, True, seen, stamp, sums,
+                    sofar[node, 0], sofar[node, 1], horizon, cut, choose, True, laps, seen, stamp, sums,
                 )  # fmt: skip
                 kind = _LEFT if end == LEFT_SUPPORT else _WHOLE
                 _offer(totals, facts, kind, total, time, level, member, node, member, why, end)

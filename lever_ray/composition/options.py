@@ -144,6 +144,7 @@ def search_options(
     rules: OptionRules | None = None,
     start: OptionStart | None = None,
     events: np.ndarray | None = None,
+    laps: bool = True,
 ) -> OptionRoute:
     """The best route of segments that is found from one full state.
 
@@ -160,6 +161,7 @@ def search_options(
         start: where to begin; by default the task's start, with all steps left.
         events: uint64[S, A], see :class:`lever_ray.composition.segments.EventTerms`, for a task whose memory never
             changes; by default the memory alone tells events.
+        laps: whether the score of a loop that is followed to the horizon counts lap by lap, or once.
 
     Raises:
         InvalidValue: there is no member, shapes differ from the task's, the start does not exist, or there are several
@@ -185,6 +187,7 @@ def search_options(
         searched.cut,
         searched.cycles == "choose",
         searched.merge == "pareto" or task.rules.discount < 1,
+        laps,
     )
     parts = zip(members.tolist(), begins.tolist(), whys.tolist(), strict=True)
     return OptionRoute(

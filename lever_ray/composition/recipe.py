@@ -5,9 +5,10 @@ What it does not hold, the library, the environment and the objective, is what i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any, TypedDict, get_args, get_type_hints
 
 from lever_ray.composition.operators import OPERATORS, Combine, Operator, check_support, composition_operator
@@ -112,7 +113,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, value in _spelled_out(asdict_shallow(self)).items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, _plain(value, _TYPES[name]))
         _check_types(self)
         operator = composition_operator(self.operator)
         for name, value in asdict_shallow(self).items():
@@ -185,6 +186,8 @@ class Recipe:
         for name, value in _usual_with(self.make_operator()).items():
             if name not in changes and mine[name] == value:
                 del mine[name]
+        for name in _said_by(changes.get("strategy"), STRATEGIES):
+            mine.pop(name, None)
         return Recipe(**with_use(mine | changes) | changes)
 
     def make_strategy(self) -> Strategy:
@@ -242,7 +245,7 @@ class Recipe:
         told = [] if found.rule == Retrieval.rule else [found.label]
         told += [] if self.gamma is None else [f"g{self.gamma:g}"]
         if not operator.needs_candidates:
-            return " ".join([f"{operator.name}-{self.width}", *told])
+            return " ".join([operator.name if self.width is None else f"{operator.name}-{self.width}", *told])
         odd = [
             f"{value} states" if name == "canonical" else str(value)
             for name, value in self.to_dict().items()
@@ -272,8 +275,12 @@ def asdict_shallow(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in _DEFAULTS}
 
 
-def check_keywords(given: Mapping[str, Any]) -> None:
+def check_keywords(given: Mapping[str, Any], *, besides: Sequence[str] = ()) -> None:
     """Refuse keywords that no recipe has.
+
+    Args:
+        given: fields by name.
+        besides: other keywords that there are, to be named where one is misspelt.
 
     Raises:
         UnknownName: naming the keyword and the nearest.
@@ -281,7 +288,26 @@ def check_keywords(given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in _DEFAULTS:
             hint = "Factors of groups are given as factors=, weights with the objective." if name == "weights" else ""
-            raise UnknownName("keyword", name, _DEFAULTS, hint=hint)
+            raise UnknownName("keyword", name, (*besides, *_DEFAULTS), hint=hint)
+
+
+def check_values(given: Mapping[str, Any]) -> None:
+    """Refuse values that no strategy, operator or ranker takes, whether or not one of those chosen has a use for them.
+
+    Args:
+        given: fields of recipes by name.
+
+    Raises:
+        UnknownName, InvalidValue: naming the value.
+    """
+    for known in _PARTS.values():
+        for part in known.values():
+            mine = {name: given[name] for name in getattr(part, "parameters", ()) if given.get(name) is not None}
+            if mine:
+                replace(part, **mine)
+    shared = {name: given[name] for name in ("support", "retrieval", "threshold") if given.get(name) is not None}
+    if shared:
+        Recipe(**shared)
 
 
 def with_use(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,20 +331,31 @@ def _spelled_out(given: dict[str, Any]) -> dict[str, Any]:
     found = dict(given)
     if isinstance(found["strategy"], str):
         found["strategy"], numbers = split_id(found["strategy"])
-        for name, number in numbers.items():
-            if found[name] not in (_DEFAULTS[name], number):
-                raise InvalidValue(
-                    f"strategy {given['strategy']!r} says {name} {number}, and {name} is {found[name]!r}; say it once"
-                )
+        _check_said_once(given["strategy"], numbers, found)
         found |= numbers
     for part, known in _PARTS.items():
         own = found[part]
         usual = None if isinstance(own, str) else known.get(_name_of(own))
         if usual is not None and type(own) is type(usual):
             parameters = {name: getattr(own, name) for name in getattr(own, "parameters", ())}
-            found |= {part: _name_of(own)} | parameters if _replaced(usual, parameters) == own else {}
+            if _replaced(usual, parameters) == own:
+                _check_said_once(own, parameters, found)
+                found |= {part: _name_of(own)} | parameters
     usual_values = _usual_with(composition_operator(found["operator"]))
     return found | {name: value for name, value in usual_values.items() if found[name] in ("", None)}
+
+
+def _said_by(strategy: Any, known: Mapping[str, Any]) -> tuple[str, ...]:
+    """Parameters that a strategy says by its id or by being an object."""
+    if isinstance(strategy, str):
+        return tuple(split_id(strategy)[1])
+    return () if strategy is None else getattr(known.get(_name_of(strategy)), "parameters", ())
+
+
+def _check_said_once(part: Any, parameters: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for name, value in parameters.items():
+        if given[name] not in (_DEFAULTS[name], value):
+            raise InvalidValue(f"{part!r} says {name} {value}, and {name} is {given[name]!r}; say it once")
 
 
 def _usual_with(operator: Operator) -> dict[str, Any]:
@@ -358,7 +395,7 @@ def _name_of_text(part: Any) -> str:
 
 
 def _check_own(part: str, own: object, protocol: type) -> None:
-    if not isinstance(own, protocol):
+    if not isinstance(own, protocol) or isinstance(own, type):
         raise InvalidValue(
             f"{part} is {own!r}; give a name ({', '.join(_PARTS[part])}), or an object with the attributes of "
             f"{protocol.__module__}.{protocol.__name__}"
@@ -374,12 +411,22 @@ def _replaced(part: Any, parameters: Mapping[str, Any]) -> Any:
     return replace(part, **parameters) if parameters else part
 
 
+def _plain(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """A number as Python has it, so that equal recipes have equal ids; anything else as it is."""
+    if isinstance(value, bool):
+        return value
+    if int in kinds and isinstance(value, Integral):
+        return int(value)
+    if float in kinds and isinstance(value, Real):
+        return float(value) + 0.0
+    return value
+
+
 def _check_types(recipe: Recipe) -> None:
     """Refuse what has another type than its field, and discounts and budgets out of range; parts check the rest."""
     for name in _DEFAULTS.keys() - _PARTS:
         value, kinds = getattr(recipe, name), _TYPES[name]
-        fits = (*kinds, int) if float in kinds else kinds
-        if isinstance(value, bool) or not isinstance(value, fits):
+        if isinstance(value, bool) or not isinstance(value, kinds):
             raise InvalidValue(f"{name} is {value!r}; {_WORDS[kinds[0]]} is needed")
     if recipe.gamma is not None and not 0.0 <= recipe.gamma <= 1.0:
         raise InvalidValue(f"gamma is {recipe.gamma:g}; it must lie in [0, 1]")

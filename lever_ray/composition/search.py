@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.scores import Scores
-from lever_ray.composition.strategies.protocol import BATCH, Proposal, Strategy
+from lever_ray.composition.strategies.protocol import BATCH, Blocks, Proposal, Strategy
 from lever_ray.errors import InvalidValue
 
 KEPT = 1 << 16
@@ -102,6 +103,11 @@ def search(
     if strategy.needs_member_scores:
         scores, members_scored = _score_members(space, evaluate, member_scores)
     proposals, told = strategy.propose(space, scores), None
+    if not hasattr(proposals, "send"):
+        raise InvalidValue(
+            f"propose of strategy {strategy.name!r} gave {type(proposals).__name__}; it must be a generator: yield "
+            "candidates, and be told their scores"
+        )
     while True:
         try:
             proposed = proposals.send(told)
@@ -120,11 +126,20 @@ def _evaluated(
     if not isinstance(proposed, np.ndarray):
         if not callable(proposed):
             raise InvalidValue(f"strategy {strategy.name!r} proposed {proposed!r}; candidates are int[K, m] arrays")
-        mixtures = (space.mixtures(block) for block in proposed(batch))
-        for block, part in zip(proposed(batch), evaluate(mixtures), strict=True):
-            record.add(block, part)
+        asked: deque[np.ndarray] = deque()
+        make: Blocks = proposed
+
+        def mixtures() -> Iterator[np.ndarray]:
+            for block in make(batch):
+                _check_candidates(block, strategy, space)
+                asked.append(np.array(block))
+                yield space.mixtures(asked[-1])
+
+        for part in evaluate(mixtures()):
+            record.add(asked.popleft(), part)
         return None
     _check_candidates(proposed, strategy, space)
+    proposed = np.array(proposed)
     blocks = (proposed[first : first + batch] for first in range(0, len(proposed), batch))
     scores = Scores.joined(list(evaluate(space.mixtures(block) for block in blocks)))
     record.add(proposed, scores)
@@ -133,10 +148,10 @@ def _evaluated(
 
 def _check_candidates(proposed: np.ndarray, strategy: Strategy, space: CandidateSpace) -> None:
     """Refuse what no candidates are, before kernels read out of bounds."""
-    shape, groups = np.shape(proposed), len(space.sizes)
-    if len(shape) != 2 or shape[1] != groups or not shape[0] or not np.issubdtype(proposed.dtype, np.integer):
+    shape, kind, groups = np.shape(proposed), np.asarray(proposed).dtype, len(space.sizes)
+    if len(shape) != 2 or shape[1] != groups or not shape[0] or not np.issubdtype(kind, np.integer):
         raise InvalidValue(
-            f"strategy {strategy.name!r} proposed an array of shape {shape}; it must give int[K, {groups}], a member "
+            f"strategy {strategy.name!r} proposed {kind} of shape {shape}; it must give int[K, {groups}], a member "
             "of each group for every candidate"
         )
     if (proposed < 0).any() or (proposed >= space.sizes).any():

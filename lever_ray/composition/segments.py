@@ -79,7 +79,7 @@ def event_terms(
 @njit(cache=True, forceinline=True)
 def segment(
     moves, flags, rewards, near, rules, events, actions, member, state, memory, nearest, paid, time, total, weight,
-    horizon, cut, choose, through, seen, stamp, sums,
+    horizon, cut, choose, through, laps, seen, stamp, sums,
 ):  # fmt: skip
     """Follow one member from a full state.
 
@@ -103,6 +103,7 @@ def segment(
         cut: steps after which a segment ends; 0 for none.
         choose: whether a cycle ends the segment; else it is followed to the horizon.
         through: follow the member to its end, whatever happens on the way; ``cut`` and ``choose`` are not heeded.
+        laps: whether laps to come count, of a cycle that is followed to the horizon.
         seen: int64[S], the stamps at which observations were met.
         stamp: greater than all of them.
         sums: float64[min(S, horizon) + 2], overwritten.
@@ -145,8 +146,9 @@ def segment(
             if choose and not through:
                 return CYCLE, -1, state, memory, nearest, paid, time, total, weight, stamp + steps + 1
             first = seen[state] - stamp
-            whole, rest = laps_to_come(total, sums[first:], steps - first, horizon - time, rules.discount)
-            total += whole + rest
+            if laps:
+                whole, rest = laps_to_come(total, sums[first:], steps - first, horizon - time, rules.discount)
+                total += whole + rest
             return LOOP, TRUNCATED, state, memory, nearest, paid, horizon, total, weight, stamp + steps + 1
 
 

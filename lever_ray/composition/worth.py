@@ -13,10 +13,12 @@ class Worth:
 
     Attributes:
         task: the environment, with the score in place of the reward.
+        laps: whether a loop that is followed to the horizon scores in every lap.
         constant: what every route's score is raised by, in reward units.
         warnings: what a careful reader should know.
     """
 
     task: CompiledTask
+    laps: bool = True
     constant: float = 0.0
     warnings: tuple[str, ...] = ()

@@ -9,8 +9,10 @@ from itertools import product
 from typing import Any
 
 from lever_ray.composition.groups import cover
-from lever_ray.composition.operators import composition_operator
-from lever_ray.composition.recipe import Recipe, with_use
+from lever_ray.composition.operators import OPERATORS, composition_operator
+from lever_ray.composition.rankers.registry import RANKERS
+from lever_ray.composition.recipe import Recipe, check_values, with_use
+from lever_ray.composition.strategies.registry import STRATEGIES, split_id
 from lever_ray.config import AnswerSettings, ExperimentSettings, LibrarySettings, StrategySettings
 from lever_ray.errors import InvalidValue, UnknownName, check_known
 from lever_ray.tasks import registry
@@ -47,10 +49,13 @@ class Setup:
 
         Raises:
             UnknownName: the mode or an objective term is not known.
+            InvalidValue: a weight is negative, which the family gives no meaning to.
             UncoveredObjective: the pool has no exact cover.
         """
         check_known("mode", mode, tuple(source.pools))
         wanted = Objective.of(objective).resolved(source.terms)
+        if min(wanted.weights) < 0:
+            source.sample(0).compile(wanted)  # refused by families that give no meaning to it
         pool = tuple(name for name in source.pools[mode] if name != wanted.name)
         return cls(mode, wanted.id, cover(wanted, pool), pool)
 
@@ -133,6 +138,8 @@ def make_plan(
             library lacks.
         UncoveredObjective: a setup's pool has no exact cover.
     """
+    if not experiment.setups:
+        raise InvalidValue("experiment.setups is empty; name at least one")
     recipes = _recipes(experiment, strategy)
     for name in ("random_rollouts", "bootstrap", "repeats"):
         if getattr(experiment, name) < 1:
@@ -197,10 +204,13 @@ def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tupl
         if not lists[one]:
             raise InvalidValue(f"experiment.{several} is empty; name at least one")
     common = said(experiment) | narrowed
-    found = []
+    _check_lists(lists)
+    check_values(common)
+    found: list[Recipe] = []
     for name in lists["operator"]:
         operator = composition_operator(name)
-        rankers = lists["ranker"] if not operator.is_route or operator.pools_members else [""]
+        fixed = operator.is_route and not operator.pools_members and "ranker" not in narrowed
+        rankers = [""] if fixed else lists["ranker"]
         strategies = lists["strategy"] if operator.needs_candidates or operator.pools_members else lists["strategy"][:1]
         ways = [
             with_use(common | {"operator": name, "ranker": ranker, "strategy": which})
@@ -208,7 +218,19 @@ def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tupl
         ]
         found += [Recipe(**way) for way in (_usable(ways) if operator.pools_members else ways)]
     _check_used(narrowed, found)
+    if twice := [recipe.label for place, recipe in enumerate(found) if recipe in found[:place]]:
+        raise InvalidValue(f"experiment lists {twice[0]!r} twice, in strategies, operators or rankers; name each once")
     return tuple(found)
+
+
+def _check_lists(lists: Mapping[str, Sequence[str]]) -> None:
+    """Refuse names that are not known, even where no recipe would use them."""
+    for name in lists["strategy"]:
+        check_known("strategy", split_id(name)[0], STRATEGIES)
+    for name in lists["operator"]:
+        check_known("operator", name, OPERATORS)
+    for name in lists["ranker"]:
+        check_known("ranker", name, RANKERS)
 
 
 def _usable(ways: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

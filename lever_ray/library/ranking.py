@@ -56,13 +56,15 @@ class RankingRows:
         return whole.taken(np.lexsort((whole.ids, whole.environments)))
 
     def of_other_objectives(self, objective: Objective, terms: Sequence[str]) -> RankingRows:
-        """The rows of policies whose own objective is another: what an experiment about composing it may learn from.
+        """The rows of policies that want something else: what an experiment about composing it may learn from.
 
         Args:
             objective: the composite objective.
             terms: those of the environments.
         """
-        return self.taken((self.terms != term_weights(objective, terms)).any(axis=1))
+        shares = np.abs(self.terms).sum(axis=1, keepdims=True)
+        wanted = term_weights(objective, terms)
+        return self.taken((self.terms * np.abs(wanted).sum() != wanted * shares).any(axis=1))
 
     def taken(self, rows: np.ndarray) -> RankingRows:
         """Some of the rows, bool[P] or int[n]."""

@@ -18,7 +18,7 @@ from lever_ray.library.stored import GroupKey
 from lever_ray.query.composer import Composer
 from lever_ray.query.members import group_keys, pool_keys, retrieve
 from lever_ray.query.parse import parse_query
-from lever_ray.query.ranking import ready
+from lever_ray.query.ranking import heedless, ready
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for, warm_up_options, warm_up_routes
 from lever_ray.tasks.objective import Objective
@@ -70,6 +70,7 @@ def compose(
             too small for a regressor.
     """
     recipe = recipe_of(recipe, sugar)
+    _check_kinds(library, query, groups, factors, executor)
     operator = recipe.make_operator()
     if factors is not None:
         check_factors(operator)
@@ -80,7 +81,7 @@ def compose(
     parsed = perf_counter()
     asked_keys = pool_keys if operator.pools_members else group_keys
     keys = asked_keys(library, environment, wanted, groups, recipe.gamma, recipe.episodes)
-    keys = [key for key in keys if not without or Objective.of(key.objective).name != without]
+    keys = _kept(keys, without, held.task, pooled=operator.pools_members)
     members = retrieve(library, keys, recipe.make_retrieval(without=without))
     retrieved = perf_counter()
     ranker = ready(recipe.make_ranker(), library, wanted, keys)
@@ -99,7 +100,39 @@ def compose(
     timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "coverage": answer.timings["coverage"]}
     timings |= {"fit": ranker.fitted.seconds if isinstance(ranker, FittedRanker) else 0.0}
-    return replace(answer, timings=timings)
+    return replace(answer, timings=timings, warnings=(*answer.warnings, *heedless(ranker, wanted)))
+
+
+_ASKED = ("library", "query", "environment", "objective", "groups", "factors", "recipe", "without", "executor")
+"""Keywords of :func:`compose` that are no fields of a recipe."""
+
+
+def _check_kinds(library: object, query: object, groups: object, factors: object, executor: object) -> None:
+    """Refuse what is of a kind that cannot be meant."""
+    if not hasattr(library, "groups"):
+        raise InvalidValue(f"library is {library!r}; open one first: lever.PolicyLibrary.open(path)")
+    if query is not None and not isinstance(query, str):
+        raise InvalidValue(f"query is {query!r}; write what is wanted in words, or give objective=")
+    if groups is not None and (isinstance(groups, str) or not all(isinstance(name, str) for name in groups)):  # type: ignore[attr-defined]
+        raise InvalidValue(f"groups is {groups!r}; give a list of objectives, e.g. ['path-gold', 'hazard']")
+    if factors is not None and not isinstance(factors, Mapping):
+        raise InvalidValue(f"factors is {factors!r}; give a number by group, e.g. {{'gold': 2}}")
+    if executor is not None and not hasattr(executor, "map"):
+        raise InvalidValue(f"executor is {executor!r}; give one, e.g. lever_ray.executor.SerialExecutor()")
+
+
+def _kept(keys: list[GroupKey], without: str, task: Environment, *, pooled: bool) -> list[GroupKey]:
+    """The groups without those for an objective that is left out, which only a pool can do without."""
+    if not without:
+        return keys
+    unwanted = Objective.of(without).resolved(task.terms)
+    kept = [key for key in keys if not Objective.of(key.objective).is_alike(unwanted)]
+    if not kept or (len(kept) < len(keys) and not pooled):
+        raise InvalidValue(
+            f"groups {', '.join(key.objective for key in keys)} take policies for {without!r}, which without= leaves "
+            "out"
+        )
+    return kept
 
 
 def recipe_of(recipe: Recipe | str | None, sugar: RecipeKeywords) -> Recipe:
@@ -108,13 +141,20 @@ def recipe_of(recipe: Recipe | str | None, sugar: RecipeKeywords) -> Recipe:
     Raises:
         UnknownName, InvalidValue: see :meth:`~lever_ray.composition.recipe.Recipe.override`.
     """
-    check_keywords(sugar)
+    check_keywords(sugar, besides=_ASKED)
     if recipe is None:
         return Recipe(**sugar)
     if not isinstance(recipe, Recipe | str):
         raise InvalidValue(f"recipe is {recipe!r}; give a Recipe, e.g. lever.Recipe(strategy='hybrid', k=5), or its id")
     given = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     return given.override(**sugar) if sugar else given
+
+
+def _number(group: str, factor: object) -> float:
+    try:
+        return float(factor)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InvalidValue(f"factor of group {group!r} is {factor!r}; a number is needed") from None
 
 
 def _objective(query: str | None, objective: Wanted | None, task: Environment) -> Objective:
@@ -126,7 +166,10 @@ def _objective(query: str | None, objective: Wanted | None, task: Environment) -
 
 
 def _group_factors(keys: Sequence[GroupKey], factors: Mapping[str, float], task: Environment) -> list[float]:
-    given = {Objective.of(name).resolved(task.terms).name: factor for name, factor in factors.items()}
+    named = [(Objective.of(name).resolved(task.terms), factor) for name, factor in factors.items()]
+    given = {group.id: _number(group.id, factor) for group, factor in named}
+    if len(given) < len(factors):
+        raise InvalidValue(f"factors is {dict(factors)!r}, which names a group twice; give one number for each")
     for name in given:
         if name not in {key.objective for key in keys}:
             raise UnknownName("group", name, [key.objective for key in keys], hint="Factors are given per group.")

@@ -18,6 +18,7 @@ from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.search import SearchResult, search
 from lever_ray.composition.strategies.protocol import BATCH
+from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.query.result import CompositionResult, Option
 from lever_ray.tasks.rollout import rollout
@@ -65,6 +66,11 @@ class Composer:
         members, scored = self._members(space, found, operator)
         masked = is_masked(self.recipe.support)
         made = operator.compose(problem, space, members, masked=masked, scorer=self.scorer)
+        if not isinstance(made, Composed):
+            raise InvalidValue(
+                f"compose of operator {operator.name!r} gave {type(made).__name__}; it must give a Composed, see "
+                "lever_ray.composition.composed"
+            )
         found = found or _searched(made, scored)
         composed = perf_counter()
         coverage = _coverage(problem, space, members, made)
@@ -126,13 +132,21 @@ class Composer:
 
 def _searched(made: Composed, members_scored: int) -> SearchResult:
     """The search of an operator that has no candidates: one answer, found among all members."""
-    assert made.total is not None
+    if made.total is None:
+        raise InvalidValue("an operator without candidates has to say the total of what it composed; it gave None")
     scores = Scores(np.array([made.total]), np.array([made.left_support]))
     return SearchResult((), made.total, made.left_support, 1, members_scored, np.zeros((1, 0), np.int64), scores)
 
 
 def _score(block: np.ndarray, scorer: Scorer, space: CandidateSpace, operator: Operator, masked: bool) -> Scores:
-    return scorer.score(space, block, operator=operator, masked=masked)
+    scores = scorer.score(space, block, operator=operator, masked=masked)
+    if not isinstance(scores, Scores) or np.shape(scores.values) != (len(block),) or np.isnan(scores.values).any():
+        told = np.shape(scores.values) if isinstance(scores, Scores) else type(scores).__name__
+        raise InvalidValue(
+            f"{type(scorer).__name__} scored {len(block)} candidates by {told}; it must give Scores with as many "
+            "numbers, none NaN"
+        )
+    return scores
 
 
 SOURCES: tuple[str, ...] = ("visits", "transitions", "unknown")

@@ -77,7 +77,13 @@ def group_keys(
         names: Sequence[str] = cover(objective, {key.objective for key in usable if key.objective} | set(stand_in))
     else:
         terms = library.environment(environment).task.terms
-        names = [Objective.of(name).resolved(terms).name for name in groups]
+        asked = [Objective.of(name).resolved(terms) for name in groups]
+        if weighted := [each.id for each in asked if each.id != each.name]:
+            raise InvalidValue(
+                f"groups {', '.join(weighted)} have weights; groups are named by their terms alone: weights belong to "
+                "the objective, factors= multiplies action values"
+            )
+        names = [each.name for each in asked]
         check_cover(objective, names)
     pairs = _settings_of(usable, {*names}) or _settings_of(usable, {""}) or _settings_of(usable[:1])
     if len(pairs) > 1:

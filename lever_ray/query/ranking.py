@@ -9,7 +9,7 @@ from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
 from lever_ray.composition.recipe import Recipe
 from lever_ray.embedding.outcome import states_that_matter
-from lever_ray.embedding.regressor import FittedRegressor, fit_regressor
+from lever_ray.embedding.regressor import TERM_MODELS, FittedRegressor, fit_regressor
 from lever_ray.errors import LibraryError
 from lever_ray.library.ranking import RankingRows
 from lever_ray.library.reader import LibraryReader
@@ -30,6 +30,17 @@ def ready(ranker: Ranker, library: LibraryReader, objective: Objective, keys: Se
         LibraryError, InvalidValue: see :func:`fit`.
     """
     return FittedRanker(fit(library, objective, keys, ranker)) if isinstance(ranker, Regressor) else ranker
+
+
+def heedless(ranker: Ranker, objective: Objective) -> tuple[str, ...]:
+    """A warning where a regressor predicts returns without heeding the objective's weights."""
+    if not isinstance(ranker, FittedRanker) or all(weight == 1.0 for weight in objective.weights):
+        return ()
+    model, target = ranker.fitted.model, ranker.fitted.target
+    if model in TERM_MODELS or target == "composite":
+        return ()
+    told = f"regressor model {model!r} on target {target!r} knows nothing of weights"
+    return (f"{told}: predicted returns are as if all were 1",)
 
 
 def open_for_ranking(library: LibraryReader, recipes: Iterable[Recipe], objectives: Iterable[str], near: str) -> None:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import composition_operator, kernel_form
+from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
+from lever_ray.composition.operators import kernel_form, table_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
 from lever_ray.composition.scores import Scores
@@ -95,6 +95,7 @@ class RankerStudy:
         layout_family(self.family)
         check_known("drop rule", self.drop, DROPS)
         training_budget(self.budget)
+        table_operator(self.operator)
         if not 2 <= self.folds <= self.layouts:
             raise InvalidValue(f"folds is {self.folds}; from 2 to layouts ({self.layouts}) make sense")
         if not all(0.0 < coverage <= 1.0 for coverage in self.coverages):
@@ -300,9 +301,10 @@ class _Problem:
 
     @classmethod
     def of(cls, held: Recorded, setup: Setup, study: RankerStudy, yardsticks: tuple[float, float]) -> _Problem:
-        space = CandidateSpace.of([held.groups[name] for name in setup.groups])
+        weights = objective_weights(Objective.of(setup.objective), setup.groups)
+        space = CandidateSpace.of([held.groups[name] for name in setup.groups], weights=weights)
         mixtures = space.mixtures(_sample(space, study.candidates, held.seed))
-        operator = composition_operator(study.operator)
+        operator = table_operator(study.operator)
         pool, rows, code = kernel_form(operator, space, mixtures)
         task = held.layout.compile(setup.objective)
         returns, _ = offline_returns(task, pool, rows, code, True, False)

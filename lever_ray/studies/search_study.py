@@ -9,8 +9,8 @@ from itertools import groupby
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import composition_operator, is_masked
+from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
+from lever_ray.composition.operators import is_masked, table_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.search import KEPT, search
@@ -75,7 +75,7 @@ class SearchStudy:
     def __post_init__(self) -> None:
         layout_family(self.family)
         Objective.of(self.objective).resolved(Layout.terms)
-        composition_operator(self.operator)
+        table_operator(self.operator)
         is_masked(self.support)
         for name in ("layouts", "training_seeds", "snapshots", "sample", "repeats"):
             if getattr(self, name) < 1:
@@ -167,9 +167,11 @@ def _ratio(above: float, below: float) -> float:
 
 
 def _space(layout: Layout, study: SearchStudy, gamma: float) -> CandidateSpace:
+    wanted = Objective.of(study.objective).resolved(Layout.terms)
     return CandidateSpace.of(
         [_group(layout, study, term, gamma) for term in Objective.of(study.objective).resolved(layout.terms).terms],
-        normalised=composition_operator(study.operator).normalised,
+        weights=objective_weights(wanted, wanted.terms),
+        normalised=table_operator(study.operator).normalised,
     )
 
 
@@ -185,7 +187,7 @@ def _group(layout: Layout, study: SearchStudy, term: str, gamma: float) -> Polic
 def _scores(
     space: CandidateSpace, task: CompiledTask, study: SearchStudy, blocks: Iterable[np.ndarray]
 ) -> Iterable[Scores]:
-    ranker, operator = OfflineReturnScorer(task), composition_operator(study.operator)
+    ranker, operator = OfflineReturnScorer(task), table_operator(study.operator)
     return (ranker.score(space, block, operator=operator, masked=is_masked(study.support)) for block in blocks)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import composition_operator, kernel_form
+from lever_ray.composition.operators import kernel_form, table_operator
 from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.embedding.offline import offline_returns
 from lever_ray.executor import Executor, in_order
@@ -46,6 +46,10 @@ class ShapingStudy:
     operators: tuple[str, ...] = ("sum", "max")
     training_seeds: int = 3
     budget: str = "X1"
+
+    def __post_init__(self) -> None:
+        for operator in self.operators:
+            table_operator(operator)
 
 
 def run_shaping_study(study: ShapingStudy, *, executor: Executor) -> list[Row]:
@@ -102,6 +106,6 @@ def _group(layout: Layout, study: ShapingStudy, objective: str, gamma: float, sh
 
 def _returns(task: CompiledTask, space: CandidateSpace, operator: str) -> np.ndarray:
     every = space.mixtures(np.concatenate(list(product_blocks(space.sizes))))
-    pool, mixtures, code = kernel_form(composition_operator(operator), space, every)
+    pool, mixtures, code = kernel_form(table_operator(operator), space, every)
     totals, _ = offline_returns(task, pool, mixtures, code, True, False)
     return np.asarray(totals)

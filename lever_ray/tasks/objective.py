@@ -29,6 +29,10 @@ class Objective:
     terms: tuple[str, ...]
     weights: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if len(self.terms) != len(self.weights):
+            raise InvalidValue(f"{len(self.weights)} weights for terms {', '.join(self.terms)}; give one for each")
+
     @property
     def name(self) -> str:
         """The terms joined by hyphens, e.g. ``path-gold-hazard``."""
@@ -73,8 +77,9 @@ class Objective:
             return value if weights is None else cls.of(value.terms, weights=weights)
         if isinstance(value, str) and "[" in value:
             value, weights = _bracketed(value) if weights is None else (value.partition("[")[0], weights)
-        if isinstance(value, Mapping) and weights is None:
-            weights = value
+        if isinstance(value, Mapping):
+            value = {str(term).strip().lower(): weight for term, weight in value.items()}
+            weights = value if weights is None else weights
         terms = _terms(value)
         given = dict.fromkeys(terms, 1.0) | {term: _number(term, weight) for term, weight in (weights or {}).items()}
         for term in given:
@@ -133,6 +138,8 @@ def _bracketed(identity: str) -> tuple[str, dict[str, float]]:
     """Names and weights of an id such as ``path-gold[1,2.5]``."""
     names, _, weights = identity.strip().removesuffix("]").partition("[")
     try:
+        if not identity.strip().endswith("]") or len(set(_parts(names))) < len(_parts(names)):
+            raise ValueError
         return names, dict(zip(_parts(names), map(float, weights.split(",")), strict=True))
     except ValueError:
         raise InvalidValue(
@@ -145,6 +152,13 @@ def _parts(value: str | Iterable[str]) -> list[str]:
 
 
 def _terms(value: str | Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(value, str) and (
+        not isinstance(value, Iterable) or not all(isinstance(part, str) for part in value)
+    ):
+        raise InvalidValue(
+            f"objective is {value!r}; write its terms, e.g. 'path-gold', 'path-gold[1,2.5]' or "
+            "{'path': 1, 'gold': 2.5}"
+        )
     terms = tuple(dict.fromkeys(_parts(value)))
     if not terms:
         raise InvalidValue("an objective needs at least one term; join their names with hyphens")

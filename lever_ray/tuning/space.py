@@ -123,11 +123,6 @@ class SearchSpace:
                 f"operator {pooling[0]!r} pools members by targeted, hybrid or exhaustive; add one of them to "
                 "tuning.space.strategies, or leave it out of tuning.space.operators"
             )
-        if not any(map(_scores_prefixes, self.settings.rankers)):
-            raise InvalidValue(
-                f"operator {pooling[0]!r} is scored by regressor or offline-return; add one of them to "
-                "tuning.space.rankers, or leave it out of tuning.space.operators"
-            )
         if not self.settings.cut or min(self.settings.cut) < 0:
             raise InvalidValue(
                 f"tuning.space.cut is {list(self.settings.cut)}; list numbers of steps, 0 for events alone, e.g. [0, 8]"
@@ -159,6 +154,8 @@ class SearchSpace:
         drawn = self._strategy(chooser, strategies)
         drawn["ranker"] = chooser.among("ranker", [name for name in settings.rankers if _scores_prefixes(name)])
         drawn["width"] = chooser.whole("width", *_bounds(settings.width), log=True)
+        if getattr(RANKERS[drawn["ranker"]], "events_only", False):
+            return drawn
         cut = int(chooser.among("cut", settings.cut))
         return drawn | ({"cut": cut} if cut else {})
 

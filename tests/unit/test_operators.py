@@ -16,7 +16,6 @@ from lever_ray.composition.operators import (
     composition_operator,
 )
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
-from lever_ray.composition.rankers.protocol import check_ranks
 from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.routes import route_of
@@ -213,7 +212,7 @@ def test_routes_refuse_what_has_no_meaning_for_them(operator):
     with pytest.raises(InvalidValue, match="factors of groups"):
         check_factors(OPERATORS[operator])
     with pytest.raises(InvalidValue, match="offline-return"):
-        check_ranks(RANKERS["regressor"], OPERATORS[operator])
+        OPERATORS[operator].check_ranker(RANKERS["regressor"])
 
 
 def test_unknown_names_are_answered_with_the_nearest():

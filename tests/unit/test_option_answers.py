@@ -19,7 +19,7 @@ from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.record import records_of
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks.finite.task import FiniteTask
-from lever_ray.tasks.kernel import TERMINAL, nearest_item, step
+from lever_ray.tasks.kernel import ITEM, SWITCH, TERMINAL, nearest_item, step
 from tests.conftest import SMALL_LIBRARY
 
 FOUR = "path-gold-hazard-lever"
@@ -103,6 +103,18 @@ def test_scored_by_outcomes_it_needs_no_reward_function(library):
     assert any("tells what ending in hazard costs; routes avoid it" in warning for warning in found.warnings)
 
 
+def test_scored_by_recorded_rewards_one_off_events_count_once_and_loops_do_not_pay(library):
+    task = library.environment("grid8-0").task
+    found = answer(library, strategy="exhaustive", ranker="recorded-return")
+    assert (found.tier, found.ranker) == ("I2", "recorded-return")
+    assert lever.rollout(task, objective=FOUR, **found.played).end != "truncated"
+    scored = found.player.task
+    entering = (task.dynamics.flags[task.dynamics.moves] & (ITEM | SWITCH)) != 0
+    assert not scored.rewards[0][entering].any()
+    assert (scored.rules.item_reward, scored.rules.switch_reward) > (1.0, 1.0)
+    assert not found.player.laps
+
+
 def test_the_pool_is_every_policy_of_any_discount_unless_narrowed(library):
     held = [record.id for record in library.select(environment="grid8-0")]
     everything = answer(library, strategy="exhaustive", ranker="offline-return")
@@ -143,7 +155,8 @@ def test_a_budget_of_segments_is_kept_and_said(library):
         ({"strategy": "budgeted"}, InvalidValue, "strategy 'budgeted' chooses among candidates.*targeted"),
         ({"strategy": "random-10"}, InvalidValue, "strategy 'random'"),
         ({"strategy": "best-first"}, InvalidValue, "strategy 'best-first'"),
-        ({"ranker": "recorded-return"}, InvalidValue, "recorded shaping pays again in every lap"),
+        ({"ranker": "recorded-return", "cut": 8}, InvalidValue, "shaping pays again round a loop; leave out cut"),
+        ({"ranker": "recorded-return", "cycles": "choose"}, InvalidValue, "leave out cut"),
         ({"embedding": "psi"}, InvalidValue, "embedding 'psi' says nothing of a beginning"),
         ({"regressor_model": "hist-gradient-boosting"}, InvalidValue, "not linear in outcomes"),
         ({"support": "ignore"}, InvalidValue, "support='mask'"),

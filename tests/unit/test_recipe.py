@@ -95,7 +95,7 @@ def test_a_recipe_names_what_differs_from_the_default():
     assert Recipe(operator="gpi").id == "operator=gpi"
     assert Recipe(operator="gpi", ranker="offline-return") == Recipe(operator="gpi")
     assert Recipe(ranker="regressor") == Recipe()
-    assert Recipe(gamma=0, threshold=1).id == "threshold=1,gamma=0"
+    assert Recipe(gamma=0, threshold=1).id == "threshold=1.0,gamma=0.0"
     assert Recipe.parse("strategy=budgeted-100") == Recipe(strategy="budgeted", budget=100)
     assert Recipe(strategy=Hybrid(5), ranker=Regressor(embedding="psi")) == Recipe(k=5, embedding="psi")
     assert Recipe(operator=Plan(7)) == Recipe(operator="plan", width=7)
@@ -292,3 +292,123 @@ def composed(tmp_path_factory):
 def test_the_default_ranker_of_the_offline_return_is_named():
     assert Recipe(ranker=OfflineReturn()) == Recipe(ranker="offline-return")
     assert lever.Recipe is Recipe
+
+
+def test_equal_recipes_have_equal_ids_however_their_numbers_are_written():
+    plain = Recipe(gamma=0.0, threshold=1.0, k=5)
+    for other in (
+        Recipe(gamma=0, threshold=1, k=np.int64(5)),
+        Recipe(gamma=-0.0, threshold=np.float32(1), k=5),
+    ):
+        assert (other, other.id) == (plain, plain.id)
+
+
+def test_a_part_that_says_its_parameter_replaces_the_one_there_was():
+    assert Recipe(strategy="hybrid-7").override(strategy="hybrid-5") == Recipe(k=5)
+    assert Recipe(strategy="budgeted-7").override(strategy="random-50") == Recipe(strategy="random", budget=50)
+    assert Recipe(k=7).override(strategy=Hybrid(5)) == Recipe(k=5)
+    assert Recipe(operator="plan", width=7).override(operator="options").width == 7
+    assert Recipe(operator="plan").override(operator="options") == Recipe(operator="options")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"strategy": Hybrid(9), "k": 4}, r"Hybrid\(k=9\) says k 9, and k is 4; say it once"),
+        ({"ranker": Regressor("ridge"), "regressor_model": "hist-gradient-boosting"}, "say it once"),
+        ({"ranker": 0}, "ranker is 0"),
+        ({"strategy": Hybrid}, "strategy is <class"),
+    ],
+)
+def test_what_is_said_twice_or_is_no_part_is_refused(given, said):
+    with pytest.raises(InvalidValue, match=said):
+        Recipe(**given)
+
+
+def test_blocks_of_candidates_are_checked_and_made_once(composed):
+    made = []
+
+    class Lazy(FirstOfEach):
+        def __init__(self, block):
+            self.block = block
+
+        def propose(self, space, scores):
+            def blocks(batch):
+                made.append(batch)
+                yield self.block
+
+            yield blocks
+
+    ask = {"ranker": "offline-return"}
+    assert composed(strategy=Lazy(np.zeros((1, 3), int)), **ask).search.candidate == (0, 0, 0)
+    assert len(made) == 1
+    for wrong in (np.full((1, 3), 99), np.full((1, 3), -1), np.zeros((1, 2), int), np.zeros((1, 3))):
+        with pytest.raises(InvalidValue, match="strategy 'first' proposed"):
+            composed(strategy=Lazy(wrong), **ask)
+
+    class Listing(FirstOfEach):
+        def propose(self, space, scores):
+            return [np.zeros((1, 3), int)]
+
+    with pytest.raises(InvalidValue, match="gave list; it must be a generator"):
+        composed(strategy=Listing(), **ask)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), None, Scores(np.zeros(1), np.zeros(1, bool)), "nan"])
+def test_scores_that_are_none_are_refused(composed, wrong):
+    class Wrong(ByNumber):
+        def score(self, space, mixtures, *, operator, masked):
+            return (
+                Scores(np.full(len(mixtures), np.nan), np.zeros(len(mixtures), bool))
+                if isinstance(wrong, str)
+                else wrong
+            )
+
+    with pytest.raises(InvalidValue, match="it must give Scores with as many numbers, none NaN"):
+        composed(ranker=Wrong(), strategy="exhaustive")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"factors": ["gold"]}, "give a number by group"),
+        ({"factors": {"hazard": "x"}}, "factor of group 'hazard' is 'x'"),
+        ({"factors": {"hazard": 2, "Hazard": 3}}, "names a group twice"),
+        ({"groups": [1, 2]}, "give a list of objectives"),
+        ({"groups": "path-gold"}, "give a list of objectives"),
+        ({"groups": ["path[4]", "gold", "hazard", "lever"]}, "have weights; groups are named by their terms"),
+        ({"objective": 5}, "objective is 5; write its terms"),
+        ({"objective": [("path", 1)]}, "write its terms"),
+        ({"executor": "ray"}, "executor is 'ray'"),
+        ({"without": "hazard"}, "take policies for 'hazard', which without= leaves out"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(composed, given, said):
+    with pytest.raises(InvalidValue, match=said):
+        composed(**given)
+
+
+def test_keywords_of_compose_are_named_where_one_is_misspelt(composed):
+    with pytest.raises(UnknownName, match="Did you mean 'objective'"):
+        composed(objectve="path")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        (["experiment.regressor_model=foo"], UnknownName, "unknown regressor model 'foo'"),
+        (["experiment.canonical=0"], InvalidValue, "0"),
+        (["experiment.width=0"], InvalidValue, "width is 0"),
+        (["experiment.k=0", "experiment.strategies=[targeted]"], InvalidValue, "k is 0"),
+        (["experiment.operators=[gpi]", "experiment.rankers=[foo]"], UnknownName, "unknown ranker 'foo'"),
+        (["experiment.operators=[plan]", "experiment.strategies=[targeted,foo]"], UnknownName, "strategy 'foo'"),
+        (["experiment.setups=[]"], InvalidValue, "experiment.setups is empty"),
+        (["experiment.strategies=[hybrid,hybrid-3]"], InvalidValue, "twice"),
+        (["strategy.ranker=regressor", "experiment.operators=[gpi]"], InvalidValue, "use ranker='offline-return'"),
+        (['experiment.setups=[{mode: trivial, objective: "path-gold[1,-2]"}]'], InvalidValue, "negative"),
+        (['tuning.setup={mode: trivial, objective: "path-gold[1,-2]"}'], InvalidValue, "negative"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_even_where_nothing_would_use_them(settings, error, said):
+    with pytest.raises(error, match=said):
+        load_settings(settings)

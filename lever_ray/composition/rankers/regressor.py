@@ -155,7 +155,8 @@ class RegressorScorer:
         unknown = [name for name in worth.unidentified if _has_outcome(problem.task, name)]
         neutral = worth._replace(**{name: 0.0 for name in worth.unidentified if name != "trap"})
         task = outcome_task(problem.task.dynamics, problem.task.horizon, neutral)
-        return Worth(task, worth.constant, tuple(_unknown_told(problem.task, name) for name in unknown))
+        told = tuple(_unknown_told(problem.task, name) for name in unknown)
+        return Worth(task, constant=worth.constant, warnings=told)
 
     def member_scores(self, _space: CandidateSpace, /) -> np.ndarray | None:
         """None: members are embedded."""
