@@ -186,7 +186,7 @@ class TestLibrary:
         self, library: LibraryReader, small_library: Path, kind: str
     ) -> None:
         reference, keys = PolicyLibrary.open(small_library), library.keys("grid8-0")[:2]
-        regressor = fit(reference, Objective.of("path-gold-hazard"), keys[0], Regressor("ridge", "own", kind))
+        regressor = fit(reference, Objective.of("path-gold-hazard"), keys[:1], Regressor("ridge", "own", kind))
         held = reference.environment("grid8-0")
         for key, found in zip(keys, library.predictions(keys, regressor), strict=True):
             (group,) = reference.groups([key])
@@ -218,7 +218,7 @@ def test_blocks_of_candidates_fan_out_and_the_choice_stays_the_same(
     keys = [GroupKey("grid8-2", name, 0.0, 10_000) for name in objective.terms]
     recipe, groups = Recipe(strategy="exhaustive", ranker=ranker), library.groups(keys)
     problem = Problem(record.task, objective, tuple(groups), "grid8-2", record.canonical)
-    whole = Composer(recipe, ready(recipe.make_ranker(), library, objective, keys[0]).bind(problem))
+    whole = Composer(recipe, ready(recipe.make_ranker(), library, objective, keys).bind(problem))
     blocks = replace(whole, executor=executor, batch=7)
     one, other = whole.compose(problem), blocks.compose(problem)
     assert one.evaluated == other.evaluated == 81

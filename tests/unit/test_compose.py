@@ -141,7 +141,7 @@ def test_every_regressor_ranks(library, model, target, embedding):
 
 def test_a_regressor_fitted_beforehand_is_used_as_it_is(library):
     key = next(key for key in library.keys("tiny-0"))
-    fitted = fit(library, Objective.of(FOUR), key, Regressor())
+    fitted = fit(library, Objective.of(FOUR), [key], Regressor())
     ready = composed(library, ranker=FittedRanker(fitted))
     plain = composed(library, ranker="regressor")
     assert ready.predicted_return == plain.predicted_return
@@ -295,7 +295,7 @@ def test_candidates_are_embedded_at_the_canonical_states_that_the_regressor_lear
     assert not np.array_equal(one.search.scores.values, other.search.scores.values)
     assert np.array_equal(usual.search.scores.values, other.search.scores.values)
     key = library.keys("tiny-0")[0]
-    assert fit(library, Objective.of(FOUR), key, Regressor(**settings, canonical=1)).canonical == 1
-    assert fit(library, Objective.of(FOUR), key, Regressor(canonical=1)).canonical == 64
+    assert fit(library, Objective.of(FOUR), [key], Regressor(**settings, canonical=1)).canonical == 1
+    assert fit(library, Objective.of(FOUR), [key], Regressor(canonical=1)).canonical == 64
     with pytest.raises(InvalidValue, match="canonical states is 0"):
         Regressor(canonical=0)

@@ -314,8 +314,8 @@ def test_rollout_follows_the_greedy_policy_with_ties_to_the_lowest_action():
 @pytest.mark.parametrize(
     ("given_input", "message"),
     [
-        ({}, "either q or actions"),
-        ({"q": np.zeros((16, 4)), "actions": [0]}, "either q or actions"),
+        ({}, "either q, actions or routes"),
+        ({"q": np.zeros((16, 4)), "actions": [0]}, "either q, actions or routes"),
         ({"q": np.zeros((9, 4))}, r"q has shape \(9, 4\); this task needs \(16, 4\)"),
         ({"q": np.full((16, 4), np.nan)}, "q holds NaN"),
         ({"actions": [[0, 1]]}, r"actions has shape \(1, 2\)"),

@@ -229,6 +229,7 @@ def test_operators_are_labelled_with_regime_and_tier():
         "gpi": ("evaluates rollouts", "I3"),
         "switch": ("evaluates rollouts", "I3"),
         "plan": ("propagates value", "I3"),
+        "options": ("evaluates rollouts", "I1"),
     }
 
 

@@ -62,7 +62,8 @@ def told(task, **way):
     """What the console says of an answer, below the table and beside the predicted return."""
     unsaid = dict.fromkeys(("ranker", "strategy", "operator", "support", "retrieval", "regime", "tier"), "some")
     unsaid |= {"groups": ["path"], "policy_ids": ["p0"], "timings": {}, "warnings": [], "coverage_told": "unknown"}
-    unsaid |= {"predicted_return": 0.0, "evaluated": 1, "support_source": "visits", "q": None, "actions": None}
+    unsaid |= {"predicted_return": 0.0, "evaluated": 1, "support_source": "visits", "segments": None, "options": ()}
+    unsaid["played"] = way
     console = Console(width=160, file=io.StringIO())
     console.print(result_table(task, SimpleNamespace(objective=Objective.of(task.terms[0]), **unsaid | way)))
     text = console.file.getvalue()
