@@ -9,31 +9,23 @@ follow policies of a pool, or take the recorded transitions of every member.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from lever_ray.composition.composed import EVALUATES_ROLLOUTS, PROPAGATES_VALUE, SUPPORT_LIMITED, Composed
+from lever_ray.composition.composed import Composed
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.option_operator import Options
 from lever_ray.composition.problem import Problem
-from lever_ray.composition.routes import ROUTE_CODES, member_actions, route_of, route_returns
-from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool, mixture_table, offline_returns
-from lever_ray.errors import InvalidValue, check_known, check_whole, look_up
+from lever_ray.composition.route_operators import Plan, RouteOperator
+from lever_ray.composition.table_operators import Combine, FunctionOperator, TableOperator
+from lever_ray.embedding.offline import MAX, SUM
+from lever_ray.errors import InvalidValue, check_known, look_up
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.protocol import Environment
-from lever_ray.tasks.rollout import check_one_start
 
 SUPPORT_RULES: tuple[str, ...] = ("mask", "ignore")
 """Whether actions that no member of a candidate ever took are excluded."""
-
-ROUTE_RANKER = "offline-return"
-"""What ranks candidates of operators that answer with a route."""
-
-Combine = Callable[[np.ndarray], np.ndarray]
-"""A user's operator: float64[m, S, A], the members' (weighted) Q-tables, to float[S, A]."""
 
 
 @runtime_checkable
@@ -125,204 +117,6 @@ class Operator(Protocol):
         ...
 
 
-class _OverTables:
-    """What operators share that answer with a Q-table."""
-
-    regime: ClassVar[str] = SUPPORT_LIMITED
-    tier: ClassVar[str] = "I0"
-    is_route: ClassVar[bool] = False
-    needs_candidates: ClassVar[bool] = True
-    pools_members: ClassVar[bool] = False
-    usual_ranker: ClassVar[str] = "regressor"
-
-    def kernel_form(self, space: CandidateSpace, mixtures: np.ndarray) -> tuple[Pool, np.ndarray, int]:
-        """See :func:`kernel_form`."""
-        raise NotImplementedError
-
-    def compose(
-        self, _problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
-    ) -> Composed:
-        """See :class:`Operator` and :meth:`kernel_form`."""
-        pool, mixtures, code = self.kernel_form(space, members[None])
-        return Composed(q=mixture_table(pool.q, pool.support, pool.actions, mixtures[0], code, masked))
-
-    def returns(
-        self, task: CompiledTask, space: CandidateSpace, mixtures: np.ndarray, *, masked: bool, recorded: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`Operator` and :meth:`kernel_form`."""
-        pool, rows, code = self.kernel_form(space, mixtures)
-        totals, ends = offline_returns(task, pool, rows, code, masked, recorded)
-        return totals, ends
-
-    def check_task(self, task: Environment) -> None:
-        """Nothing to refuse: every task has tables."""
-
-    def check_ranker(self, ranker: object) -> None:
-        """Nothing to refuse: tables are embedded, recorded and simulated."""
-
-
-@dataclass(frozen=True)
-class TableOperator(_OverTables):
-    """Combines Q-tables cell by cell.
-
-    Attributes:
-        name: as users write it.
-        code: as kernels that follow composed tables take it.
-        normalised: see :class:`Operator`.
-    """
-
-    name: str
-    code: int
-    normalised: bool = False
-
-    def kernel_form(self, space: CandidateSpace, mixtures: np.ndarray) -> tuple[Pool, np.ndarray, int]:
-        """See :func:`kernel_form`."""
-        return space.pool, mixtures, self.code
-
-
-@dataclass(frozen=True)
-class FunctionOperator(_OverTables):
-    """A user's function of arrays, applied to every candidate.
-
-    Attributes:
-        combine: the function.
-    """
-
-    combine: Combine
-    normalised: ClassVar[bool] = False
-
-    @property
-    def name(self) -> str:
-        """The function's."""
-        return str(getattr(self.combine, "__name__", type(self.combine).__name__))
-
-    def kernel_form(self, space: CandidateSpace, mixtures: np.ndarray) -> tuple[Pool, np.ndarray, int]:
-        """See :func:`kernel_form`: the pool holds one finished table for each candidate.
-
-        Raises:
-            InvalidValue: the function gives another shape, or NaN.
-        """
-        q = space.pool.q[:, :, : space.pool.actions]
-        tables = np.stack([self._combined(q[members]) for members in mixtures])
-        support = np.bitwise_or.reduce(space.pool.support[mixtures], axis=1)
-        return make_pool(tables, support), np.arange(len(mixtures), dtype=np.int32)[:, None], SUM
-
-    def _combined(self, q: np.ndarray) -> np.ndarray:
-        table = np.asarray(self.combine(q.astype(np.float64)))
-        if table.shape != q.shape[1:]:
-            raise InvalidValue(
-                f"operator {self.name!r} gave an array of shape {table.shape} for Q-tables {q.shape}; "
-                f"it must give {q.shape[1:]}"
-            )
-        if np.isnan(table).any():
-            raise InvalidValue(f"operator {self.name!r} gave NaN; its greedy action is undefined")
-        return table.astype(np.float32)
-
-
-@dataclass(frozen=True)
-class RouteOperator:
-    """Looks ahead with the members' exact rollouts; see :mod:`lever_ray.composition.routes`.
-
-    Attributes:
-        name: a key of :data:`~lever_ray.composition.routes.ROUTE_CODES`.
-    """
-
-    name: str
-    normalised: ClassVar[bool] = False
-    regime: ClassVar[str] = EVALUATES_ROLLOUTS
-    tier: ClassVar[str] = "I3"
-    is_route: ClassVar[bool] = True
-    needs_candidates: ClassVar[bool] = True
-    pools_members: ClassVar[bool] = False
-    usual_ranker: ClassVar[str] = ROUTE_RANKER
-
-    def compose(
-        self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
-    ) -> Composed:
-        """See :class:`Operator`."""
-        return Composed(actions=route_of(problem.compiled, space.pool, members, operator=self.name))
-
-    def returns(
-        self,
-        task: CompiledTask,
-        space: CandidateSpace,
-        mixtures: np.ndarray,
-        *,
-        masked: bool,
-        recorded: bool = True,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See :class:`Operator`."""
-        actions, unwanted = member_actions(space.pool), np.empty((0, task.rules.horizon), np.int16)
-        totals, ends, _ = route_returns(task, space.pool, actions, mixtures, ROUTE_CODES[self.name], unwanted)
-        return totals, ends
-
-    def check_task(self, task: Environment) -> None:
-        """See :class:`Operator`: one route answers one start."""
-        check_one_start(task, f"operator {self.name!r}")
-
-    def check_ranker(self, ranker: object) -> None:
-        """See :class:`Operator`."""
-        _check_ranks_routes(self.name, ranker)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A search over the union of recorded transitions, which the task's family brings.
-
-    Attributes:
-        width: states that its beam keeps.
-
-    Raises:
-        InvalidValue: ``width`` is below 1.
-    """
-
-    width: int = 100
-    name: ClassVar[str] = "plan"
-    normalised: ClassVar[bool] = False
-    regime: ClassVar[str] = PROPAGATES_VALUE
-    tier: ClassVar[str] = "I3"
-    is_route: ClassVar[bool] = True
-    needs_candidates: ClassVar[bool] = False
-    pools_members: ClassVar[bool] = False
-    usual_ranker: ClassVar[str] = ROUTE_RANKER
-    parameters: ClassVar[tuple[str, ...]] = ("width",)
-
-    def __post_init__(self) -> None:
-        check_whole("width", self.width, 1, "states that a beam keeps")
-
-    def compose(
-        self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
-    ) -> Composed:
-        """See :class:`Operator`."""
-        search_plan = problem.task.hooks.plan
-        assert search_plan is not None  # check_task has seen to that
-        made = search_plan(problem.task, problem.objective, width=self.width, support=space.union)
-        return Composed(made.q, made.actions, total=made.total, left_support=made.left_support)
-
-    def returns(
-        self, task: CompiledTask, space: CandidateSpace, mixtures: np.ndarray, *, masked: bool, recorded: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Nothing: there are no candidates."""
-        raise NotImplementedError("operator 'plan' has no candidates")
-
-    def check_task(self, task: Environment) -> None:
-        """See :class:`Operator`: a family may lack a planner."""
-        if task.hooks.plan is None:
-            raise InvalidValue(f"family {task.family!r} has no planner, which operator 'plan' asks for")
-
-    def check_ranker(self, ranker: object) -> None:
-        """See :class:`Operator`."""
-        _check_ranks_routes(self.name, ranker)
-
-
-def _check_ranks_routes(operator: str, ranker: object) -> None:
-    if not getattr(ranker, "ranks_routes", False):
-        raise InvalidValue(
-            f"ranker {getattr(ranker, 'name', ranker)!r} embeds policies over positions, and operator {operator!r} "
-            "answers with a route; use ranker='offline-return'"
-        )
-
-
 OPERATORS: dict[str, Operator] = {
     operator.name: operator
     for operator in (
@@ -410,19 +204,3 @@ def check_factors(operator: Operator) -> None:
             f"factors of groups do not change operator {operator.name!r}, which compares returns; give weights to the "
             "objective's terms instead, e.g. objective={'path': 2, 'gold': 1}"
         )
-
-
-def kernel_form(operator: Operator, space: CandidateSpace, mixtures: np.ndarray) -> tuple[Pool, np.ndarray, int]:
-    """``(pool, mixtures int32[K, m], code)`` of a table operator, as the compiled kernels take them.
-
-    Raises:
-        InvalidValue: see :meth:`FunctionOperator.kernel_form`.
-    """
-    form = getattr(operator, "kernel_form", None)
-    if form is None:
-        raise InvalidValue(
-            f"operator {operator.name!r} has no tables that kernels can follow (kernel_form), which embedding its "
-            "candidates needs; use ranker='offline-return'"
-        )
-    pool, rows, code = form(space, mixtures)
-    return pool, rows, code

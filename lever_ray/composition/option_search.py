@@ -29,7 +29,7 @@ def _doubled(array):
     return np.concatenate((array, np.empty_like(array)))
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True)
 def _is_better(score, time, level, lex, other, other_time, other_level, other_lex):
     """The order of nodes and routes; equal ones are not better."""
     if score != other:
@@ -41,7 +41,7 @@ def _is_better(score, time, level, lex, other, other_time, other_level, other_le
     return lex < other_lex
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True)
 def _offer(totals, facts, kind, total, time, level, lex, parent, member, why, end):
     """Remember a route where it is the best of its kind."""
     if _is_better(
@@ -53,7 +53,7 @@ def _offer(totals, facts, kind, total, time, level, lex, parent, member, why, en
         facts[kind, _R_END] = end
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True)
 def _spread(state, items, switch, paid, time):
     """A hash of a full state."""
     mixed = np.uint64(state) * np.uint64(0x9E3779B97F4A7C15) ^ items * np.uint64(0xC2B2AE3D27D4EB4F)

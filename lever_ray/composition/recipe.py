@@ -6,21 +6,35 @@ What it does not hold, the library, the environment and the objective, is what i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Integral, Real
 from typing import Any, TypedDict, get_args, get_type_hints
 
-from lever_ray.composition.operators import OPERATORS, Combine, Operator, check_support, composition_operator
+from lever_ray.composition.operators import Operator, check_support, composition_operator
 from lever_ray.composition.option_operator import Options
 from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.rankers.regressor import Regressor
+from lever_ray.composition.recipe_parts import (
+    PARTS,
+    check_own,
+    check_parameters,
+    check_shortlists,
+    has_use,
+    name_of,
+    plain_number,
+    refuse_useless,
+    said_by,
+    spelled_out,
+    usual_with,
+    with_parameters,
+)
 from lever_ray.composition.retrieval import Retrieval
 from lever_ray.composition.strategies.budgeted import Budgeted
 from lever_ray.composition.strategies.protocol import Strategy
 from lever_ray.composition.strategies.registry import STRATEGIES, split_id
 from lever_ray.composition.strategies.shortlists import Hybrid
+from lever_ray.composition.table_operators import Combine
 from lever_ray.errors import InvalidValue, UnknownName, check_known, check_whole, look_up
 
 DEFAULT = "default"
@@ -112,17 +126,17 @@ class Recipe:
     episodes: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in _spelled_out(asdict_shallow(self)).items():
-            object.__setattr__(self, name, _plain(value, _TYPES[name]))
+        for name, value in spelled_out(asdict_shallow(self), _DEFAULTS).items():
+            object.__setattr__(self, name, plain_number(value, _TYPES[name]))
         _check_types(self)
         operator = composition_operator(self.operator)
         for name, value in asdict_shallow(self).items():
-            if value != _DEFAULTS[name] and not _has_use(name, self.strategy, operator, self.ranker):
-                _refuse_useless(name, value, self)
+            if value != _DEFAULTS[name] and not has_use(name, self.strategy, operator, self.ranker):
+                refuse_useless(name, value, asdict_shallow(self))
         self.make_operator().check_ranker(self.make_ranker())
         check_support(operator, self.support)
         if operator.pools_members:
-            _check_shortlists(self.make_strategy(), operator)
+            check_shortlists(self.make_strategy(), operator)
         self.make_strategy()
         self.make_retrieval()
 
@@ -154,11 +168,11 @@ class Recipe:
         Raises:
             InvalidValue: a strategy, operator or ranker is a user's own object, which no text stands for.
         """
-        for name in _PARTS:
+        for name in PARTS:
             if not isinstance(getattr(self, name), str):
                 raise InvalidValue(
-                    f"{name} {_name_of(getattr(self, name))!r} is an object of your own and has no id, by which "
-                    f"answers are stored and compared; use a named one there: {', '.join(_PARTS[name])}"
+                    f"{name} {name_of(getattr(self, name))!r} is an object of your own and has no id, by which "
+                    f"answers are stored and compared; use a named one there: {', '.join(PARTS[name])}"
                 )
         odd = [f"{name}={_written(value)}" for name, value in self.to_dict().items()]
         return ",".join(odd) or DEFAULT
@@ -166,11 +180,11 @@ class Recipe:
     @property
     def storable(self) -> bool:
         """Whether it has an id: strategy, operator and ranker are named ones."""
-        return all(isinstance(getattr(self, name), str) for name in _PARTS)
+        return all(isinstance(getattr(self, name), str) for name in PARTS)
 
     def to_dict(self) -> dict[str, Any]:
         """Fields that differ from their defaults."""
-        usual = _DEFAULTS | _usual_with(self.make_operator())
+        usual = _DEFAULTS | usual_with(self.make_operator())
         return {name: value for name, value in asdict_shallow(self).items() if value != usual[name]}
 
     def override(self, **changes: Any) -> Recipe:
@@ -183,10 +197,10 @@ class Recipe:
         """
         check_keywords(changes)
         mine = asdict_shallow(self)
-        for name, value in _usual_with(self.make_operator()).items():
+        for name, value in usual_with(self.make_operator()).items():
             if name not in changes and mine[name] == value:
                 del mine[name]
-        for name in _said_by(changes.get("strategy"), STRATEGIES):
+        for name in said_by(changes.get("strategy")):
             mine.pop(name, None)
         return Recipe(**with_use(mine | changes) | changes)
 
@@ -205,20 +219,20 @@ class Recipe:
     @cached_property
     def _strategy(self) -> Strategy:
         if isinstance(self.strategy, str):
-            return _with_parameters(look_up("strategy", self.strategy, STRATEGIES), self)
-        _check_own("strategy", self.strategy, Strategy)
+            return with_parameters(look_up("strategy", self.strategy, STRATEGIES), self)
+        check_own("strategy", self.strategy, Strategy)
         return self.strategy
 
     @cached_property
     def _operator(self) -> Operator:
         operator = composition_operator(self.operator)
-        return _with_parameters(operator, self) if isinstance(self.operator, str) else operator
+        return with_parameters(operator, self) if isinstance(self.operator, str) else operator
 
     @cached_property
     def _ranker(self) -> Ranker:
         if isinstance(self.ranker, str):
-            return _with_parameters(look_up("ranker", self.ranker, RANKERS), self)
-        _check_own("ranker", self.ranker, Ranker)
+            return with_parameters(look_up("ranker", self.ranker, RANKERS), self)
+        check_own("ranker", self.ranker, Ranker)
         return self.ranker
 
     def make_retrieval(self, *, without: str = "") -> Retrieval:
@@ -258,16 +272,6 @@ class Recipe:
 
 
 _DEFAULTS: dict[str, Any] = {part.name: part.default for part in fields(Recipe)}
-_PARTS: dict[str, Mapping[str, Any]] = {"strategy": STRATEGIES, "operator": OPERATORS, "ranker": RANKERS}
-"""Fields that choose one of several, with what their values are called; these have the other fields as parameters."""
-_OWNERS: dict[str, dict[str, list[str]]] = {
-    field: {
-        part: [name for name, each in known.items() if field in getattr(each, "parameters", ())]
-        for part, known in _PARTS.items()
-    }
-    for field in _DEFAULTS
-}
-"""By parameter, the strategies, operators and rankers that have it; none for fields of every recipe."""
 
 
 def asdict_shallow(recipe: Recipe) -> dict[str, Any]:
@@ -300,11 +304,7 @@ def check_values(given: Mapping[str, Any]) -> None:
     Raises:
         UnknownName, InvalidValue: naming the value.
     """
-    for known in _PARTS.values():
-        for part in known.values():
-            mine = {name: given[name] for name in getattr(part, "parameters", ()) if given.get(name) is not None}
-            if mine:
-                replace(part, **mine)
+    check_parameters(given)
     shared = {name: given[name] for name in ("support", "retrieval", "threshold") if given.get(name) is not None}
     if shared:
         Recipe(**shared)
@@ -319,112 +319,16 @@ def with_use(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnknownName: the strategy, operator or ranker is not known.
     """
-    whole = _spelled_out(_DEFAULTS | dict(given))
+    whole = spelled_out(_DEFAULTS | dict(given), _DEFAULTS)
     operator = composition_operator(whole["operator"])
-    kept = {name for name in given if _has_use(name, whole["strategy"], operator, whole["ranker"])}
+    kept = {name for name in given if has_use(name, whole["strategy"], operator, whole["ranker"])}
     numbers = split_id(given["strategy"])[1] if isinstance(given.get("strategy"), str) else {}
     return {name: whole[name] for name in given if name in kept} | {name: whole[name] for name in numbers}
 
 
-def _spelled_out(given: dict[str, Any]) -> dict[str, Any]:
-    """Fields with ``hybrid-5`` as strategy and k, our own objects as names with parameters, and the ranker by name."""
-    found = dict(given)
-    if isinstance(found["strategy"], str):
-        found["strategy"], numbers = split_id(found["strategy"])
-        _check_said_once(given["strategy"], numbers, found)
-        found |= numbers
-    for part, known in _PARTS.items():
-        own = found[part]
-        usual = None if isinstance(own, str) else known.get(_name_of(own))
-        if usual is not None and type(own) is type(usual):
-            parameters = {name: getattr(own, name) for name in getattr(own, "parameters", ())}
-            if _replaced(usual, parameters) == own:
-                _check_said_once(own, parameters, found)
-                found |= {part: _name_of(own)} | parameters
-    usual_values = _usual_with(composition_operator(found["operator"]))
-    return found | {name: value for name, value in usual_values.items() if found[name] in ("", None)}
-
-
-def _said_by(strategy: Any, known: Mapping[str, Any]) -> tuple[str, ...]:
-    """Parameters that a strategy says by its id or by being an object."""
-    if isinstance(strategy, str):
-        return tuple(split_id(strategy)[1])
-    return () if strategy is None else getattr(known.get(_name_of(strategy)), "parameters", ())
-
-
-def _check_said_once(part: Any, parameters: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    for name, value in parameters.items():
-        if given[name] not in (_DEFAULTS[name], value):
-            raise InvalidValue(f"{part!r} says {name} {value}, and {name} is {given[name]!r}; say it once")
-
-
-def _usual_with(operator: Operator) -> dict[str, Any]:
-    """Defaults that depend on the operator."""
-    named = OPERATORS.get(operator.name, operator)
-    return {"ranker": operator.usual_ranker, "width": getattr(named, "width", None)}
-
-
-def _name_of(part: Any) -> str:
-    return str(getattr(part, "name", None) or getattr(part, "__name__", type(part).__name__))
-
-
-def _has_use(field: str, strategy: Any, operator: Operator, ranker: Any) -> bool:
-    """Whether a field is one of every recipe, or a parameter of the strategy, operator or ranker."""
-    owners = _OWNERS[field]
-    chosen = {"strategy": strategy, "operator": operator.name, "ranker": ranker}
-    return not any(owners.values()) or any(chosen[part] in names for part, names in owners.items())
-
-
-def _refuse_useless(name: str, value: Any, recipe: Recipe) -> None:
-    owners = {part: names for part, names in _OWNERS[name].items() if names}
-    having = " or ".join(f"{part} {', '.join(names)}" for part, names in owners.items())
-    chosen = " and ".join(f"{part} {_name_of_text(getattr(recipe, part))!r}" for part in owners)
-    raise InvalidValue(f"{name} is {value!r}, which {chosen} has no use for; leave it out, or use {having}")
-
-
-def _check_shortlists(strategy: Strategy, operator: Operator) -> None:
-    if not hasattr(strategy, "shortlist"):
-        raise InvalidValue(
-            f"strategy {strategy.name!r} chooses among candidates, and operator {operator.name!r} has none: its "
-            "members are one pool; use targeted (the best of each group), hybrid (k of each) or exhaustive (all)"
-        )
-
-
-def _name_of_text(part: Any) -> str:
-    return part if isinstance(part, str) else _name_of(part)
-
-
-def _check_own(part: str, own: object, protocol: type) -> None:
-    if not isinstance(own, protocol) or isinstance(own, type):
-        raise InvalidValue(
-            f"{part} is {own!r}; give a name ({', '.join(_PARTS[part])}), or an object with the attributes of "
-            f"{protocol.__module__}.{protocol.__name__}"
-        )
-
-
-def _with_parameters(part: Any, recipe: Recipe) -> Any:
-    """One of the known strategies, operators or rankers, with the recipe's parameters."""
-    return _replaced(part, {name: getattr(recipe, name) for name in getattr(part, "parameters", ())})
-
-
-def _replaced(part: Any, parameters: Mapping[str, Any]) -> Any:
-    return replace(part, **parameters) if parameters else part
-
-
-def _plain(value: Any, kinds: tuple[Any, ...]) -> Any:
-    """A number as Python has it, so that equal recipes have equal ids; anything else as it is."""
-    if isinstance(value, bool):
-        return value
-    if int in kinds and isinstance(value, Integral):
-        return int(value)
-    if float in kinds and isinstance(value, Real):
-        return float(value) + 0.0
-    return value
-
-
 def _check_types(recipe: Recipe) -> None:
     """Refuse what has another type than its field, and discounts and budgets out of range; parts check the rest."""
-    for name in _DEFAULTS.keys() - _PARTS:
+    for name in _DEFAULTS.keys() - PARTS:
         value, kinds = getattr(recipe, name), _TYPES[name]
         if isinstance(value, bool) or not isinstance(value, kinds):
             raise InvalidValue(f"{name} is {value!r}; {_WORDS[kinds[0]]} is needed")

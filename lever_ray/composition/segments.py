@@ -76,7 +76,7 @@ def event_terms(
     return EventTerms(tuple(chosen), bits)
 
 
-@njit(cache=True, forceinline=True)
+@njit(cache=True)
 def segment(
     moves, flags, rewards, near, rules, events, actions, member, state, memory, nearest, paid, time, total, weight,
     horizon, cut, choose, through, laps, seen, stamp, sums,

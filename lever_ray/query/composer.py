@@ -11,13 +11,14 @@ import numpy as np
 from lever_ray.composition.composed import Composed
 from lever_ray.composition.coverage import Coverage, over_starts, route_coverage, value_coverage
 from lever_ray.composition.groups import CandidateSpace, disproportionate, objective_weights
-from lever_ray.composition.operators import OPERATORS, FunctionOperator, Operator, check_factors, is_masked
+from lever_ray.composition.operators import OPERATORS, Operator, check_factors, is_masked
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.protocol import Scorer
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.search import SearchResult, search
 from lever_ray.composition.strategies.protocol import BATCH
+from lever_ray.composition.table_operators import FunctionOperator
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.query.result import CompositionResult, Option

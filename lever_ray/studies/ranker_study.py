@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
-from lever_ray.composition.operators import kernel_form, table_operator
+from lever_ray.composition.operators import table_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
 from lever_ray.composition.scores import Scores
+from lever_ray.composition.table_operators import kernel_form
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
 from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features, outcomes

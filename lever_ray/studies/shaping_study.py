@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import kernel_form, table_operator
+from lever_ray.composition.operators import table_operator
 from lever_ray.composition.strategies.protocol import product_blocks
+from lever_ray.composition.table_operators import kernel_form
 from lever_ray.embedding.offline import offline_returns
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup

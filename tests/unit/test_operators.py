@@ -9,12 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
-from lever_ray.composition.operators import (
-    OPERATORS,
-    check_factors,
-    check_support,
-    composition_operator,
-)
+from lever_ray.composition.operators import OPERATORS, check_factors, check_support, composition_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
 from lever_ray.composition.rankers.registry import RANKERS

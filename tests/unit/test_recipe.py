@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 import lever_ray as lever
 from lever_ray.app.settings import experiment_plan, load_settings
 from lever_ray.cli.recipe_options import RECIPE_OPTIONS
-from lever_ray.composition.operators import OPERATORS, Plan
+from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers.offline_return import OfflineReturn
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.recipe import Recipe, RecipeKeywords, with_use
+from lever_ray.composition.route_operators import Plan
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.composition.strategies.shortlists import Hybrid

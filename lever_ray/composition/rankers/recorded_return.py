@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace, cover
-from lever_ray.composition.operators import Operator, TableOperator
+from lever_ray.composition.operators import Operator
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.scores import Scores
+from lever_ray.composition.table_operators import TableOperator
 from lever_ray.composition.worth import Worth
 from lever_ray.embedding.offline import LEFT_SUPPORT
 from lever_ray.embedding.recorded import recorded_returns

@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from lever_ray.composition.groups import CandidateSpace
-from lever_ray.composition.operators import Operator, kernel_form
+from lever_ray.composition.operators import Operator
 from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.scores import Scores
+from lever_ray.composition.table_operators import kernel_form
 from lever_ray.composition.worth import Worth
 from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, behaviour_features
