@@ -9,7 +9,7 @@ nothing is shown, and no global state is touched. A notebook displays them; :fun
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
 from lever_ray.errors import InvalidValue
 from lever_ray.tasks.objective import Objective
@@ -58,6 +59,7 @@ __all__ = [
     "counted",
     "headline",
     "layout",
+    "options",
     "path",
     "plain_axes",
     "routes",
@@ -149,6 +151,52 @@ def routes(task: Environment, panels: Iterable[tuple[str, Any]], *, objective: O
     return figure
 
 
+def options(task: Environment, result: Any) -> Figure:
+    """Draw the route of operator ``options``, coloured by the policy that is followed, with what ends each part marked.
+
+    Args:
+        task: the environment.
+        result: a :class:`~lever_ray.query.result.CompositionResult` of operator ``options``.
+
+    Returns:
+        A figure with two axes: the route over its environment, and who is followed by step.
+
+    Raises:
+        InvalidValue: the result says of no policy that it is followed, or its route is of another environment.
+    """
+    if not getattr(result, "options", ()):
+        raise InvalidValue("the result follows no policies in turn; compose with operator='options', or use plot.path")
+    route = _route_of(task, result, None)
+    figure = canvas(4.8, 6.4)
+    above, below = figure.subplots(2, height_ratios=[14, 1])
+    _draw_panel(above, task, route, route.objective or _caption(task)[0], separator=" · ")
+    followed = list(dict.fromkeys(part.policy_id for part in result.options))
+    colours = {policy: PALETTE[place % len(PALETTE)] for place, policy in enumerate(followed)}
+    ends = [part.begins for part in result.options[1:]] + [len(route.labels) - 1]
+    for part, end in zip(result.options, ends, strict=True):
+        _draw_part(above, route.labels[part.begins : end + 1], colours[part.policy_id], part.until)
+        below.barh(0, end - part.begins, left=part.begins, color=colours[part.policy_id], edgecolor=PAPER)
+    plain_axes(below, rules="x")
+    below.set(yticks=[], xlabel="step", xlim=(0, len(route.labels) - 1))
+    keys = [Line2D([], [], color=colour, linewidth=3, label=policy[:8]) for policy, colour in colours.items()]
+    below.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, -1.6), ncols=min(3, len(keys)), **LEGEND)
+    return figure
+
+
+def _draw_part(axes: Axes, labels: Sequence[Hashable], colour: str, until: str) -> None:
+    """One part of a route, where its labels are cells; a ring where an event or a cut ends it."""
+    if not all(isinstance(label, tuple) and len(label) == 2 for label in labels):
+        return
+    rows, columns = zip(*labels, strict=True)
+    for drawn in axes.collections:
+        if drawn.get_gid() == "route":
+            drawn.set_alpha(0.15)
+    axes.plot(columns, rows, color=colour, linewidth=3, solid_capstyle="round", zorder=4.5, gid="followed")
+    if until in ("event", "cut", "cycle"):
+        place = (columns[-1], rows[-1])
+        axes.plot(*place, marker="o", markersize=8, markerfacecolor="none", color=INK, zorder=5.2, gid=until)
+
+
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PNG; folders are made as needed, and equal figures give equal bytes.
 
@@ -221,14 +269,18 @@ def _route_of(task: Environment, result: Any, objective: Objective | str | None)
 
 def _played(task: Environment, result: Any, objective: Objective | str | None) -> Any:
     q = result if isinstance(result, np.ndarray) else getattr(result, "q", None)
-    actions = getattr(result, "actions", None)
-    if q is None and actions is None:
+    actions, routes = getattr(result, "actions", None), getattr(result, "routes", None) or None
+    if q is None and actions is None and routes is None:
         accepted = "a composition result, rollout, optimum, training run or Q-table"
         raise InvalidValue(f"a {type(result).__name__} holds no route; give {accepted}")
     if objective is None:
         example = task.terms[0]
         raise InvalidValue(f"a Q-table does not say what is rewarded; give objective=, e.g. objective={example!r}")
-    return rollout(task, objective=objective, q=q, actions=None if q is not None else actions)
+    if q is not None:
+        return rollout(task, objective=objective, q=q)
+    if actions is not None:
+        return rollout(task, objective=objective, actions=actions)
+    return rollout(task, objective=objective, routes=routes)
 
 
 def _caption(task: Environment, labels: tuple[Hashable, ...] = ()) -> tuple[str, ...]:

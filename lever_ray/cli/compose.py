@@ -196,6 +196,6 @@ def _save_picture(task: Environment, result: CompositionResult, picture: Path) -
     from lever_ray import plot
 
     try:
-        plot.save(plot.path(task, result), picture)
+        plot.save(plot.options(task, result) if result.options else plot.path(task, result), picture)
     except OSError as error:
         raise SettingsError(f"{picture} cannot be written ({error.strerror}); choose another place") from error

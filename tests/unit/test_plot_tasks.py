@@ -11,6 +11,7 @@ from rich.console import Console
 from lever_ray import plot
 from lever_ray.console import result_table
 from lever_ray.errors import InvalidValue
+from lever_ray.query.result import Option
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import rollout
 from tests.toy_family import Corridor
@@ -83,3 +84,21 @@ def test_the_console_tells_the_steps_of_a_task_without_text():
     drawn, measured = told(TwoStarts(8), q=np.eye(3)[[0, 0, 0, 0, 2, 2, 2, 2]])
     assert drawn.strip() == "4, right -> 5, right -> 6, right -> 7"
     assert "over 2 starts, ends: out 75%, pit 25%" in measured
+
+
+def test_a_route_of_options_is_coloured_by_the_policy_that_is_followed(tmp_path):
+    parts = [Option("aaaaaaaaaaaa", 0, "event"), Option("bbbbbbbbbbbb", 2, "cut"), Option("aaaaaaaaaaaa", 4, "end")]
+    result = SimpleNamespace(
+        objective=Objective.of("path"), q=None, actions=np.array(DETOUR), routes=(), options=tuple(parts)
+    )
+    figure = plot.options(ROOM, result)
+    route, strip = figure.axes
+    followed = [line for line in route.lines if line.get_gid() == "followed"]
+    assert [len(line.get_xdata()) for line in followed] == [3, 3, len(DETOUR) - 3]
+    assert followed[0].get_color() == followed[2].get_color() != followed[1].get_color()
+    assert [line.get_gid() for line in route.lines if line.get_gid() in ("event", "cut")] == ["event", "cut"]
+    assert [bar.get_width() for bar in strip.patches] == [2, 2, len(DETOUR) - 4]
+    assert [text.get_text() for text in strip.get_legend().get_texts()] == ["aaaaaaaa", "bbbbbbbb"]
+    assert plot.save(figure, tmp_path / "options.png").stat().st_size > 10_000
+    with pytest.raises(InvalidValue, match="operator='options'"):
+        plot.options(ROOM, SimpleNamespace(objective=Objective.of("path"), options=()))
