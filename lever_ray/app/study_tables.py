@@ -87,12 +87,20 @@ def _composed_cells(line: Row) -> list[str]:
         _one_decimal(line["return/composed"]),
         _one_decimal(line["return/random_q"]),
         f"{significant(line['speedup/seconds'], 2)}x",
-        f"{line['candidates/evaluated']:.0f}",
+        _searched(line),
     ]
 
 
 _CONTROLS = ("scratch\nsame gamma", "scratch\nbest gamma", "best single\npolicy", "optimum")
 _CONTROLLED = ("scratch", "scratch_best_gamma", "best_single_oracle", "optimum")
+
+
+def _searched(line: Row) -> str:
+    """Candidates evaluated, or segments simulated where there are no candidates."""
+    segments = line.get("segments/simulated")
+    if segments is None or math.isnan(segments):
+        return f"{line['candidates/evaluated']:.0f}"
+    return f"{segments:,.0f} segments"
 
 
 def _one_decimal(value: float) -> str:
@@ -142,7 +150,7 @@ def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:
     controls = [first[f"return/{name}"] for name in _CONTROLLED]
     controls.insert(3, max(line["return/random_q"] for line in lines.values()))
     speed = [f"{significant(lines[ranker]['speedup/seconds'], 2)}x" if ranker in lines else "" for ranker in rankers]
-    return [*composed, *map(_one_decimal, controls), *speed, f"{first['candidates/evaluated']:.0f}"]
+    return [*composed, *map(_one_decimal, controls), *speed, _searched(first)]
 
 
 def front_table(front: Sequence[Row], *, recommended: int | None = None) -> FirstFit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from statistics import median
@@ -83,12 +83,14 @@ class OperatorSpace:
 
     Attributes:
         operator: how members combine.
+        problem: the question, with the groups that it combines or pools.
         masked: whether actions that no member took are excluded.
         space: their groups.
         best_candidate: max_c J(c), in the real environment; NaN for ``plan``, which has no candidates.
     """
 
     operator: Operator
+    problem: Problem
     masked: bool
     space: CandidateSpace
     best_candidate: float
@@ -99,12 +101,12 @@ class OperatorSpace:
         operator, masked = recipe.make_operator(), is_masked(recipe.support)
         space = space_of(problem, operator)
         if not operator.needs_candidates:
-            return cls(operator, masked, space, float("nan"))
+            return cls(operator, problem, masked, space, float("nan"))
         every = np.concatenate(list(product_blocks(space.sizes)))
         if operator.is_route and len(every) > ROUTES_MEASURED:
             every = every[np.linspace(0, len(every) - 1, ROUTES_MEASURED).astype(np.int64)]
         returns = controls.real_returns(space, every, operator=operator, masked=masked)
-        return cls(operator, masked, space, float(returns.max()))
+        return cls(operator, problem, masked, space, float(returns.max()))
 
 
 class Case:
@@ -135,8 +137,8 @@ class Case:
         self.environment, self.task, self.library, self.plan = environment, task, library, plan
         self.setup, self.gamma, self.controls = setup, gamma, controls
         self.objective = Objective.of(setup.objective).resolved(task.terms)
-        gammas = plan.gammas if gamma == ALL_GAMMAS else (gamma,)
-        self.keys = [GroupKey(environment, name, each, plan.episodes) for name in setup.groups for each in gammas]
+        self.gammas = plan.gammas if gamma == ALL_GAMMAS else (gamma,)
+        self.keys = [GroupKey(environment, name, each, plan.episodes) for name in setup.groups for each in self.gammas]
         self.recipes = plan.recipes_at(gamma)
         usual = self.recipes[0]
         self.groups = retrieve(library, self.keys, usual.make_retrieval(without=setup.name))
@@ -145,7 +147,8 @@ class Case:
         states = library.environment(environment).canonical
         self.problem = Problem(task, self.objective, tuple(self.groups), environment, states)
         by_operator = [list(same) for _, same in groupby(self.recipes, lambda recipe: recipe.operator)]
-        self.spaces = [(OperatorSpace.of(same[0], self.problem, controls), same) for same in by_operator]
+        self.pool = self._pooled(held) if any(each.make_operator().pools_members for each in self.recipes) else ()
+        self.spaces = [(OperatorSpace.of(same[0], self._asked(same[0]), controls), same) for same in by_operator]
         self.library_steps = PolicyGroup.merge("all", self.groups).environment_steps
         self.walk_plan = walk_plan_return(task, self.objective, self.library_steps)
         self.model = recorded_model(
@@ -156,6 +159,18 @@ class Case:
             gammas=plan.gammas,
             training_seeds=plan.training_seeds,
         )
+
+    def _pooled(self, held: dict[str, PolicyGroup]) -> tuple[str, ...]:
+        """What the mode allows as members of a pool: every objective that the library holds but the question's own."""
+        return self.setup.pooled(held)
+
+    def _asked(self, recipe: Recipe) -> Problem:
+        """The problem with the groups that an operator combines, or pools."""
+        if not recipe.make_operator().pools_members:
+            return self.problem
+        keys = [key._replace(objective=name) for key in self.keys[: len(self.gammas)] for name in self.pool]
+        members = retrieve(self.library, keys, recipe.make_retrieval(without=self.setup.name))
+        return replace(self.problem, members=tuple(members))
 
     @property
     def highest(self) -> float:
@@ -208,7 +223,7 @@ class Cell:
     @cached_property
     def scorer(self) -> Scorer:
         """The ranker, bound to the case's problem."""
-        return self.ranker.bind(self.case.problem)
+        return self.ranker.bind(self.candidates.problem)
 
     @property
     def scale(self) -> float:
@@ -241,7 +256,7 @@ class Cell:
             case.library,
             environment=case.environment,
             objective=case.objective,
-            groups=case.setup.groups,
+            groups=case.pool if self.candidates.operator.pools_members else case.setup.groups,
             recipe=recipe.override(ranker=self.ranker),
             without=case.setup.name,
         )
@@ -308,7 +323,7 @@ class Cell:
         operator = self.candidates.operator
         if not operator.needs_candidates and not operator.pools_members:
             return float("nan")
-        return random_q_return(Composer(recipe, self.scorer), self.case.problem, self.case.controls)
+        return random_q_return(Composer(recipe, self.scorer), self.candidates.problem, self.case.controls)
 
     def _quality(self, answer: CompositionResult, route: Rollout) -> Row:
         controls, singles = self.case.controls, self.case.singles

@@ -64,6 +64,16 @@ class Setup:
         """The composite objective's terms, without weights: what policies for it are called, which are never used."""
         return Objective.of(self.objective).name
 
+    def pooled(self, held: Iterable[str]) -> tuple[str, ...]:
+        """What the mode allows as members of a pool: objectives of it, but what wants the same as the question.
+
+        Args:
+            held: objectives that a library holds.
+        """
+        wanted = Objective.of(self.objective)
+        named = [(name, Objective.of(name)) for name in dict.fromkeys(held) if name]
+        return tuple(name for name, each in named if each.name in self.pool and not each.is_alike(wanted))
+
 
 def modes_of(source: str) -> tuple[str, ...]:
     """A source's modes in its order; none where the source is not known."""

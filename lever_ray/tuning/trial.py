@@ -222,12 +222,16 @@ def _timed(
     if isinstance(ranker := choice.make_ranker(), Regressor):
         recipe = recipe.override(ranker=_fitted(choice, ranker, library, problem, environment))
 
+    groups: Sequence[str] = problem.setup.groups
+    if choice.make_operator().pools_members:
+        groups = problem.setup.pooled(key.objective for key in library.keys(environment))
+
     def ask() -> CompositionResult:
         return compose(
             library,
             environment=environment,
             objective=problem.setup.objective,
-            groups=problem.setup.groups,
+            groups=groups,
             recipe=recipe,
             without=problem.setup.name,
         )
