@@ -273,7 +273,9 @@ _PARENT_CURVES = {"quality": "quality/normalised", "speedup": "speedup/seconds",
 
 def headline_rows(summary: Sequence[Row]) -> list[Row]:
     """The summary's most telling columns, rounded to what a table can show."""
-    return [{name: _rounded(line[name]) for name in HEADLINES} for line in summary]
+    return [
+        {name: _rounded(line[name]) for name in HEADLINES} | {"gamma": gamma_told(line["gamma"])} for line in summary
+    ]
 
 
 def _rounded(value: Any) -> Any:

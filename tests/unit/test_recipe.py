@@ -1,11 +1,10 @@
 """The record of how a query is answered: its id, its checks, its keywords, and users' own parts."""
 
-import json
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
-from typing import ClassVar, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.recipe import Recipe, RecipeKeywords, with_use
 from lever_ray.composition.route_operators import Plan
-from lever_ray.composition.scores import Scores
 from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.composition.strategies.shortlists import Hybrid
 from lever_ray.config import AnswerSettings, StrategySettings
@@ -169,78 +167,6 @@ def test_settings_of_a_strategy_that_nothing_uses_are_refused():
     assert {recipe.k for recipe in plan.recipes if recipe.strategy == "hybrid"} == {7}
 
 
-# Users' own parts.
-
-
-@dataclass(frozen=True)
-class FirstOfEach:
-    """A strategy: the first member of every group, then the last, if that scored below 10^9."""
-
-    name: ClassVar[str] = "first"
-    id: ClassVar[str] = "first"
-    needs_member_scores: ClassVar[bool] = False
-
-    def propose(self, space, scores):
-        assert scores is None
-        told = yield np.zeros((1, len(space.sizes)), np.int64)
-        if told.values[0] < 1e9:
-            yield np.array([space.sizes]) - 1
-
-
-@dataclass(frozen=True)
-class ByNumber:
-    """A ranker: prefers members further down."""
-
-    name: ClassVar[str] = "by-number"
-    tier: ClassVar[str] = "I0"
-    ranks_routes: ClassVar[bool] = False
-
-    def bind(self, problem):
-        return self
-
-    def score(self, space, mixtures, *, operator, masked):
-        return Scores(mixtures.sum(axis=1).astype(float), np.zeros(len(mixtures), bool))
-
-    def member_scores(self, space):
-        return None
-
-
-def mean(q):
-    return q.mean(axis=0)
-
-
-def test_a_users_own_strategy_ranker_and_operator_are_passed_as_objects(composed):
-    answer = composed(strategy=FirstOfEach(), ranker=ByNumber(), operator=mean)
-    assert (answer.strategy, answer.ranker, answer.operator, answer.evaluated) == ("first", "by-number", "mean", 2)
-    assert answer.search.candidate == tuple(size - 1 for size in answer.search.candidates[-1] + 1)
-    assert json.loads(json.dumps(answer.to_dict()))["recipe"] is None
-    for part in ("strategy", "ranker", "operator"):
-        own = {"strategy": FirstOfEach(), "ranker": ByNumber(), "operator": mean}[part]
-        with pytest.raises(InvalidValue, match=f"{part} '.*' is an object of your own and has no id"):
-            Recipe(**{part: own}).id  # noqa: B018 - raises
-
-
-@pytest.mark.parametrize(
-    "proposed", [np.zeros((1, 9), int), np.full((1, 3), 99), np.zeros((0, 3), int), np.zeros((1, 3))]
-)
-def test_candidates_that_are_none_are_refused_before_a_kernel_reads_them(composed, proposed):
-    class Wrong(FirstOfEach):
-        def propose(self, space, scores):
-            yield proposed
-
-    with pytest.raises(InvalidValue, match="strategy 'first' proposed"):
-        composed(strategy=Wrong(), ranker="offline-return")
-
-
-def test_a_strategy_that_proposes_nothing_is_refused(composed):
-    class Silent(FirstOfEach):
-        def propose(self, space, scores):
-            yield from ()
-
-    with pytest.raises(InvalidValue, match="proposed no candidate"):
-        composed(strategy=Silent(), ranker="offline-return")
-
-
 # compose().
 
 
@@ -324,49 +250,6 @@ def test_a_part_that_says_its_parameter_replaces_the_one_there_was():
 def test_what_is_said_twice_or_is_no_part_is_refused(given, said):
     with pytest.raises(InvalidValue, match=said):
         Recipe(**given)
-
-
-def test_blocks_of_candidates_are_checked_and_made_once(composed):
-    made = []
-
-    class Lazy(FirstOfEach):
-        def __init__(self, block):
-            self.block = block
-
-        def propose(self, space, scores):
-            def blocks(batch):
-                made.append(batch)
-                yield self.block
-
-            yield blocks
-
-    ask = {"ranker": "offline-return"}
-    assert composed(strategy=Lazy(np.zeros((1, 3), int)), **ask).search.candidate == (0, 0, 0)
-    assert len(made) == 1
-    for wrong in (np.full((1, 3), 99), np.full((1, 3), -1), np.zeros((1, 2), int), np.zeros((1, 3))):
-        with pytest.raises(InvalidValue, match="strategy 'first' proposed"):
-            composed(strategy=Lazy(wrong), **ask)
-
-    class Listing(FirstOfEach):
-        def propose(self, space, scores):
-            return [np.zeros((1, 3), int)]
-
-    with pytest.raises(InvalidValue, match="gave list; it must be a generator"):
-        composed(strategy=Listing(), **ask)
-
-
-@pytest.mark.parametrize("wrong", [np.zeros(3), None, Scores(np.zeros(1), np.zeros(1, bool)), "nan"])
-def test_scores_that_are_none_are_refused(composed, wrong):
-    class Wrong(ByNumber):
-        def score(self, space, mixtures, *, operator, masked):
-            return (
-                Scores(np.full(len(mixtures), np.nan), np.zeros(len(mixtures), bool))
-                if isinstance(wrong, str)
-                else wrong
-            )
-
-    with pytest.raises(InvalidValue, match="it must give Scores with as many numbers, none NaN"):
-        composed(ranker=Wrong(), strategy="exhaustive")
 
 
 @pytest.mark.parametrize(
