@@ -107,6 +107,13 @@ def _walk(moves, flags, starts, weights, horizon, rng, steps):
     return support
 
 
+def walk_support(task: Environment, steps: int, *, seed: int = 0) -> np.ndarray:
+    """uint8[S, B]: actions that uniformly random walks of so many steps in all took."""
+    known, rng = task.dynamics, np.random.default_rng(seed)
+    walked: np.ndarray = _walk(known.moves, known.flags, known.starts, known.weights, task.horizon, rng, steps)
+    return walked
+
+
 @lru_cache(maxsize=64)
 def walk_plan_return(task: Environment, objective: Objective, steps: int, seed: int = 0) -> float:
     """Return of planning on the transitions of uniformly random walks: what recorded moves are worth without policies.
@@ -123,6 +130,4 @@ def walk_plan_return(task: Environment, objective: Objective, steps: int, seed: 
     plan = task.hooks.plan
     if plan is None:
         return math.nan
-    known, rng = task.dynamics, np.random.default_rng(seed)
-    support = _walk(known.moves, known.flags, known.starts, known.weights, task.horizon, rng, steps)
-    return float(plan(task, objective, width=PLAN_WIDTH, support=support).total)
+    return float(plan(task, objective, width=PLAN_WIDTH, support=walk_support(task, steps, seed=seed)).total)

@@ -157,13 +157,14 @@ def run_option_study(study: OptionStudy, *, executor: Executor) -> list[Row]:
     """One row per layout, setup, variant and tier: quality of the route beside its controls."""
     names = tuple(dict.fromkeys(name for setup in study.problems for name in setup.pool))
     seeds = list(range(study.first_lesson, study.first_lesson + study.lessons))
-    lessons = in_order(executor.map(_lesson, seeds, shared=(study, names)))
-    worths = {setup.mode + setup.objective: _worth(setup, lessons) for setup in study.problems}
+    lessons = in_order(executor.map(lesson, seeds, shared=(study, names)))
+    worths = {setup.mode + setup.objective: learnt_worth(setup, lessons) for setup in study.problems}
     asked = list(range(study.first_layout, study.first_layout + study.layouts))
     return [row for rows in in_order(executor.map(_layout_rows, asked, shared=(study, worths))) for row in rows]
 
 
-def _lesson(seed: int, study: OptionStudy, names: tuple[str, ...]) -> Lesson:
+def lesson(seed: int, study: OptionStudy, names: tuple[str, ...]) -> Lesson:
+    """What one layout's policies for some objectives tell of outcomes."""
     warm_up()
     world = World(Layout.sample(study.family, seed=seed), study)
     pool, members = world.pool(factors()[0], names)
@@ -172,7 +173,7 @@ def _lesson(seed: int, study: OptionStudy, names: tuple[str, ...]) -> Lesson:
     return x, np.array([snapshot.total for _, snapshot in members]), [name for name, _ in members]
 
 
-def _worth(setup: Setup, lessons: list[Lesson]) -> OutcomeWorth:
+def learnt_worth(setup: Setup, lessons: list[Lesson]) -> OutcomeWorth:
     """What outcomes are worth for an objective, learnt from policies of the setup's pool."""
     objective = Objective.of(setup.objective).resolved(Layout.terms)
     kept = [np.isin(names, setup.pool) for _, _, names in lessons]
@@ -257,8 +258,8 @@ class _Measured:
         scored, _ = offline_returns(task, pool, alone, SUM, True, True)
         controls = {
             "random_tables": self._return(_searched(task, _random_actions(pool, self.world.layout), variant.options)),
-            "constant_actions": self._return(_searched(task, _constant_actions(pool), variant.options)),
-            "moves": self._return(_searched(task, _constant_actions(pool), Options(cut=1, width=100))),
+            "constant_actions": self._return(_searched(task, constant_actions(pool), variant.options)),
+            "moves": self._return(_searched(task, constant_actions(pool), Options(cut=1, width=100))),
             "best_single": float(singles.max()),
             "best_single_by_score": float(singles[int(np.argmax(scored))]),
             "scratch": self.scratch,
@@ -301,7 +302,7 @@ def _random_actions(pool: Pool, layout: Layout) -> np.ndarray:
     return member_actions(make_pool(q, pool.support))
 
 
-def _constant_actions(pool: Pool) -> np.ndarray:
+def constant_actions(pool: Pool) -> np.ndarray:
     """int16[A, S]: one action everywhere, where any member took it."""
     union = np.bitwise_or.reduce(pool.support)
     q = np.zeros((pool.actions, len(union), pool.actions), np.float32)

@@ -10,6 +10,7 @@ from lever_ray.errors import InvalidValue, UnknownName, look_up
 from lever_ray.executor import Executor
 from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import Row
+from lever_ray.studies.boundary_study import BoundaryStudy, run_boundary_study
 from lever_ray.studies.option_study import OptionStudy, run_option_study
 from lever_ray.studies.ranker_cases import CASE_COLUMNS
 from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study
@@ -76,14 +77,33 @@ _OPTIONS = TableSpec(
     "J in the real environment; the best control is the better of the best single policy by oracle over the pool and "
     "scratch at its best discount, final or best snapshot. Tables and constant actions under the same mask and rule.",
 )
+_BOUNDARY = TableSpec(
+    "When policies matter more than transitions",
+    ("family", "episodes", "coverage"),
+    {
+        "steps": "recorded steps",
+        "pairs": "recorded pairs",
+        "quality/options_I1": "options, outcomes",
+        "quality/options_I3": "options, reward",
+        "quality/moves_I1": "moves, outcomes",
+        "quality/plan_I3": "plan, reward",
+        "quality/walks_I3": "plan on random walks",
+        "milliseconds/options_I1": "ms options, outcomes",
+        "milliseconds/moves_I1": "ms moves, outcomes",
+        "milliseconds/plan_I3": "ms plan",
+    },
+    "Normalised quality on all four terms, the best of all ways standing for the optimum; all answer from the same "
+    "records but the last, which walks as many steps at random.",
+)
 STUDIES: dict[str, Study] = {
+    "boundary": Study(BoundaryStudy, run_boundary_study, (_BOUNDARY,)),
     "options": Study(OptionStudy, run_option_study, (_OPTIONS,)),
     "rankers": Study(RankerStudy, run_ranker_study, (_RANKERS,)),
     "search": Study(SearchStudy, run_search_study, (_SEARCH,)),
     "shaping": Study(ShapingStudy, run_shaping_study, (_SHAPING,)),
 }
-"""``options``: quality beside every control; ``rankers``: regret at full and partial coverage; ``search``: quality by
-budget; ``shaping``: reward without it."""
+"""``boundary``: options beside planning, by size of the records; ``options``: quality beside every control;
+``rankers``: regret at full and partial coverage; ``search``: quality by budget; ``shaping``: reward without it."""
 
 
 def study_settings(name: str, overrides: Mapping[str, Any]) -> Any:
