@@ -27,6 +27,7 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import Snapshot, TrainingRun, train, training_budget
 from lever_ray.query.warm import warm_up, warm_up_options
+from lever_ray.studies.option_trials import trials
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
@@ -102,7 +103,8 @@ class OptionStudy:
         first_lesson: first seed of these.
         training_seeds: per policy.
         setups: (mode, composite objective); the pool of a mode is every policy that it may use.
-        vary: ``setups`` measures events alone and cut 8 on all of them, ``factors`` one factor at a time on the last.
+        vary: ``setups`` measures events alone and cut 8 on all of them, ``factors`` one factor at a time on the last,
+            ``trials`` what may be done on top, see :mod:`lever_ray.studies.option_trials`, on the last.
 
     Raises:
         InvalidValue: a number is below 1, or lessons and layouts overlap.
@@ -126,7 +128,7 @@ class OptionStudy:
     vary: str = "setups"
 
     def __post_init__(self) -> None:
-        check_known("way to vary", self.vary, ("setups", "factors"))
+        check_known("way to vary", self.vary, ("setups", "factors", "trials"))
         for name in ("layouts", "lessons", "training_seeds"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; at least 1 is needed")
@@ -140,6 +142,8 @@ class OptionStudy:
     @property
     def variants(self) -> list[Variant]:
         """What is measured on every setup."""
+        if self.vary == "trials":
+            return [factors()[0], next(each for each in factors() if each.name == "24 members")]
         return factors() if self.vary == "factors" else factors()[:2]
 
     @property
@@ -228,6 +232,8 @@ def _layout_rows(seed: int, study: OptionStudy, worths: Mapping[str, OutcomeWort
     for setup in study.problems:
         problem = _Measured(world, setup, worths[setup.mode + setup.objective])
         rows += [problem.row(variant, tier) for variant in study.variants for tier in TIERS]
+        if study.vary == "trials":
+            rows += [row for variant in study.variants for tier in TIERS for row in problem.trial_rows(variant, tier)]
     common = {"layout_seed": seed, "trivial_layout": world.layout.trivial, "family": study.family}
     return [common | row for row in rows]
 
@@ -276,10 +282,30 @@ class _Measured:
             "quality/over_control": (reached - strongest) / (self.best - self.chance),
             "quality/over_single": (reached - controls["best_single_by_score"]) / (self.best - self.chance),
             **{f"quality/{name}": self._normalised(value) for name, value in controls.items()},
+            "strongest": strongest,
             "segments": route.simulated,
             "steps": len(route.actions),
             "milliseconds": 1e3 * seconds,
         }
+
+    def trial_rows(self, variant: Variant, tier: str) -> list[Row]:
+        """What is done on top of a variant's route, trial by trial."""
+        usual, (pool, _) = self.row(variant, tier), self.world.pool(variant, self.setup.pool)
+        task, actions = self.tasks[tier], member_actions(pool)
+        rows = []
+        for name, (route, total, segments) in trials(task, self.tasks["I3"], pool, actions, variant.options).items():
+            if route is not None:
+                total = rollout(self.world.layout, objective=self.setup.objective, actions=route).total
+            strongest = usual["strongest"]
+            reached = {
+                "variant": f"{variant.name}, {name}",
+                "quality/normalised": self._normalised(total),
+                "quality/share": total / self.best,
+                "quality/over_control": (total - strongest) / (self.best - self.chance),
+                "segments": segments,
+            }
+            rows.append(usual | reached)
+        return rows
 
     def _normalised(self, value: float) -> float:
         return (value - self.chance) / (self.best - self.chance)
