@@ -293,16 +293,18 @@ class _Measured:
         usual, (pool, _) = self.row(variant, tier), self.world.pool(variant, self.setup.pool)
         task, actions = self.tasks[tier], member_actions(pool)
         rows = []
-        for name, (route, total, segments) in trials(task, self.tasks["I3"], pool, actions, variant.options).items():
-            if route is not None:
-                total = rollout(self.world.layout, objective=self.setup.objective, actions=route).total
-            strongest = usual["strongest"]
+        for name, trial in trials(task, self.tasks["I3"], pool, actions, variant.options).items():
+            total = trial.total
+            if trial.actions is not None:
+                total = rollout(self.world.layout, objective=self.setup.objective, actions=trial.actions).total
             reached = {
                 "variant": f"{variant.name}, {name}",
                 "quality/normalised": self._normalised(total),
                 "quality/share": total / self.best,
-                "quality/over_control": (total - strongest) / (self.best - self.chance),
-                "segments": segments,
+                "quality/over_control": self._normalised(total) - self._normalised(usual["strongest"]),
+                "quality/over_single": self._normalised(total) - usual["quality/best_single_by_score"],
+                "segments": trial.segments,
+                "milliseconds": 1e3 * trial.seconds,
             }
             rows.append(usual | reached)
         return rows

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from time import perf_counter
 
 import numpy as np
 
@@ -140,10 +142,27 @@ def _is_event(task: CompiledTask, observation: int, memory: Memory) -> bool:
     return left or (bool(flag & SWITCH) and not int(memory[1]))
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What was done on top of a route, or beside it.
+
+    Attributes:
+        actions: int16[L] of the route; None for an operator that has none to play again.
+        total: J by the reward, of such an operator.
+        segments: simulated, those of the route begun with included.
+        seconds: with the search of that route; most trials are written in Python, the search is compiled.
+    """
+
+    actions: np.ndarray | None
+    total: float
+    segments: int
+    seconds: float
+
+
 def trials(
     task: CompiledTask, rewarded: CompiledTask, pool: Pool, actions: np.ndarray, options: Options
-) -> dict[str, tuple[np.ndarray | None, float, int]]:
-    """Routes, or returns where there is none, and segments of every trial.
+) -> dict[str, Trial]:
+    """Every trial on one pool by its name.
 
     Args:
         task: the environment with the score in place of the reward.
@@ -154,17 +173,23 @@ def trials(
     """
     player = OptionPlayer(task, actions, options.rules)
     narrow = replace(player, rules=replace(options, width=1).rules)
+    begun = perf_counter()
     route = player.search(task.start)
+    searched = perf_counter() - begun
     taken = taken_actions(np.bitwise_or.reduce(pool.support), pool.actions)
-    again, more = replanned(narrow, route)
-    better, most = improved(narrow, route, taken)
-    found: dict[str, tuple[np.ndarray | None, float, int]] = {
-        "interrupted": (again, 0.0, route.simulated + more),
-        "improved": (better, 0.0, route.simulated + most),
-        "polished": (polished(task, route.actions, taken), 0.0, route.simulated),
+    tries: dict[str, Callable[[], tuple[np.ndarray, int]]] = {
+        "interrupted": lambda: replanned(narrow, route),
+        "improved": lambda: improved(narrow, route, taken),
+        "polished": lambda: (polished(task, route.actions, taken), 0),
     }
+    found: dict[str, Trial] = {}
+    for name, attempt in tries.items():
+        begun = perf_counter()
+        better, more = attempt()
+        found[name] = Trial(better, 0.0, route.simulated + more, searched + perf_counter() - begun)
     everyone, unwanted = np.arange(len(actions), dtype=np.int32)[None], np.empty((0, task.rules.horizon), np.int16)
     for name, code in ROUTE_CODES.items():
+        begun = perf_counter()
         totals, _, _ = route_returns(rewarded, pool, actions, everyone, code, unwanted)
-        found[f"{name} of the pool"] = (None, float(totals[0]), 0)
+        found[f"{name} of the pool"] = Trial(None, float(totals[0]), 0, perf_counter() - begun)
     return found
