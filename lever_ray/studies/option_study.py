@@ -62,18 +62,36 @@ class Variant:
     options: Options = field(default_factory=Options)
 
 
+def pools() -> list[Variant]:
+    """Pools of few to many members; the last one is recommended."""
+    return [
+        Variant("4 members", gammas=(0.0,), labels=("best",), seeds=1),
+        Variant("12 members", gammas=(0.0,), labels=("best",)),
+        Variant("24 members", labels=("best",)),
+        Variant("48 members", labels=("median", "best")),
+        Variant("72 members"),
+    ]
+
+
+def pools_by_cuts() -> list[Variant]:
+    """Every pool with every cut, 0 for events alone."""
+    return [
+        replace(pool, name=f"{pool.name}, cut {steps}" if steps else pool.name, options=Options(cut=steps))
+        for pool in pools()
+        for steps in (0, 16, 12, 8, 6)
+    ]
+
+
 def factors() -> list[Variant]:
     """The recommended way, and what changes where one factor does."""
-    usual, cut = Variant("events"), Variant("cut 8", options=Options(cut=8))
-    few = Variant("24 members", labels=("best",))
+    *smaller, whole = pools()
+    usual, few = replace(whole, name="events"), smaller[2]
+    cut = replace(whole, name="cut 8", options=Options(cut=8))
     return [
         usual,
         cut,
-        Variant("4 members", gammas=(0.0,), labels=("best",), seeds=1),
-        Variant("12 members", gammas=(0.0,), labels=("best",)),
-        few,
-        Variant("48 members", labels=("median", "best")),
-        *(replace(cut, name=f"{each.name}, cut 8", labels=each.labels) for each in (few,)),
+        *smaller,
+        replace(cut, name="24 members, cut 8", labels=few.labels),
         *(replace(usual, name=f"width {width}", options=Options(width=width)) for width in (1, 3, 10, 100)),
         *(replace(usual, name=f"cut {steps}", options=Options(cut=steps)) for steps in (16, 12, 6, 4)),
         replace(usual, name="cycles choose", options=Options(cycles="choose")),
@@ -83,7 +101,7 @@ def factors() -> list[Variant]:
         replace(few, name="four discounts", gammas=(0.0, 0.6, 0.9, 0.99)),
         replace(few, name="six discounts", gammas=(0.0, 0.3, 0.6, 0.8, 0.9, 0.99)),
         *(replace(few, name=f"{label} snapshot", labels=(label,)) for label in ("worst", "median", "final")),
-        replace(few, name="budget X5", budget="X5"),
+        *(replace(few, name=f"budget {budget}", budget=budget) for budget in ("X5", "X10")),
         *(
             replace(cut, name=f"{budget} segments", options=Options(cut=8, width=10_000, segments=budget))
             for budget in (100, 1_000, 10_000, 100_000)
@@ -103,12 +121,13 @@ class OptionStudy:
         first_lesson: first seed of these.
         training_seeds: per policy.
         setups: (mode, composite objective); the pool of a mode is every policy that it may use.
-        vary: ``setups`` measures events alone and cut 8 on all of them, ``factors`` one factor at a time on the last,
-            ``trials`` what may be done on top, see :mod:`lever_ray.studies.option_trials`, on the last.
+        vary: ``setups`` measures events alone and cut 8 on all of them, and on the last one alone: ``factors`` one
+            factor at a time, ``pools`` every number of members with every cut, ``trials`` what may be done on top, see
+            :mod:`lever_ray.studies.option_trials`.
 
     Raises:
         InvalidValue: a number is below 1, or lessons and layouts overlap.
-        UnknownName: ``vary`` is neither.
+        UnknownName: ``vary`` is none of these.
     """
 
     family: str = "grid8"
@@ -128,7 +147,7 @@ class OptionStudy:
     vary: str = "setups"
 
     def __post_init__(self) -> None:
-        check_known("way to vary", self.vary, ("setups", "factors", "trials"))
+        check_known("way to vary", self.vary, ("setups", "factors", "pools", "trials"))
         for name in ("layouts", "lessons", "training_seeds"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; at least 1 is needed")
@@ -142,9 +161,8 @@ class OptionStudy:
     @property
     def variants(self) -> list[Variant]:
         """What is measured on every setup."""
-        if self.vary == "trials":
-            return [factors()[0], next(each for each in factors() if each.name == "24 members")]
-        return factors() if self.vary == "factors" else factors()[:2]
+        ways = {"factors": factors(), "pools": pools_by_cuts(), "trials": [factors()[0], pools()[2]]}
+        return ways.get(self.vary, factors()[:2])
 
     @property
     def problems(self) -> list[Setup]:

@@ -21,7 +21,7 @@ FOUR = "path-gold-hazard-lever"
 SMALL = {"layouts": 2, "lessons": 3, "training_seeds": 1}
 
 
-@pytest.mark.parametrize("vary", ["setups", "trials"])
+@pytest.mark.parametrize("vary", ["setups", "pools", "trials"])
 def test_every_row_carries_its_controls(vary):
     settings = study_settings("options", SMALL | {"vary": vary, "setups": [["trivial", FOUR]]})
     rows = run_study("options", settings, executor=SerialExecutor())

@@ -15,6 +15,7 @@ from lever_ray.app.settings import experiment_plan, load_settings
 from lever_ray.composition.recipe import Recipe
 from lever_ray.config import StrategySettings
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName
+from lever_ray.experiment.plan import ALL_GAMMAS
 from lever_ray.experiment.statistics import iqm_interval
 from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, trial_rows
 from lever_ray.tuning.pareto import Point
@@ -183,7 +184,7 @@ def test_neutral_strategy_settings_leave_an_experiment_alone() -> None:
     plan = experiment_plan(load_settings())
     ids = [recipe.make_strategy().id for recipe in plan.recipes]
     assert list(dict.fromkeys(ids)) == ["targeted", "hybrid-3", "exhaustive"]
-    assert plan.member_gammas == plan.gammas
+    assert plan.member_gammas == (*plan.gammas, ALL_GAMMAS), "options, asked for too, mix discounts"
 
 
 def test_an_unknown_tuned_strategy_is_refused_with_those_there_are(
