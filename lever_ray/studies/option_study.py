@@ -74,11 +74,11 @@ def pools() -> list[Variant]:
 
 
 def pools_by_cuts() -> list[Variant]:
-    """Every pool with every cut, 0 for events alone."""
+    """Every pool with every cut, and none: events alone."""
     return [
         replace(pool, name=f"{pool.name}, cut {steps}" if steps else pool.name, options=Options(cut=steps))
         for pool in pools()
-        for steps in (0, 16, 12, 8, 6)
+        for steps in (None, 16, 12, 8, 6)
     ]
 
 
