@@ -41,7 +41,8 @@ def test_every_row_carries_its_controls(vary):
             for trial in ("interrupted", "improved", "polished"):
                 assert exact[f"{base}, {trial}"] >= exact[base] - 1e-9
     told = study_report("options", rows, bootstrap=20)
-    assert "| grid8 | trivial | path-gold-hazard-lever | events | I1 |" in told
+    recommended = "72 members" if vary == "pools" else "events"
+    assert f"| grid8 | trivial | path-gold-hazard-lever | {recommended} | I1 |" in told
 
 
 def test_the_boundary_is_measured_by_records_and_by_coverage():
