@@ -16,17 +16,43 @@ from lever_ray.tasks.kernel import nearest_item
 UNFINISHED = 4
 """How a route ends of which no more than a beginning was found: the budget was spent before any route had ended. It
 continues the codes of :mod:`lever_ray.embedding.offline`."""
-_PARENT, _MEMBER, _WHY, _STATE, _NEAREST, _TIME, _LEX, _COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7
+_PARENT, _MEMBER, _WHY, _STATE, _ITEMS, _SWITCH, _PAID, _NEAREST, _TIME, _LEX, _COLUMNS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+)
+"""Columns of nodes; the words of the memory and the set of paid terms are kept by their bits."""
+_K_STATE, _K_ITEMS, _K_SWITCH, _K_PAID, _K_MOMENT, _K_TIME, _K_LEVEL, _K_LEX, _K_PLACE, _K_COLUMNS = range(10)
+"""Columns of the full states that were reached: the first five tell them apart, the others say what was best there."""
 _WHOLE, _BEGUN, _LEFT = 0, 1, 2
 """Kinds of routes: with an end, without one yet, and off the support. The first that exists is the answer."""
-_R_TIME, _R_LEVEL, _R_LEX, _R_PARENT, _R_MEMBER, _R_WHY, _R_END, _R_COLUMNS = 0, 1, 2, 3, 4, 5, 6, 7
+_R_TIME, _R_LEVEL, _R_LEX, _R_PARENT, _R_MEMBER, _R_WHY, _R_END, _R_COLUMNS = range(8)
 _ROOM = 64
 
 
 @njit(cache=True)
 def _doubled(array):
     """The same rows, and room for as many more."""
-    return np.concatenate((array, np.empty_like(array)))
+    rows, columns = array.shape
+    wider = np.empty((2 * rows, columns), array.dtype)
+    for row in range(rows):
+        for column in range(columns):
+            wider[row, column] = array[row, column]
+    return wider
+
+
+@njit(cache=True)
+def _copy_row(source, row, target, place):
+    for column in range(source.shape[1]):
+        target[place, column] = source[row, column]
 
 
 @njit(cache=True)
@@ -54,21 +80,24 @@ def _offer(totals, facts, kind, total, time, level, lex, parent, member, why, en
 
 
 @njit(cache=True)
-def _spread(state, items, switch, paid, time):
+def _spread(state, items, switch, paid, moment):
     """A hash of a full state."""
-    mixed = np.uint64(state) * np.uint64(0x9E3779B97F4A7C15) ^ items * np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed = np.uint64(state) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(items) * np.uint64(0xC2B2AE3D27D4EB4F)
     mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
-    mixed ^= switch * np.uint64(0xA0761D6478BD642F) ^ paid * np.uint64(0xE7037ED1A0B428DB)
-    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ np.uint64(time)) * np.uint64(0x8EBC6AF09C88C6E3)
+    mixed ^= np.uint64(switch) * np.uint64(0xA0761D6478BD642F) ^ np.uint64(paid) * np.uint64(0xE7037ED1A0B428DB)
+    mixed = (mixed ^ (mixed >> np.uint64(29)) ^ np.uint64(moment)) * np.uint64(0x8EBC6AF09C88C6E3)
     return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(0x7FFFFFFFFFFFFFFF))
 
 
 @njit(cache=True)
 def _rehashed(keys, count, size):
-    """int64[size]: an open-addressing table of the first ``count`` keys uint64[n, 5]."""
+    """int64[size]: an open-addressing table of the first ``count`` full states."""
     table = np.full(size, -1, np.int64)
     for entry in range(count):
-        slot = _spread(keys[entry, 0], keys[entry, 1], keys[entry, 2], keys[entry, 3], keys[entry, 4]) & (size - 1)
+        slot = (size - 1) & _spread(
+            keys[entry, _K_STATE], keys[entry, _K_ITEMS], keys[entry, _K_SWITCH], keys[entry, _K_PAID],
+            keys[entry, _K_MOMENT],
+        )  # fmt: skip
         while table[slot] >= 0:
             slot = (slot + 1) & (size - 1)
         table[slot] = entry
@@ -76,44 +105,72 @@ def _rehashed(keys, count, size):
 
 
 @njit(cache=True)
-def _sift(heap, size, place, facts, totals):
-    """Let a place of a heap of nodes of one level sink to where it belongs; the best node is on top."""
+def _comes_first(scores, ties, one, two):
+    return scores[one] > scores[two] or (scores[one] == scores[two] and ties[one] < ties[two])
+
+
+@njit(cache=True)
+def _sift(heap, size, place, scores, ties):
+    """Let a place of a heap sink to where it belongs; what comes first is on top."""
     while True:
         below = 2 * place + 1
         if below >= size:
             return
-        one = heap[below]
-        if below + 1 < size:
-            two = heap[below + 1]
-            if _is_better(
-                totals[two, 0], facts[two, _TIME], 0, facts[two, _LEX],
-                totals[one, 0], facts[one, _TIME], 0, facts[one, _LEX],
-            ):  # fmt: skip
-                below, one = below + 1, two
-        top = heap[place]
-        if not _is_better(
-            totals[one, 0], facts[one, _TIME], 0, facts[one, _LEX],
-            totals[top, 0], facts[top, _TIME], 0, facts[top, _LEX],
-        ):  # fmt: skip
+        if below + 1 < size and _comes_first(scores, ties, heap[below + 1], heap[below]):
+            below += 1
+        if not _comes_first(scores, ties, heap[below], heap[place]):
             return
-        heap[place], heap[below] = one, top
+        heap[place], heap[below] = heap[below], heap[place]
         place = below
 
 
 @njit(cache=True)
-def _best_nodes(facts, totals, count, width):
-    """int64[n]: at most ``width`` of the first ``count`` nodes of one level, the best first; all where it is 0."""
-    heap = np.arange(count)
-    for place in range(count // 2 - 1, -1, -1):
-        _sift(heap, count, place, facts, totals)
-    kept = min(width, count) if width > 0 else count
+def _ordered(scores, ties, kept):
+    """int64[kept]: the first places by score float64[n], the highest first, then by ties int64[n], the lowest first.
+
+    A heap of our own: every sort of numpy's takes a CPU-second to compile.
+    """
+    size, top = np.int64(len(scores)), np.int64(0)
+    heap = np.arange(size)
+    for place in range(size // 2 - 1, -1, -1):
+        _sift(heap, size, place, scores, ties)
     chosen = np.empty(kept, np.int64)
     for rank in range(kept):
         chosen[rank] = heap[0]
-        count -= 1
-        heap[0] = heap[count]
-        _sift(heap, count, 0, facts, totals)
+        size -= 1
+        heap[0] = heap[size]
+        _sift(heap, size, top, scores, ties)
     return chosen
+
+
+@njit(cache=True)
+def _best_nodes(facts, sofar, count, kept, room):
+    """int64[kept]: the best of the first ``count`` nodes of one level, whose order is below ``room``."""
+    scores, ties = np.empty(count), np.empty(count, np.int64)
+    for node in range(count):
+        scores[node], ties[node] = sofar[node, 0], facts[node, _TIME] * room + facts[node, _LEX]
+    return _ordered(scores, ties, kept)
+
+
+@njit(cache=True)
+def _renumber(nodes, first, count):
+    """Replace the order of the nodes of a level by their ranks in it."""
+    size = count - first
+    scores, ties = np.zeros(size), np.empty(size, np.int64)
+    for node in range(size):
+        ties[node] = nodes[first + node, _LEX]
+    order = _ordered(scores, ties, size)
+    for rank in range(size):
+        nodes[first + order[rank], _LEX] = rank
+
+
+@njit(cache=True)
+def _by_return(sofar, count):
+    """int64[count]: all nodes, the highest return so far first, then the earliest."""
+    scores = np.empty(count)
+    for node in range(count):
+        scores[node] = sofar[node, 0]
+    return _ordered(scores, np.arange(count), count)
 
 
 @njit(cache=True)
@@ -153,34 +210,35 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
     """
     moves, flags, rewards, near, _, _, rules = task
     seen, stamp, sums = np.full(len(flags), -1, np.int64), np.int64(0), np.empty(min(horizon, len(flags)) + 2)
-    # the tree, and the level that grows: whole numbers, words of the memory and paid terms, return and discount so far
-    nodes, words = np.empty((_ROOM, _COLUMNS), np.int64), np.empty((_ROOM, 3), np.uint64)
-    sofar = np.empty((_ROOM, 2))
-    fresh, fresh_words = np.empty((_ROOM, _COLUMNS), np.int64), np.empty((_ROOM, 3), np.uint64)
-    fresh_sofar = np.empty((_ROOM, 2))
-    # every full state that was reached: key, the best return, and the steps, level, order and place that it came with
-    keys, reached = np.empty((_ROOM, 5), np.uint64), np.empty(_ROOM)
-    came, table = np.empty((_ROOM, 4), np.int64), np.full(2 * _ROOM, -1, np.int64)
+    # the tree, and the level that grows: whole numbers, and return and discount so far
+    nodes, sofar = np.empty((_ROOM, _COLUMNS), np.int64), np.empty((_ROOM, 2))
+    fresh, fresh_sofar = np.empty((_ROOM, _COLUMNS), np.int64), np.empty((_ROOM, 2))
+    # every full state that was reached, and the best return with which
+    keys, reached = np.empty((_ROOM, _K_COLUMNS), np.int64), np.empty((_ROOM, 1))
     totals, facts = np.full(3, -np.inf), np.full((3, _R_COLUMNS), -1, np.int64)
     facts[_BEGUN, _R_TIME], facts[_BEGUN, _R_END] = 0, UNFINISHED
     observation, memory, paid = start
-    nearest = nearest_item(near, observation, memory)
     nodes[0, _PARENT], nodes[0, _MEMBER], nodes[0, _WHY], nodes[0, _STATE] = -1, -1, -1, observation
-    nodes[0, _NEAREST], nodes[0, _TIME], nodes[0, _LEX] = nearest, 0, 0
-    words[0, 0], words[0, 1], words[0, 2], sofar[0, 0], sofar[0, 1] = memory[0], memory[1], paid, 0.0, 1.0
-    keys[0, 0], keys[0, 1], keys[0, 2] = np.uint64(observation), memory[0], memory[1]
-    keys[0, 3], keys[0, 4], reached[0] = paid, np.uint64(0), 0.0
-    came[0, 0], came[0, 1], came[0, 2], came[0, 3] = 0, 0, 0, 0
-    table = _rehashed(keys, 1, len(table))
-    entries, first, count, level = 1, 0, 1, 0
-    simulated, spent = np.int64(0), False
-    while first < count and not spent:
-        level += 1
-        grown = 0
-        for node in range(first, count):
-            acted = False
+    nodes[0, _ITEMS], nodes[0, _SWITCH], nodes[0, _PAID] = memory[0], memory[1], paid
+    nodes[0, _NEAREST], nodes[0, _TIME], nodes[0, _LEX] = nearest_item(near, observation, memory), 0, 0
+    sofar[0, 0], sofar[0, 1] = 0.0, 1.0
+    keys[0, _K_STATE], keys[0, _K_ITEMS], keys[0, _K_SWITCH] = observation, memory[0], memory[1]
+    keys[0, _K_PAID], keys[0, _K_MOMENT], reached[0, 0] = paid, 0, 0.0
+    keys[0, _K_TIME], keys[0, _K_LEVEL], keys[0, _K_LEX], keys[0, _K_PLACE] = 0, 0, 0, 0
+    # counters are int64 from the start: numba compiles what they are passed to once more for a literal
+    entries, first, count, level, simulated = np.int64(1), np.int64(0), np.int64(1), np.int64(0), np.int64(0)
+    grown, spent, through = np.int64(0), False, bool(count < 0)
+    table, frontier = _rehashed(keys, entries, 2 * len(keys)), np.arange(count)
+    while len(frontier) and not spent:
+        level, grown = level + (not through), np.int64(0)
+        for node in frontier:
+            acted, begun, begin = False, nodes[node, _STATE], nodes[node, _TIME]
+            earned, factor, close = sofar[node, 0], sofar[node, 1], nodes[node, _NEAREST]
+            before = np.uint64(nodes[node, _ITEMS]), np.uint64(nodes[node, _SWITCH])
+            owed = np.uint64(nodes[node, _PAID])
+            rank = 0 if through else nodes[node, _LEX] * len(actions)
             for member in range(len(actions)):
-                if actions[member, nodes[node, _STATE]] < 0:
+                if actions[member, begun] < 0:
                     continue
                 acted = True
                 if simulated == budget > 0:
@@ -188,26 +246,27 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
                     break
                 simulated += 1
                 why, end, state, memory, nearest, paid, time, total, weight, stamp = segment(
-                    moves, flags, rewards, near, rules, events, actions, member, nodes[node, _STATE],
-                    (words[node, 0], words[node, 1]), nodes[node, _NEAREST], words[node, 2], nodes[node, _TIME],
-                    sofar[node, 0], sofar[node, 1], horizon, cut, choose, False, laps, seen, stamp, sums,
+                    moves, flags, rewards, near, rules, events, actions, member, begun, before, close, owed, begin,
+                    earned, factor, horizon, cut, choose, through, laps, seen, stamp, sums,
                 )  # fmt: skip
-                lex = nodes[node, _LEX] * len(actions) + member
+                lex = rank + member
                 if why >= END:
                     kind = _LEFT if end == LEFT_SUPPORT else _WHOLE
                     _offer(totals, facts, kind, total, time, level, lex, node, member, why, end)
                     continue
                 if grown == len(fresh):
-                    fresh, fresh_words, fresh_sofar = _doubled(fresh), _doubled(fresh_words), _doubled(fresh_sofar)
+                    fresh, fresh_sofar = _doubled(fresh), _doubled(fresh_sofar)
                 if entries == len(keys):
-                    keys, reached, came = _doubled(keys), _doubled(reached), _doubled(came)
-                    table = _rehashed(keys, entries, 2 * len(table))
-                moment = np.uint64(time if timed else 0)
-                slot = _spread(state, memory[0], memory[1], paid, moment) & (len(table) - 1)
+                    keys, reached = _doubled(keys), _doubled(reached)
+                    table = _rehashed(keys, entries, 2 * len(keys))
+                items, switch, met = np.int64(memory[0]), np.int64(memory[1]), np.int64(paid)
+                moment = time if timed else np.int64(0)
+                slot = _spread(state, items, switch, met, moment) & (len(table) - 1)
                 entry = table[slot]
                 while entry >= 0 and not (
-                    keys[entry, 0] == np.uint64(state) and keys[entry, 1] == memory[0] and keys[entry, 2] == memory[1]
-                    and keys[entry, 3] == paid and keys[entry, 4] == moment
+                    keys[entry, _K_STATE] == state and keys[entry, _K_ITEMS] == items
+                    and keys[entry, _K_SWITCH] == switch and keys[entry, _K_PAID] == met
+                    and keys[entry, _K_MOMENT] == moment
                 ):  # fmt: skip
                     slot = (slot + 1) & (len(table) - 1)
                     entry = table[slot]
@@ -216,59 +275,45 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
                     entry = entries
                     entries += 1
                     table[slot] = entry
-                    keys[entry, 0], keys[entry, 1], keys[entry, 2] = np.uint64(state), memory[0], memory[1]
-                    keys[entry, 3], keys[entry, 4] = paid, moment
+                    keys[entry, _K_STATE], keys[entry, _K_ITEMS], keys[entry, _K_SWITCH] = state, items, switch
+                    keys[entry, _K_PAID], keys[entry, _K_MOMENT] = met, moment
                 elif not _is_better(
-                    total, time, level, lex, reached[entry], came[entry, 0], came[entry, 1], came[entry, 2]
-                ):
+                    total, time, level, lex,
+                    reached[entry, 0], keys[entry, _K_TIME], keys[entry, _K_LEVEL], keys[entry, _K_LEX],
+                ):  # fmt: skip
                     continue
-                elif came[entry, 1] == level:
-                    place = came[entry, 3]
+                elif keys[entry, _K_LEVEL] == level:
+                    place = keys[entry, _K_PLACE]
                 grown += place == grown
-                reached[entry], came[entry, 0], came[entry, 1], came[entry, 2] = total, time, level, lex
-                came[entry, 3] = place
+                reached[entry, 0], keys[entry, _K_TIME], keys[entry, _K_LEVEL] = total, time, level
+                keys[entry, _K_LEX], keys[entry, _K_PLACE] = lex, place
                 fresh[place, _PARENT], fresh[place, _MEMBER], fresh[place, _WHY] = node, member, why
-                fresh[place, _STATE], fresh[place, _NEAREST], fresh[place, _TIME] = state, nearest, time
-                fresh[place, _LEX] = lex
-                fresh_words[place, 0], fresh_words[place, 1], fresh_words[place, 2] = memory[0], memory[1], paid
-                fresh_sofar[place, 0], fresh_sofar[place, 1] = total, weight
+                fresh[place, _STATE], fresh[place, _ITEMS], fresh[place, _SWITCH] = state, items, switch
+                fresh[place, _PAID], fresh[place, _NEAREST], fresh[place, _TIME] = met, nearest, time
+                fresh[place, _LEX], fresh_sofar[place, 0], fresh_sofar[place, 1] = lex, total, weight
                 _offer(totals, facts, _BEGUN, total, time, level, lex, node, member, why, UNFINISHED)
             if not acted:
                 _offer(
                     totals, facts, _LEFT, sofar[node, 0], nodes[node, _TIME], level - 1, nodes[node, _LEX],
                     nodes[node, _PARENT], nodes[node, _MEMBER], nodes[node, _WHY], LEFT_SUPPORT,
                 )  # fmt: skip
-            if spent:
+            if spent or (through and totals[_WHOLE] > -np.inf):
                 break
-        chosen = _best_nodes(fresh, fresh_sofar, grown, width)
+        kept = min(width, grown) if width > 0 else grown
+        chosen = _best_nodes(fresh, fresh_sofar, grown, kept, len(frontier) * len(actions))
+        while count + kept > len(nodes):
+            nodes, sofar = _doubled(nodes), _doubled(sofar)
         first = count
-        while count + len(chosen) > len(nodes):
-            nodes, words, sofar = _doubled(nodes), _doubled(words), _doubled(sofar)
         for place in chosen:
-            nodes[count], words[count], sofar[count] = fresh[place], fresh_words[place], fresh_sofar[place]
+            _copy_row(fresh, place, nodes, count)
+            _copy_row(fresh_sofar, place, sofar, count)
             count += 1
-        order = np.argsort(nodes[first:count, _LEX])
-        for rank in range(len(order)):
-            nodes[first + order[rank], _LEX] = rank
-    # no route ended (with a cut or choices at cycles, all may come back to where they were): follow members for good
-    if totals[_WHOLE] == -np.inf and not spent:
-        for node in np.argsort(-sofar[:count, 0], kind="mergesort"):
-            for member in range(len(actions)):
-                if actions[member, nodes[node, _STATE]] < 0:
-                    continue
-                if simulated == budget > 0:
-                    spent = True
-                    break
-                simulated += 1
-                why, end, state, memory, nearest, paid, time, total, weight, stamp = segment(
-                    moves, flags, rewards, near, rules, events, actions, member, nodes[node, _STATE],
-                    (words[node, 0], words[node, 1]), nodes[node, _NEAREST], words[node, 2], nodes[node, _TIME],
-                    sofar[node, 0], sofar[node, 1], horizon, cut, choose, True, laps, seen, stamp, sums,
-                )  # fmt: skip
-                kind = _LEFT if end == LEFT_SUPPORT else _WHOLE
-                _offer(totals, facts, kind, total, time, level, member, node, member, why, end)
-            if spent or totals[_WHOLE] > -np.inf:
-                break
+        _renumber(nodes, first, count)
+        frontier = np.arange(first, count)
+        # no route ended (with a cut or choices at cycles, all may come back to where they were): members for good
+        if len(frontier) == 0 and not through and totals[_WHOLE] == -np.inf:
+            through = bool(count > 0)
+            frontier = _by_return(sofar, count)
     kind = _WHOLE if totals[_WHOLE] > -np.inf else _BEGUN if spent else _LEFT
     found = facts[kind]
     members, begins, whys = _sequence(nodes, found[_R_PARENT], found[_R_MEMBER], found[_R_WHY])
