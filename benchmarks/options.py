@@ -71,24 +71,25 @@ def figures() -> dict[str, float]:
 
 def _search(name: str, tasks: list[CompiledTask], tables: list[np.ndarray], rules: OptionRules) -> dict[str, float]:
     found = [_timed(task, actions, rules) for task, actions in zip(tasks, tables, strict=True)]
-    seconds = [each[0] for each in found]
-    segments = [route.simulated for _, route, _ in found]
-    steps = [steps for _, _, steps in found]
+    seconds = [seconds for seconds, _ in found]
+    segments = [route.simulated for _, route in found]
+    followed = [route.followed for _, route in found]
     return {
         f"{name}.segments": median(segments),
         f"{name}.milliseconds": 1e3 * median(seconds),
         f"{name}.million_segments_per_second": median(np.divide(segments, seconds)) / 1e6,
-        f"{name}.steps_per_segment_of_the_route": median(steps),
+        f"{name}.million_steps_per_second": median(np.divide(followed, seconds)) / 1e6,
+        f"{name}.steps_per_segment": median(np.divide(followed, segments)),
     }
 
 
-def _timed(task: CompiledTask, actions: np.ndarray, rules: OptionRules) -> tuple[float, OptionRoute, float]:
+def _timed(task: CompiledTask, actions: np.ndarray, rules: OptionRules) -> tuple[float, OptionRoute]:
     route, times = search_options(task, actions, rules=rules), []
     for _ in range(REPEATS):
         begun = process_time()
         route = search_options(task, actions, rules=rules)
         times.append(process_time() - begun)
-    return median(times), route, len(route.actions) / len(route.segments)
+    return median(times), route
 
 
 def _query() -> dict[str, float]:

@@ -44,6 +44,7 @@ class OptionTwin:
         self.task, self.actions = task, actions
         self.events = np.zeros(task.moves.shape, np.uint64) if events is None else events
         self.horizon = task.rules.horizon if horizon is None else horizon
+        self.followed = 0
 
     def first(self, start):
         items, switch = start.memory
@@ -84,6 +85,7 @@ class OptionTwin:
                 return result("off-support", LEFT_SUPPORT, node)
             before, pays = node, int(self.events[node.state, action])
             node, flag = self.moved(node, action)
+            self.followed += not looping
             if flag & TERMINAL:
                 return result("end", ENDED_WELL if flag & GOAL else ENDED_BADLY, node)
             if node.time == self.horizon:
@@ -102,7 +104,7 @@ class OptionTwin:
 
     def search(self, start, rules):
         """``(end, node, simulated, cut_short)`` of the beam."""
-        self.left, self.simulated = rules.segments or float("inf"), 0
+        self.left, self.simulated, self.followed = rules.segments or float("inf"), 0, 0
         self.timed = rules.merge == "pareto" or self.task.rules.discount < 1
         begin = self.first(start)
         self.ended, self.begun, self.off = [], [], []

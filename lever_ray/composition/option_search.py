@@ -204,9 +204,9 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
         laps: see there.
 
     Returns:
-        ``(total, end, steps, members int32[n], begins int64[n], whys int64[n], segments, spent)``: the return from the
-        start on, how and after how many steps the route ends, its segments, how many were simulated, and whether the
-        budget left some undone.
+        ``(total, end, steps, members int32[n], begins int64[n], whys int64[n], segments, followed, spent)``: the return
+        from the start on, how and after how many steps the route ends, its segments, how many were simulated, with how
+        many steps in all, and whether the budget left some undone.
     """
     moves, flags, rewards, near, _, _, rules = task
     seen, stamp, sums = np.full(len(flags), -1, np.int64), np.int64(0), np.empty(min(horizon, len(flags)) + 2)
@@ -318,4 +318,5 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
     found = facts[kind]
     members, begins, whys = _sequence(nodes, found[_R_PARENT], found[_R_MEMBER], found[_R_WHY])
     total = totals[kind] if len(members) else 0.0
-    return total, found[_R_END], found[_R_TIME], members, begins, whys, simulated, spent
+    # every segment adds its steps, and 1
+    return total, found[_R_END], found[_R_TIME], members, begins, whys, simulated, stamp - simulated, spent

@@ -103,6 +103,7 @@ class OptionRoute:
             or :data:`~lever_ray.composition.option_search.UNFINISHED`.
         segments: who is followed, from when on.
         simulated: segments simulated: what the search cost.
+        followed: steps of them; a loop is followed once.
         cut_short: whether the budget left some undone.
     """
 
@@ -111,6 +112,7 @@ class OptionRoute:
     end: int
     segments: tuple[Segment, ...]
     simulated: int
+    followed: int
     cut_short: bool
 
     @property
@@ -173,10 +175,10 @@ def search_options(
     flag = int(task.flags[begin.observation])
     if flag & TERMINAL or begin.steps == 0:
         end = TRUNCATED if not flag & TERMINAL else ENDED_WELL if flag & GOAL else ENDED_BADLY
-        return OptionRoute(np.empty(0, np.int16), 0.0, end, (), 0, cut_short=False)
+        return OptionRoute(np.empty(0, np.int16), 0.0, end, (), 0, 0, cut_short=False)
     table = np.require(actions, np.int16, ["C_CONTIGUOUS", "WRITEABLE"])
     state, (items, switch) = np.int64(begin.observation), begin.memory
-    total, end, steps, members, begins, whys, simulated, spent = option_search(
+    total, end, steps, members, begins, whys, simulated, followed, spent = option_search(
         task,
         NO_EVENTS if events is None else np.require(events, np.uint64, ["C_CONTIGUOUS", "WRITEABLE"]),
         table,
@@ -196,6 +198,7 @@ def search_options(
         end=int(end),
         segments=tuple(Segment(member, begun, SEGMENT_ENDS[why]) for member, begun, why in parts),
         simulated=int(simulated),
+        followed=int(followed),
         cut_short=bool(spent),
     )
 

@@ -110,7 +110,8 @@ def segment(
 
     Returns:
         ``(why, end, state, memory, nearest, paid, time, total, weight, stamp)``: one of :data:`SEGMENT_ENDS` and, where
-        the route ended with it, a code of :mod:`lever_ray.embedding.offline`, else -1.
+        the route ended with it, a code of :mod:`lever_ray.embedding.offline`, else -1. The stamp has grown by the steps
+        that were followed, and 1.
     """
     steps = 0
     sums[0] = total
@@ -134,9 +135,9 @@ def segment(
             return HORIZON, TRUNCATED, state, memory, nearest, paid, time, total, weight, stamp + steps + 1
         if pays or memory[0] != items or memory[1] != switch:
             paid |= pays
-            stamp += steps + 1
+            stamp += steps
             if not through:
-                return EVENT, -1, state, memory, nearest, paid, time, total, weight, stamp
+                return EVENT, -1, state, memory, nearest, paid, time, total, weight, stamp + 1
             steps = 0
             sums[0] = total
             continue

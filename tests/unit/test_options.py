@@ -100,8 +100,10 @@ def test_the_search_agrees_with_its_plain_twin(case, rules):
     assume(can_search(case))
     task, actions, start, events = case
     found = searched(case, rules)
-    end, node, simulated, cut_short = OptionTwin(task, actions, events=events, horizon=start.steps).search(start, rules)
-    assert (found.end, found.simulated, found.cut_short) == (end, simulated, cut_short)
+    twin = OptionTwin(task, actions, events=events, horizon=start.steps)
+    end, node, simulated, cut_short = twin.search(start, rules)
+    assert (found.end, found.simulated, found.followed) == (end, simulated, twin.followed)
+    assert found.cut_short == cut_short
     assert found.total == pytest.approx(node.total if node.route else 0.0, abs=1e-9)
     others = [part.member for part in found.segments], [part.begins for part in found.segments]
     if others == (list(node.route), list(node.begins)):  # routes of equal returns up to rounding may differ
@@ -122,8 +124,9 @@ def test_the_search_agrees_with_its_twin_where_much_can_be_taken(seed):
     for fields in ({}, {"cut": 3}, {"cycles": "choose"}, {"cut": 4, "cycles": "choose", "merge": "pareto"}):
         rules = OptionRules(width=5, **fields)
         found = search_options(task, actions, rules=rules)
-        end, node, simulated, _ = OptionTwin(task, actions).search(start, rules)
-        assert (found.end, found.simulated) == (end, simulated)
+        twin = OptionTwin(task, actions)
+        end, node, simulated, _ = twin.search(start, rules)
+        assert (found.end, found.simulated, found.followed) == (end, simulated, twin.followed)
         assert found.total == pytest.approx(node.total, abs=1e-9)
         assert found.total == pytest.approx(replayed(task, start, found.actions)[0], abs=1e-9)
 
@@ -144,8 +147,9 @@ def test_the_search_agrees_with_its_twin_where_terms_are_paid_once(seed):
     for fields in ({}, {"cut": 1}, {"cut": 2}, {"cycles": "choose"}, {"merge": "pareto"}):
         rules = OptionRules(width=4, **fields)
         found = search_options(task, actions, rules=rules, events=events)
-        end, node, simulated, _ = OptionTwin(task, actions, events=events).search(start, rules)
-        assert (found.end, found.simulated) == (end, simulated)
+        twin = OptionTwin(task, actions, events=events)
+        end, node, simulated, _ = twin.search(start, rules)
+        assert (found.end, found.simulated, found.followed) == (end, simulated, twin.followed)
         assert found.total == pytest.approx(node.total, abs=1e-9)
         assert found.total == pytest.approx(replayed(task, start, found.actions)[0], abs=1e-9)
     best = search_options(task, actions, rules=EVERYTHING, events=events)
