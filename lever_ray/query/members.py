@@ -60,18 +60,7 @@ def group_keys(
         InvalidValue: the library holds several discounts or budgets, and none was chosen; or gamma lies outside [0, 1].
         LibraryError: the environment has no such policies.
     """
-    if gamma is not None and not 0.0 <= gamma <= 1.0:
-        raise InvalidValue(f"gamma is {gamma:g}; it must lie in [0, 1]")
-    held = library.keys(environment)
-    if not held:
-        raise LibraryError(f"environment {environment!r} has no policies; train some with `lever-ray build`")
-    usable = [key for key in held if gamma in (None, key.gamma) and episodes in (None, key.episodes)]
-    if not usable:
-        pairs = sorted({(key.gamma, key.episodes) for key in held})
-        raise LibraryError(
-            f"environment {environment!r} has no policies at gamma {'any' if gamma is None else gamma} and "
-            f"{'any' if episodes is None else episodes} episodes; it has (gamma, episodes) {pairs}"
-        )
+    usable = _trained_at(library, environment, gamma, episodes)
     if groups is None:
         stand_in = objective.terms if any(not key.objective for key in usable) else ()
         names: Sequence[str] = cover(objective, {key.objective for key in usable if key.objective} | set(stand_in))
@@ -113,29 +102,42 @@ def pool_keys(
         episodes: training budget of the members; likewise.
 
     Raises:
+        InvalidValue: gamma lies outside [0, 1].
         LibraryError: there is no such policy.
         UnknownName: an objective term is not known.
     """
     terms = library.environment(environment).task.terms
     wanted = None if groups is None else {Objective.of(name).resolved(terms).id for name in groups}
-    held = library.keys(environment)
-    found = [
-        key
-        for key in held
-        if key.objective
-        and gamma in (None, key.gamma)
-        and episodes in (None, key.episodes)
-        and (wanted is None or key.objective in wanted)
-    ]
+    usable = [key for key in _trained_at(library, environment, gamma, episodes) if key.objective]
+    found = [key for key in usable if wanted is None or key.objective in wanted]
     missing = sorted((wanted or set()) - {key.objective for key in found})
     if missing or not found:
-        have = sorted({(key.objective, key.gamma, key.episodes) for key in held})
+        have = sorted({key.objective for key in usable})
         raise LibraryError(
-            f"environment {environment!r} has no policy for {', '.join(missing) or objective.name} at gamma "
-            f"{'any' if gamma is None else gamma} and {'any' if episodes is None else episodes} episodes; it has "
-            f"(objective, gamma, episodes) {have[:8]}{' ...' if len(have) > 8 else ''}"
+            f"environment {environment!r} has no policy for {', '.join(missing) or objective.name} at "
+            f"{_told(gamma, episodes)}; it has some for {', '.join(have) or 'no objective, only descriptions'}"
         )
     return found
+
+
+def _trained_at(library: LibraryReader, environment: str, gamma: float | None, episodes: int | None) -> list[GroupKey]:
+    """The groups of an environment with a discount and a budget; None says nothing of one."""
+    if gamma is not None and not 0.0 <= gamma <= 1.0:
+        raise InvalidValue(f"gamma is {gamma:g}; it must lie in [0, 1]")
+    held = library.keys(environment)
+    if not held:
+        raise LibraryError(f"environment {environment!r} has no policies; train some with `lever-ray build`")
+    usable = [key for key in held if gamma in (None, key.gamma) and episodes in (None, key.episodes)]
+    if not usable:
+        pairs = sorted({(key.gamma, key.episodes) for key in held})
+        raise LibraryError(
+            f"environment {environment!r} has no policies at {_told(gamma, episodes)}; it has (gamma, episodes) {pairs}"
+        )
+    return usable
+
+
+def _told(gamma: float | None, episodes: int | None) -> str:
+    return f"gamma {'any' if gamma is None else gamma} and {'any' if episodes is None else episodes} episodes"
 
 
 def _settings_of(keys: Sequence[GroupKey], names: set[str] | None = None) -> list[tuple[float, int]]:
