@@ -28,7 +28,7 @@ from lever_ray.learning.sarsa import train
 from lever_ray.query.warm import warm_up, warm_up_options
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.studies.option_study import OptionStudy, constant_actions, learnt_worth, lesson
-from lever_ray.studies.partial_records import thin_groups
+from lever_ray.studies.partial_records import check_coverage, thin_groups
 from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily, layout_family
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.registry import source
@@ -56,7 +56,8 @@ class BoundaryStudy:
         training_seeds: per policy.
 
     Raises:
-        InvalidValue: a number is below 1, or nothing is asked.
+        InvalidValue: a number is below 1, nothing is asked, or a coverage lies outside (0, 1].
+        UnknownName: the family is not known.
     """
 
     family: str = "grid16"
@@ -72,6 +73,9 @@ class BoundaryStudy:
     def __post_init__(self) -> None:
         if min(self.layouts, self.lessons, self.training_seeds, *self.episodes) < 1 or not self.episodes:
             raise InvalidValue("layouts, lessons, training_seeds and episodes of the boundary study must be at least 1")
+        for coverage in self.coverages:
+            check_coverage(coverage)
+        assert self.world  # a known family
 
     @property
     def world(self) -> LayoutFamily:

@@ -19,7 +19,7 @@ from lever_ray.composition.routes import member_actions
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
 from lever_ray.embedding.outcome import outcomes
-from lever_ray.embedding.regressor import fit_regressor, term_weights
+from lever_ray.embedding.regressor import LinearPredictor, fit_regressor, term_weights
 from lever_ray.embedding.successor import make_embedder
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.executor import Executor, in_order
@@ -28,7 +28,7 @@ from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import Snapshot, TrainingRun, train, training_budget
 from lever_ray.query.warm import warm_up, warm_up_options
 from lever_ray.studies.option_trials import trials
-from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
@@ -127,7 +127,7 @@ class OptionStudy:
 
     Raises:
         InvalidValue: a number is below 1, or lessons and layouts overlap.
-        UnknownName: ``vary`` is none of these.
+        UnknownName: the family is no layout family, or ``vary`` none of these.
     """
 
     family: str = "grid8"
@@ -147,6 +147,7 @@ class OptionStudy:
     vary: str = "setups"
 
     def __post_init__(self) -> None:
+        layout_family(self.family)
         check_known("way to vary", self.vary, ("setups", "factors", "pools", "trials"))
         for name in ("layouts", "lessons", "training_seeds"):
             if getattr(self, name) < 1:
@@ -207,7 +208,8 @@ def learnt_worth(setup: Setup, lessons: list[Lesson]) -> OutcomeWorth:
         x, y, model="additive-ridge", target="own", kind="outcome", terms=terms, names=Layout.terms, objective=objective
     )
     predictor = fitted.predictor
-    return OutcomeWorth.of(predictor.coefficients, predictor.intercept, known=fitted.identified)  # type: ignore[attr-defined]
+    assert isinstance(predictor, LinearPredictor)
+    return OutcomeWorth.of(predictor.coefficients, predictor.intercept, known=fitted.identified)
 
 
 class World:

@@ -15,6 +15,16 @@ DROPS: tuple[str, ...] = ("shared", "independent")
 """Pairs are dropped for all policies of an environment at once, or for each policy by itself."""
 
 
+def check_coverage(coverage: float) -> None:
+    """Refuse a share of pairs outside (0, 1].
+
+    Raises:
+        InvalidValue: naming it.
+    """
+    if not 0.0 < coverage <= 1.0:
+        raise InvalidValue(f"coverage is {coverage}; it must lie in (0, 1]")
+
+
 def thin_groups(groups: Sequence[PolicyGroup], *, coverage: float, drop: str, seed: int) -> list[PolicyGroup]:
     """The same policies with a share of the (cell, action) pairs that their training recorded.
 
@@ -32,8 +42,7 @@ def thin_groups(groups: Sequence[PolicyGroup], *, coverage: float, drop: str, se
         InvalidValue: ``coverage`` is outside (0, 1].
     """
     check_known("drop rule", drop, DROPS)
-    if not 0.0 < coverage <= 1.0:
-        raise InvalidValue(f"coverage is {coverage}; it must lie in (0, 1]")
+    check_coverage(coverage)
     rng = np.random.default_rng([seed, DROPS.index(drop)])
     support = np.concatenate([group.support for group in groups])
     recorded = np.bitwise_or.reduce(support)[None] if drop == "shared" else support

@@ -17,7 +17,7 @@ from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import TrainingRun, train, training_budget
 from lever_ray.query.warm import warm_up
 from lever_ray.studies.groups import group_of_snapshots
-from lever_ray.tasks.gridworld.layout import Layout
+from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
@@ -49,6 +49,7 @@ class ShapingStudy:
     budget: str = "X1"
 
     def __post_init__(self) -> None:
+        layout_family(self.family)
         for operator in self.operators:
             table_operator(operator)
 

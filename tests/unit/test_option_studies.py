@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lever_ray.cli import main
 from lever_ray.composition.option_agent import OptionPlayer
 from lever_ray.composition.option_operator import Options
 from lever_ray.composition.routes import member_actions
@@ -11,7 +12,7 @@ from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.plan import Setup
 from lever_ray.studies.option_study import OptionStudy, Variant, World, factors
 from lever_ray.studies.option_trials import improved, polished, replanned, walked
-from lever_ray.studies.studies import run_study, study_report, study_settings
+from lever_ray.studies.studies import STUDIES, run_study, study_report, study_settings
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import rollout
@@ -67,6 +68,11 @@ def test_wrong_settings_are_named():
         OptionStudy(first_lesson=20_100)
     with pytest.raises(InvalidValue, match="layouts is 0"):
         OptionStudy(layouts=0)
+    for study in ("boundary", "options", "shaping"):
+        with pytest.raises(UnknownName, match="Did you mean 'grid8'"):
+            study_settings(study, {"family": "grid9"})
+    with pytest.raises(InvalidValue, match=r"coverage is 1.5; it must lie in \(0, 1\]"):
+        study_settings("boundary", {"coverages": [1.5]})
     with pytest.raises(InvalidValue, match="must be at least 1"):
         study_settings("boundary", {"episodes": [0]})
     names = [variant.name for variant in factors()]
@@ -87,3 +93,11 @@ def test_trials_keep_to_the_records_and_pay_what_they_promise():
         assert played.total == pytest.approx(walked(task, made)[-1].total, abs=1e-9)
         assert played.total >= route.total - 1e-9
         assert taken[played.observations[:-1], played.actions].all()
+
+
+@pytest.mark.parametrize("given", [["--help"], ["study", "--help"]])
+def test_help_names_every_study(given, capsys):
+    with pytest.raises(SystemExit):
+        main(given)
+    told = capsys.readouterr().out
+    assert all(name in told for name in STUDIES)
