@@ -9,7 +9,7 @@ from typing import Any
 
 from lever_ray.composition.operators import OPERATORS, Operator, composition_operator
 from lever_ray.composition.rankers.registry import RANKERS
-from lever_ray.composition.strategies.protocol import Strategy
+from lever_ray.composition.strategies.protocol import Shortlists, Strategy
 from lever_ray.composition.strategies.registry import STRATEGIES, split_id
 from lever_ray.errors import InvalidValue
 
@@ -121,7 +121,7 @@ def check_shortlists(strategy: Strategy, operator: Operator) -> None:
     Raises:
         InvalidValue: naming those that do.
     """
-    if not hasattr(strategy, "shortlist"):
+    if not isinstance(strategy, Shortlists):
         raise InvalidValue(
             f"strategy {strategy.name!r} chooses among candidates, and operator {operator.name!r} has none: its "
             "members are one pool; use targeted (the best of each group), hybrid (k of each) or exhaustive (all)"

@@ -17,7 +17,7 @@ from lever_ray.composition.rankers.protocol import Scorer
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.search import SearchResult, search
-from lever_ray.composition.strategies.protocol import BATCH
+from lever_ray.composition.strategies.protocol import BATCH, Shortlists
 from lever_ray.composition.table_operators import FunctionOperator
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
@@ -124,9 +124,10 @@ class Composer:
         strategy = self.recipe.make_strategy()
         if not operator.pools_members or not strategy.needs_member_scores:
             return space.rows, 0
+        assert isinstance(strategy, Shortlists)  # the recipe has seen to that
         alone = space.rows[:, None]
         scores = _score(alone, self.scorer, space, OPERATORS["sum"], True).comparable()
-        chosen = strategy.shortlist(space, np.split(scores, space.offsets[1:]))  # type: ignore[attr-defined]
+        chosen = strategy.shortlist(space, np.split(scores, space.offsets[1:]))
         rows = np.concatenate([first + rows for first, rows in zip(space.offsets, chosen, strict=True)])
         return np.sort(rows).astype(np.int32), len(alone)
 

@@ -85,6 +85,13 @@ def _problem(task: Environment, objective: Objective, q: np.ndarray, rewards: np
     return Problem(task, objective, (group, group), "warm-up")
 
 
+def _empty_problem() -> Problem:
+    """On the small example of the usual source, with tables and rewards of zeros."""
+    task = family(usual_source().family).example()
+    nothing = np.zeros((task.observations, task.actions), np.float32)
+    return _problem(task, Objective.of(task.terms[:2]), nothing, nothing)
+
+
 def _rankers(task: Environment) -> list[Ranker]:
     """One of each kind."""
     tables = task.features()
@@ -100,11 +107,7 @@ def _rankers(task: Environment) -> list[Ranker]:
 @cache
 def warm_up_options() -> None:
     """Run the kernels of ``options`` once; apart from the others, since few queries need them."""
-    task = family(usual_source().family).example()
-    objective = Objective.of(task.terms[:2])
-    shape = (task.observations, task.actions)
-    problem = _problem(task, objective, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-    _answer(problem, Recipe(strategy="exhaustive", operator="options", ranker="offline-return"))
+    _answer(_empty_problem(), Recipe(strategy="exhaustive", operator="options", ranker="offline-return"))
 
 
 def compile_all() -> None:
@@ -145,8 +148,4 @@ def _warm_many() -> None:
 @cache
 def warm_up_routes() -> None:
     """Run the kernels of ``gpi`` and ``switch`` once; apart from the others, since few queries need them."""
-    task = family(usual_source().family).example()
-    objective = Objective.of(task.terms[:2])
-    shape = (task.observations, task.actions)
-    problem = _problem(task, objective, np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-    _answer(problem, Recipe(strategy="targeted", operator="gpi"))
+    _answer(_empty_problem(), Recipe(strategy="targeted", operator="gpi"))

@@ -11,6 +11,7 @@ from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.retrieval import RULES
+from lever_ray.composition.strategies.protocol import Shortlists
 from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.config import SpaceSettings
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
@@ -118,7 +119,7 @@ class SearchSpace:
     def _check_pools(self, pooling: Sequence[str]) -> None:
         if not pooling:
             return
-        if not any(hasattr(STRATEGIES[name], "shortlist") for name in self.settings.strategies):
+        if not any(isinstance(STRATEGIES[name], Shortlists) for name in self.settings.strategies):
             raise InvalidValue(
                 f"operator {pooling[0]!r} pools members by targeted, hybrid or exhaustive; add one of them to "
                 "tuning.space.strategies, or leave it out of tuning.space.operators"
@@ -150,7 +151,7 @@ class SearchSpace:
     def _pool(self, chooser: Chooser) -> dict[str, Any]:
         """What an operator that pools members, of all discounts, is told: which, how they are scored and searched."""
         settings = self.settings
-        strategies = [name for name in settings.strategies if hasattr(STRATEGIES[name], "shortlist")]
+        strategies = [name for name in settings.strategies if isinstance(STRATEGIES[name], Shortlists)]
         drawn = self._strategy(chooser, strategies)
         drawn["ranker"] = chooser.among("ranker", [name for name in settings.rankers if _scores_prefixes(name)])
         drawn["width"] = chooser.whole("width", *_bounds(settings.width), log=True)

@@ -130,9 +130,7 @@ def test_the_pool_is_every_policy_of_any_discount_unless_narrowed(library):
     assert best.search.members_scored == len(held)
     with pytest.raises(LibraryError, match=r"has no policy for gold-lever at gamma any"):
         answer(library, groups=["gold-lever"])
-    with pytest.raises(
-        LibraryError, match=r"has no policies at gamma 0.5 and any episodes; it has \(gamma"
-    ):
+    with pytest.raises(LibraryError, match=r"has no policies at gamma 0.5 and any episodes; it has \(gamma"):
         answer(library, gamma=0.5)
     with pytest.raises(InvalidValue, match=r"gamma is 1.5"):
         answer(library, gamma=1.5)

@@ -52,6 +52,15 @@ class Strategy(Protocol):
         ...
 
 
+@runtime_checkable
+class Shortlists(Protocol):
+    """A strategy that also says which members of each group an operator pools, where that has no candidates."""
+
+    def shortlist(self, space: CandidateSpace, scores: Sequence[np.ndarray] | None, /) -> list[np.ndarray]:
+        """Places int64[<= n] in each group; ``scores`` as for :meth:`Strategy.propose`."""
+        ...
+
+
 def product_blocks(sizes: Sequence[int], batch: int = BATCH) -> Iterator[np.ndarray]:
     """The product of ranges as index tuples int64[<= batch, m], in lexicographic order, a block at a time."""
     total = int(np.prod(np.array(sizes, dtype=object)))
