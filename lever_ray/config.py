@@ -80,8 +80,8 @@ class AnswerSettings:
     """Parameters of answers, each a field of a :class:`~lever_ray.composition.recipe.Recipe`; None says nothing of it.
 
     Attributes:
-        k, budget, restarts, seed, width, cut, cycles, merge, segments, regressor_model, regressor_target, embedding,
-            canonical, support, retrieval, threshold: see there, for their defaults too.
+        k, budget, restarts, seed, width, cut, cycles, merge, segments, estimate, regressor_model, regressor_target,
+            embedding, canonical, support, retrieval, threshold: see there, for their defaults too.
     """
 
     k: int | None = None
@@ -93,6 +93,7 @@ class AnswerSettings:
     cycles: str | None = None
     merge: str | None = None
     segments: int | None = None
+    estimate: str | None = None
     regressor_model: str | None = None
     regressor_target: str | None = None
     embedding: str | None = None

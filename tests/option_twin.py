@@ -40,8 +40,8 @@ class Node:
 class OptionTwin:
     """Segments of one task and table of actions, and the search over them."""
 
-    def __init__(self, task, actions, *, events=None, horizon=None):
-        self.task, self.actions = task, actions
+    def __init__(self, task, actions, *, events=None, toward=None, horizon=None):
+        self.task, self.actions, self.toward = task, actions, toward
         self.events = np.zeros(task.moves.shape, np.uint64) if events is None else events
         self.horizon = task.rules.horizon if horizon is None else horizon
         self.followed = 0
@@ -147,8 +147,16 @@ class OptionTwin:
                     continue
                 self.reached[key] = fresh[key] = after
                 self.begun.append(after)
-        ranked = sorted(fresh.values(), key=lambda node: node.rank)
+        crowded = 0 < rules.width < len(fresh) and rules.estimate == "exit"
+        ranked = sorted(fresh.values(), key=self.promise if crowded else lambda node: node.rank)
         return ranked[: rules.width or None]
+
+    def promise(self, node):
+        """The rank of a choice point by what leaving from it would score."""
+        after, flag = node, 0
+        while not flag & TERMINAL and after.time < self.horizon and self.toward[after.state] >= 0:
+            after, flag = self.moved(after, int(self.toward[after.state]))
+        return -after.total, *node.rank[1:]
 
     def follow_for_good(self, kept):
         for node in sorted(kept, key=lambda node: -node.total):

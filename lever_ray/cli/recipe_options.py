@@ -23,6 +23,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "cycles": (str, "end or choose: what options do where a policy comes back to where it was"),
     "merge": (str, "dominance or pareto: which states options drop"),
     "segments": (int, "most segments that options simulate"),
+    "estimate": (str, "none or exit: what options rank states by"),
     "ranker": (str, "regressor, recorded-return or offline-return; the last is usual for gpi, switch and plan"),
     "regressor_model": (str, "of the regressor: additive-ridge, ridge or hist-gradient-boosting"),
     "regressor_target": (str, "what the regressor learns: own, composite or recorded"),

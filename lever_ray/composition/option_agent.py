@@ -21,6 +21,7 @@ class OptionPlayer:
         rules: how to search.
         events: uint64[S, A], see :class:`lever_ray.composition.segments.EventTerms`; None where the memory tells them.
         laps: whether the score of a loop counts lap by lap.
+        toward: int16[1, S], see :func:`lever_ray.composition.options.exit_moves`; None without an estimate.
     """
 
     task: CompiledTask
@@ -28,6 +29,7 @@ class OptionPlayer:
     rules: OptionRules
     events: np.ndarray | None = None
     laps: bool = True
+    toward: np.ndarray | None = None
 
     def search(
         self, observation: int, memory: Memory | None = None, *, steps: int | None = None, paid: int = 0
@@ -47,7 +49,13 @@ class OptionPlayer:
         left = rules.horizon if steps is None else steps
         start = OptionStart(observation, rules.memory if memory is None else memory, left, paid)
         return search_options(
-            self.task, self.actions, rules=self.rules, start=start, events=self.events, laps=self.laps
+            self.task,
+            self.actions,
+            rules=self.rules,
+            start=start,
+            events=self.events,
+            toward=self.toward,
+            laps=self.laps,
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from lever_ray.composition.composed import EVALUATES_ROLLOUTS, Composed, Followed
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.option_agent import OptionPlayer
-from lever_ray.composition.options import OPTION_WIDTH, OptionRoute, OptionRules
+from lever_ray.composition.options import OPTION_WIDTH, OptionRoute, OptionRules, exit_moves
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.routes import member_actions
 from lever_ray.composition.segments import event_terms
@@ -21,6 +21,7 @@ from lever_ray.errors import InvalidValue, check_whole
 from lever_ray.tasks.kernel import SWITCH, CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
+from lever_ray.tasks.support import taken_actions
 
 PLANS_MOVES = "plans over single moves"
 """Regime of options whose segments are so short, or that choose again in cycles, that no policy is needed: random
@@ -47,6 +48,7 @@ class Options:
         cut: steps after which a segment ends at the latest; None for events alone.
         cycles, merge: see :class:`~lever_ray.composition.options.OptionRules`.
         segments: segments simulated at most; None for no limit. The best route so far is the answer.
+        estimate: see there; ``exit`` asks for the reward (tier I3) and for a task whose memory changes.
 
     Raises:
         InvalidValue: a number is below 1.
@@ -58,6 +60,7 @@ class Options:
     cycles: str = OptionRules.cycles
     merge: str = OptionRules.merge
     segments: int | None = None
+    estimate: str = OptionRules.estimate
     name: ClassVar[str] = "options"
     normalised: ClassVar[bool] = False
     tier: ClassVar[str] = "I1"
@@ -65,7 +68,7 @@ class Options:
     needs_candidates: ClassVar[bool] = False
     pools_members: ClassVar[bool] = True
     usual_ranker: ClassVar[str] = "regressor"
-    parameters: ClassVar[tuple[str, ...]] = ("width", "cut", "cycles", "merge", "segments")
+    parameters: ClassVar[tuple[str, ...]] = ("width", "cut", "cycles", "merge", "segments", "estimate")
 
     def __post_init__(self) -> None:
         for name, what in (("width", "choice points"), ("cut", "steps"), ("segments", "segments simulated")):
@@ -76,7 +79,7 @@ class Options:
     @cached_property
     def rules(self) -> OptionRules:
         """The same, as the search takes it."""
-        return OptionRules(self.cut or 0, self.cycles, self.merge, self.width, self.segments or 0)
+        return OptionRules(self.cut or 0, self.cycles, self.merge, self.width, self.segments or 0, self.estimate)
 
     @property
     def regime(self) -> str:
@@ -96,14 +99,28 @@ class Options:
                 f"ranker {getattr(ranker, 'name', ranker)!r} scores segments that end at events alone, since recorded "
                 f"shaping pays again round a loop; leave out cut ({self.cut}) and cycles ({self.cycles!r})"
             )
+        if self.estimate != OptionRules.estimate and getattr(ranker, "tier", "I3") != "I3":
+            raise InvalidValue(
+                f"estimate {self.estimate!r} adds what leaving pays, which ranker {getattr(ranker, 'name', ranker)!r} "
+                "does not know; use ranker='offline-return', or estimate='none'"
+            )
         if why:
             raise InvalidValue(
                 f"ranker {getattr(ranker, 'name', ranker)!r} cannot score the segments of operator 'options': {why}; "
                 "use ranker='regressor' with embedding='outcome', or ranker='offline-return'"
             )
 
-    def check_task(self, _task: Environment) -> None:
-        """Nothing to refuse: several starts are answered by routes of their own."""
+    def check_task(self, task: Environment) -> None:
+        """Several starts are answered by routes of their own.
+
+        Raises:
+            InvalidValue: the estimate ``exit`` for a task whose memory never changes.
+        """
+        if self.estimate != OptionRules.estimate and not _remembers(task):
+            raise InvalidValue(
+                f"estimate {self.estimate!r} of operator 'options' would be the optimum itself in {task.family!r}, a "
+                "task without a memory; use estimate='none'"
+            )
 
     def compose(
         self, problem: Problem, space: CandidateSpace, members: np.ndarray, *, masked: bool, scorer: object = None
@@ -113,7 +130,8 @@ class Options:
         worth = scorer.worth(problem, space)
         rows = np.asarray(members)
         events = _events(problem, space)
-        player = OptionPlayer(worth.task, member_actions(space.pool)[rows], self.rules, events, worth.laps)
+        actions = member_actions(space.pool)[rows]
+        player = OptionPlayer(worth.task, actions, self.rules, events, worth.laps, self._toward(worth, space))
         starts, weights = problem.task.dynamics.starts.tolist(), problem.task.dynamics.weights
         found = [player.search(start) for start in starts]
         total = float(
@@ -137,6 +155,12 @@ class Options:
         """Nothing: there are no candidates."""
         raise NotImplementedError("operator 'options' has no candidates")
 
+    def _toward(self, worth: Worth, space: CandidateSpace) -> np.ndarray | None:
+        """What the estimate needs."""
+        if self.estimate == OptionRules.estimate:
+            return None
+        return exit_moves(worth.task, taken_actions(space.union, worth.task.actions))
+
     def _warnings(self, found: list[OptionRoute]) -> list[str]:
         told = []
         if any(route.unfinished for route in found):
@@ -148,10 +172,15 @@ class Options:
         return told
 
 
+def _remembers(task: Environment) -> bool:
+    """Whether its memory can change."""
+    return any(map(int, task.dynamics.memory)) or bool((task.dynamics.flags & SWITCH).any())
+
+
 def _events(problem: Problem, space: CandidateSpace) -> np.ndarray | None:
     """uint64[S, A]: where event terms pay, in a task without a memory; None where the memory tells events."""
     task = problem.task
-    if any(map(int, task.dynamics.memory)) or (task.dynamics.flags & SWITCH).any():
+    if _remembers(task):
         return None
     names = problem.objective.terms
     rewards = np.stack([task.compile(Objective.of(term)).rewards[0] for term in names])

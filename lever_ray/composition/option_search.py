@@ -38,6 +38,11 @@ _R_TIME, _R_LEVEL, _R_LEX, _R_PARENT, _R_MEMBER, _R_WHY, _R_END, _R_COLUMNS = ra
 _ROOM = 64
 
 
+def search_scratch(observations: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a search writes to, made here since kernels that fill arrays take long to compile."""
+    return np.full(observations, -1, np.int64), np.full(3, -np.inf), np.full((3, _R_COLUMNS), -1, np.int64)
+
+
 @njit(cache=True)
 def _doubled(array):
     """The same rows, and room for as many more."""
@@ -92,7 +97,9 @@ def _spread(state, items, switch, paid, moment):
 @njit(cache=True)
 def _rehashed(keys, count, size):
     """int64[size]: an open-addressing table of the first ``count`` full states."""
-    table = np.full(size, -1, np.int64)
+    table = np.empty(size, np.int64)
+    for slot in range(size):
+        table[slot] = -1
     for entry in range(count):
         slot = (size - 1) & _spread(
             keys[entry, _K_STATE], keys[entry, _K_ITEMS], keys[entry, _K_SWITCH], keys[entry, _K_PAID],
@@ -102,6 +109,15 @@ def _rehashed(keys, count, size):
             slot = (slot + 1) & (size - 1)
         table[slot] = entry
     return table
+
+
+@njit(cache=True)
+def _span(first, count):
+    """int64: the whole numbers from ``first`` to below ``count``."""
+    places = np.empty(count - first, np.int64)
+    for place in range(first, count):
+        places[place - first] = place
+    return places
 
 
 @njit(cache=True)
@@ -131,7 +147,9 @@ def _ordered(scores, ties, kept):
     A heap of our own: every sort of numpy's takes a CPU-second to compile.
     """
     size, top = np.int64(len(scores)), np.int64(0)
-    heap = np.arange(size)
+    heap = np.empty(size, np.int64)
+    for place in range(size):
+        heap[place] = place
     for place in range(size // 2 - 1, -1, -1):
         _sift(heap, size, place, scores, ties)
     chosen = np.empty(kept, np.int64)
@@ -144,21 +162,38 @@ def _ordered(scores, ties, kept):
 
 
 @njit(cache=True)
-def _best_nodes(facts, sofar, count, kept, room):
+def _best_nodes(facts, scores, count, kept, room):
     """int64[kept]: the best of the first ``count`` nodes of one level, whose order is below ``room``."""
-    scores, ties = np.empty(count), np.empty(count, np.int64)
+    ties = np.empty(count, np.int64)
     for node in range(count):
-        scores[node], ties[node] = sofar[node, 0], facts[node, _TIME] * room + facts[node, _LEX]
+        ties[node] = facts[node, _TIME] * room + facts[node, _LEX]
     return _ordered(scores, ties, kept)
+
+
+@njit(cache=True)
+def _promises(moves, flags, rewards, near, rules, events, toward, nodes, sofar, count, horizon, seen, stamp, sums):
+    """``(float64[count], stamp)``: what the first nodes would score by leaving now; without ``toward``, so far."""
+    scores, first, never, ever = np.empty(count), np.int64(0), bool(count < 0), bool(count >= 0)
+    for node in range(count):
+        scores[node], state = sofar[node, 0], nodes[node, _STATE]
+        if len(toward) and toward[0, state] >= 0:
+            memory = np.uint64(nodes[node, _ITEMS]), np.uint64(nodes[node, _SWITCH])
+            _, _, _, _, _, _, _, total, _, stamp = segment(
+                moves, flags, rewards, near, rules, events, toward, first, state, memory, nodes[node, _NEAREST],
+                np.uint64(nodes[node, _PAID]), nodes[node, _TIME], sofar[node, 0], sofar[node, 1], horizon, first,
+                never, ever, ever, seen, stamp, sums,
+            )  # fmt: skip
+            scores[node] = total
+    return scores, stamp
 
 
 @njit(cache=True)
 def _renumber(nodes, first, count):
     """Replace the order of the nodes of a level by their ranks in it."""
     size = count - first
-    scores, ties = np.zeros(size), np.empty(size, np.int64)
+    scores, ties = np.empty(size), np.empty(size, np.int64)
     for node in range(size):
-        ties[node] = nodes[first + node, _LEX]
+        scores[node], ties[node] = 0.0, nodes[first + node, _LEX]
     order = _ordered(scores, ties, size)
     for rank in range(size):
         nodes[first + order[rank], _LEX] = rank
@@ -167,33 +202,22 @@ def _renumber(nodes, first, count):
 @njit(cache=True)
 def _by_return(sofar, count):
     """int64[count]: all nodes, the highest return so far first, then the earliest."""
-    scores = np.empty(count)
+    scores, ties = np.empty(count), np.empty(count, np.int64)
     for node in range(count):
-        scores[node] = sofar[node, 0]
-    return _ordered(scores, np.arange(count), count)
-
-
-@njit(cache=True)
-def _sequence(nodes, parent, member, why):
-    """``(members int32[n], begins int64[n], whys int64[n])`` of a route; nothing where ``member`` is -1."""
-    count, node = np.int64(member >= 0), parent
-    while node > 0:
-        count, node = count + 1, nodes[node, _PARENT]
-    members, begins, whys = np.empty(count, np.int32), np.empty(count, np.int64), np.empty(count, np.int64)
-    for place in range(count - 1, -1, -1):
-        members[place], begins[place], whys[place] = member, nodes[parent, _TIME], why
-        member, why, parent = nodes[parent, _MEMBER], nodes[parent, _WHY], nodes[parent, _PARENT]
-    return members, begins, whys
+        scores[node], ties[node] = sofar[node, 0], node
+    return _ordered(scores, ties, count)
 
 
 @njit(cache=True, nogil=True)
-def option_search(task, events, actions, start, horizon, width, budget, cut, choose, timed, laps):
+def option_search(task, events, actions, toward, start, horizon, width, budget, cut, choose, timed, laps, scratch):
     """The best route of segments that is found.
 
     Args:
         task: see :class:`lever_ray.tasks.kernel.CompiledTask`; its starts and horizon are not heeded.
         events: see :func:`lever_ray.composition.segments.segment`, as for ``cut`` and ``choose``.
         actions: int16[P, S], what each member does in each observation; -1 where it has no recorded action.
+        toward: int16[1, S], what leads to an end; choice points are kept by what following it would score, and by their
+            score so far where it has no row.
         start: ``(observation, memory, paid)``, not terminal.
         horizon: steps that are left, at least 1.
         width: choice points kept per level; 0 for all.
@@ -202,20 +226,21 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
         choose: see there.
         timed: whether states of different steps are different.
         laps: see there.
+        scratch: see :func:`search_scratch`; overwritten.
 
     Returns:
-        ``(total, end, steps, members int32[n], begins int64[n], whys int64[n], segments, followed, spent)``: the return
-        from the start on, how and after how many steps the route ends, its segments, how many were simulated, with how
-        many steps in all, and whether the budget left some undone.
+        ``(total, facts, nodes, segments, followed, spent)``: the return from the start on, what :func:`route_found`
+        reads, how many segments were simulated, with how many steps in all (without those toward an end), and whether
+        the budget left some undone.
     """
     moves, flags, rewards, near, _, _, rules = task
-    seen, stamp, sums = np.full(len(flags), -1, np.int64), np.int64(0), np.empty(min(horizon, len(flags)) + 2)
+    stamp, sums = np.int64(0), np.empty(min(horizon, len(flags)) + 2)
+    seen, totals, facts = scratch
     # the tree, and the level that grows: whole numbers, and return and discount so far
     nodes, sofar = np.empty((_ROOM, _COLUMNS), np.int64), np.empty((_ROOM, 2))
     fresh, fresh_sofar = np.empty((_ROOM, _COLUMNS), np.int64), np.empty((_ROOM, 2))
     # every full state that was reached, and the best return with which
     keys, reached = np.empty((_ROOM, _K_COLUMNS), np.int64), np.empty((_ROOM, 1))
-    totals, facts = np.full(3, -np.inf), np.full((3, _R_COLUMNS), -1, np.int64)
     facts[_BEGUN, _R_TIME], facts[_BEGUN, _R_END] = 0, UNFINISHED
     observation, memory, paid = start
     nodes[0, _PARENT], nodes[0, _MEMBER], nodes[0, _WHY], nodes[0, _STATE] = -1, -1, -1, observation
@@ -227,8 +252,12 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
     keys[0, _K_TIME], keys[0, _K_LEVEL], keys[0, _K_LEX], keys[0, _K_PLACE] = 0, 0, 0, 0
     # counters are int64 from the start: numba compiles what they are passed to once more for a literal
     entries, first, count, level, simulated = np.int64(1), np.int64(0), np.int64(1), np.int64(0), np.int64(0)
-    grown, spent, through = np.int64(0), False, bool(count < 0)
-    table, frontier = _rehashed(keys, entries, 2 * len(keys)), np.arange(count)
+    grown, walked, spent, through = np.int64(0), np.int64(0), False, bool(count < 0)
+    # so are codes
+    begun_kind, left_kind, unfinished, left = (
+        np.int64(_BEGUN), np.int64(_LEFT), np.int64(UNFINISHED), np.int64(LEFT_SUPPORT),
+    )  # fmt: skip
+    table, frontier = _rehashed(keys, entries, 2 * len(keys)), _span(first, count)
     while len(frontier) and not spent:
         level, grown = level + (not through), np.int64(0)
         for node in frontier:
@@ -291,16 +320,22 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
                 fresh[place, _STATE], fresh[place, _ITEMS], fresh[place, _SWITCH] = state, items, switch
                 fresh[place, _PAID], fresh[place, _NEAREST], fresh[place, _TIME] = met, nearest, time
                 fresh[place, _LEX], fresh_sofar[place, 0], fresh_sofar[place, 1] = lex, total, weight
-                _offer(totals, facts, _BEGUN, total, time, level, lex, node, member, why, UNFINISHED)
+                _offer(totals, facts, begun_kind, total, time, level, lex, node, member, why, unfinished)
             if not acted:
                 _offer(
-                    totals, facts, _LEFT, sofar[node, 0], nodes[node, _TIME], level - 1, nodes[node, _LEX],
-                    nodes[node, _PARENT], nodes[node, _MEMBER], nodes[node, _WHY], LEFT_SUPPORT,
+                    totals, facts, left_kind, sofar[node, 0], nodes[node, _TIME], level - 1, nodes[node, _LEX],
+                    nodes[node, _PARENT], nodes[node, _MEMBER], nodes[node, _WHY], left,
                 )  # fmt: skip
             if spent or (through and totals[_WHOLE] > -np.inf):
                 break
         kept = min(width, grown) if width > 0 else grown
-        chosen = _best_nodes(fresh, fresh_sofar, grown, kept, len(frontier) * len(actions))
+        steps = stamp
+        scores, stamp = _promises(
+            moves, flags, rewards, near, rules, events, toward if kept < grown else toward[:0], fresh, fresh_sofar,
+            grown, horizon, seen, stamp, sums,
+        )  # fmt: skip
+        walked += stamp - steps
+        chosen = _best_nodes(fresh, scores, grown, kept, len(frontier) * len(actions))
         while count + kept > len(nodes):
             nodes, sofar = _doubled(nodes), _doubled(sofar)
         first = count
@@ -309,14 +344,27 @@ def option_search(task, events, actions, start, horizon, width, budget, cut, cho
             _copy_row(fresh_sofar, place, sofar, count)
             count += 1
         _renumber(nodes, first, count)
-        frontier = np.arange(first, count)
+        frontier = _span(first, count)
         # no route ended (with a cut or choices at cycles, all may come back to where they were): members for good
         if len(frontier) == 0 and not through and totals[_WHOLE] == -np.inf:
             through = bool(count > 0)
             frontier = _by_return(sofar, count)
     kind = _WHOLE if totals[_WHOLE] > -np.inf else _BEGUN if spent else _LEFT
-    found = facts[kind]
-    members, begins, whys = _sequence(nodes, found[_R_PARENT], found[_R_MEMBER], found[_R_WHY])
-    total = totals[kind] if len(members) else 0.0
     # every segment adds its steps, and 1
-    return total, found[_R_END], found[_R_TIME], members, begins, whys, simulated, stamp - simulated, spent
+    return totals[kind], facts[kind], nodes, simulated, stamp - walked - simulated, spent
+
+
+def route_found(facts: np.ndarray, nodes: np.ndarray) -> tuple[int, int, list[tuple[int, int, int]]]:
+    """How a route ends, after how many steps, and ``(member, step from which on, why it ends)`` of its segments.
+
+    Args:
+        facts: of the route.
+        nodes: choice points, each with its parent.
+    """
+    end, steps = int(facts[_R_END]), int(facts[_R_TIME])
+    parent, member, why = (int(facts[column]) for column in (_R_PARENT, _R_MEMBER, _R_WHY))
+    parts = []
+    while member >= 0:
+        parts.append((member, int(nodes[parent, _TIME]), why))
+        member, why, parent = (int(nodes[parent, column]) for column in (_MEMBER, _WHY, _PARENT))
+    return end, steps, parts[::-1]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lever_ray.composition.option_search import UNFINISHED, option_search
+from lever_ray.composition.option_search import UNFINISHED, option_search, route_found, search_scratch
 from lever_ray.composition.segments import NO_EVENTS, SEGMENT_ENDS, route_of_segments
 from lever_ray.embedding.offline import ENDED_BADLY, ENDED_WELL, LEFT_SUPPORT, TRUNCATED
 from lever_ray.errors import InvalidValue, check_known
@@ -20,7 +20,7 @@ from lever_ray.tasks.kernel import GOAL, TERMINAL, CompiledTask, Memory
 
 CYCLES: tuple[str, ...] = ("end", "choose")
 MERGES: tuple[str, ...] = ("dominance", "pareto")
-ESTIMATES: tuple[str, ...] = ("none",)
+ESTIMATES: tuple[str, ...] = ("none", "exit")
 OPTION_WIDTH = 30
 
 
@@ -36,10 +36,11 @@ class OptionRules:
             the task is discounted, after as many steps); ``pareto`` only after as many steps, which loses nothing.
         width: choice points kept per level; 0 for all.
         segments: segments simulated at most; 0 for no limit. The best route so far is the answer.
-        estimate: ``none``: choice points are ranked by their score so far.
+        estimate: what choice points of a level are ranked by: ``none``, their score so far; ``exit``, what leaving by
+            the shortest recorded way to a goal would score in the end.
 
     Raises:
-        InvalidValue: a number is negative or none, or an estimate is asked for that does not exist yet.
+        InvalidValue: a number is negative or none.
         UnknownName: a rule is not known.
     """
 
@@ -57,8 +58,6 @@ class OptionRules:
                 raise InvalidValue(f"{name} of options is {value!r}; use a whole number, and 0 for {meaning}")
         check_known("rule for cycles of options", self.cycles, CYCLES)
         check_known("way to merge options", self.merge, MERGES)
-        if self.estimate == "exit":
-            raise InvalidValue("estimate of options is 'exit', which no family of tasks offers yet; use 'none'")
         check_known("estimate of options", self.estimate, ESTIMATES)
 
 
@@ -146,6 +145,7 @@ def search_options(
     rules: OptionRules | None = None,
     start: OptionStart | None = None,
     events: np.ndarray | None = None,
+    toward: np.ndarray | None = None,
     laps: bool = True,
 ) -> OptionRoute:
     """The best route of segments that is found from one full state.
@@ -163,6 +163,7 @@ def search_options(
         start: where to begin; by default the task's start, with all steps left.
         events: uint64[S, A], see :class:`lever_ray.composition.segments.EventTerms`, for a task whose memory never
             changes; by default the memory alone tells events.
+        toward: int16[1, S], see :func:`exit_moves`; the estimate ``exit`` asks for it.
         laps: whether the score of a loop that is followed to the horizon counts lap by lap, or once.
 
     Raises:
@@ -178,10 +179,11 @@ def search_options(
         return OptionRoute(np.empty(0, np.int16), 0.0, end, (), 0, 0, cut_short=False)
     table = np.require(actions, np.int16, ["C_CONTIGUOUS", "WRITEABLE"])
     state, (items, switch) = np.int64(begin.observation), begin.memory
-    total, end, steps, members, begins, whys, simulated, followed, spent = option_search(
+    total, facts, nodes, simulated, followed, spent = option_search(
         task,
         NO_EVENTS if events is None else np.require(events, np.uint64, ["C_CONTIGUOUS", "WRITEABLE"]),
         table,
+        _way_out(toward, searched, table),
         (state, (np.uint64(items), np.uint64(switch)), np.uint64(begin.paid)),
         int(begin.steps),
         searched.width,
@@ -190,17 +192,50 @@ def search_options(
         searched.cycles == "choose",
         searched.merge == "pareto" or task.rules.discount < 1,
         laps,
+        search_scratch(task.observations),
     )
-    parts = zip(members.tolist(), begins.tolist(), whys.tolist(), strict=True)
+    end, steps, parts = route_found(facts, nodes)
+    members, begins = (np.array([part[place] for part in parts], np.int64) for place in (0, 1))
     return OptionRoute(
-        actions=route_of_segments(task.moves, table, state, members, begins, int(steps)),
-        total=float(total),
-        end=int(end),
+        actions=route_of_segments(task.moves, table, state, members, begins, steps),
+        total=float(total) if parts else 0.0,
+        end=end,
         segments=tuple(Segment(member, begun, SEGMENT_ENDS[why]) for member, begun, why in parts),
         simulated=int(simulated),
         followed=int(followed),
         cut_short=bool(spent),
     )
+
+
+def exit_moves(task: CompiledTask, taken: np.ndarray) -> np.ndarray:
+    """int16[1, S]: the first action of a shortest recorded way to a goal, the lowest on a tie; -1 where there is none.
+
+    Args:
+        task: whose goals are sought.
+        taken: bool[S, A], the recorded pairs.
+    """
+    goal, over = (task.flags & GOAL) != 0, (task.flags & TERMINAL) != 0
+    toward, near, open_ = np.full(len(goal), -1, np.int16), goal, ~over
+    usable = taken & open_[:, None]
+    while near.any():
+        leads = usable & near[task.moves] & open_[:, None]
+        near = leads.any(axis=1)
+        toward[near] = leads[near].argmax(axis=1)
+        open_ &= ~near
+    return toward[None]
+
+
+def _way_out(toward: np.ndarray | None, rules: OptionRules, actions: np.ndarray) -> np.ndarray:
+    """What the search is told of ends."""
+    if rules.estimate == "none":
+        return actions[:0]
+    if toward is None or toward.shape != (1, actions.shape[1]):
+        told = None if toward is None else toward.shape
+        raise InvalidValue(
+            f"estimate 'exit' of options needs toward=int16[1, {actions.shape[1]}], and it is {told}; see exit_moves, "
+            "or use estimate 'none'"
+        )
+    return np.require(toward, np.int16, ["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def _check(task: CompiledTask, actions: np.ndarray, start: OptionStart, events: np.ndarray | None) -> None:

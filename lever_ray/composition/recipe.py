@@ -55,6 +55,7 @@ class RecipeKeywords(TypedDict, total=False):
     cycles: str
     merge: str
     segments: int | None
+    estimate: str
     ranker: str | Ranker
     regressor_model: str
     regressor_target: str
@@ -83,7 +84,8 @@ class Recipe:
             float64[m, S, A], the members' Q-tables, that gives float[S, A] (slower); or an
             :class:`~lever_ray.composition.operators.Operator`.
         width: states that the beam of ``plan`` keeps (100 by default), or choice points per level of ``options`` (30).
-        cut, cycles, merge, segments: of ``options``, see :class:`~lever_ray.composition.option_operator.Options`.
+        cut, cycles, merge, segments, estimate: of ``options``, see
+            :class:`~lever_ray.composition.option_operator.Options`.
         ranker: what predicts returns, or scores beginnings of routes for ``options``: one of
             :data:`~lever_ray.composition.rankers.registry.RANKERS`, or an object with the methods of
             :class:`~lever_ray.composition.rankers.protocol.Ranker`. By default ``regressor``, and ``offline-return``
@@ -114,6 +116,7 @@ class Recipe:
     cycles: str = Options.cycles
     merge: str = Options.merge
     segments: int | None = Options.segments
+    estimate: str = Options.estimate
     ranker: str | Ranker = ""
     regressor_model: str = Regressor.regressor_model
     regressor_target: str = Regressor.regressor_target

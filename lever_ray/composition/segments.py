@@ -155,7 +155,7 @@ def segment(
 
 @njit(cache=True)
 def route_of_segments(moves, actions, state, members, begins, steps):
-    """int16[steps]: the actions of following ``members`` int32[n], each from step ``begins`` int64[n] on."""
+    """int16[steps]: the actions of following ``members`` int64[n], each from step ``begins`` int64[n] on."""
     route = np.empty(steps, np.int16)
     for place in range(len(members)):
         until = begins[place + 1] if place + 1 < len(members) else steps

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from lever_ray.composition.option_operator import Options
-from lever_ray.composition.options import OptionRoute, search_options
+from lever_ray.composition.options import OptionRoute, exit_moves, search_options
 from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
 from lever_ray.composition.routes import member_actions
 from lever_ray.embedding.canonical import canonical_states
@@ -34,7 +34,7 @@ from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return, rollout
-from lever_ray.tasks.support import support_bits
+from lever_ray.tasks.support import support_bits, taken_actions
 
 LABELS = ("worst", "median", "best")
 TIERS = ("I1", "I3")
@@ -60,6 +60,11 @@ class Variant:
     seeds: int = 0
     budget: str = "X1"
     options: Options = field(default_factory=Options)
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Scores of beginnings that it can be searched by: an estimate asks for the reward."""
+        return TIERS if self.options.estimate == "none" else TIERS[-1:]
 
 
 def pools() -> list[Variant]:
@@ -96,6 +101,10 @@ def factors() -> list[Variant]:
         *(replace(usual, name=f"cut {steps}", options=Options(cut=steps)) for steps in (16, 12, 6, 4)),
         replace(usual, name="cycles choose", options=Options(cycles="choose")),
         replace(usual, name="merge pareto", options=Options(merge="pareto")),
+        *(
+            replace(way, name=f"{way.name}, estimate exit", options=replace(way.options, estimate="exit"))
+            for way in (usual, cut, replace(few, options=Options(cut=8), name="24 members, cut 8"))
+        ),
         *(replace(few, name=f"discount {gamma:g}", gammas=(gamma,)) for gamma in (0.0, 0.9, 0.99)),
         replace(few, name="discounts 0, 0.9", gammas=(0.0, 0.9)),
         replace(few, name="four discounts", gammas=(0.0, 0.6, 0.9, 0.99)),
@@ -251,7 +260,7 @@ def _layout_rows(seed: int, study: OptionStudy, worths: Mapping[str, OutcomeWort
     world, rows = World(Layout.sample(study.family, seed=seed), study), []
     for setup in study.problems:
         problem = _Measured(world, setup, worths[setup.mode + setup.objective])
-        rows += [problem.row(variant, tier) for variant in study.variants for tier in TIERS]
+        rows += [problem.row(variant, tier) for variant in study.variants for tier in variant.tiers]
         if study.vary == "trials":
             rows += [row for variant in study.variants for tier in TIERS for row in problem.trial_rows(variant, tier)]
     common = {"layout_seed": seed, "trivial_layout": world.layout.trivial, "family": study.family}
@@ -276,16 +285,16 @@ class _Measured:
         pool, members = self.world.pool(variant, self.setup.pool)
         actions, task = member_actions(pool), self.tasks[tier]
         begun = perf_counter()
-        route = _searched(task, actions, variant.options)
+        route = _searched(task, actions, variant.options, pool)
         seconds = perf_counter() - begun
         reached = self._return(route)
         alone = np.arange(len(members), dtype=np.int32)[:, None]
         singles, _ = offline_returns(self.tasks["I3"], pool, alone, SUM, True, False)
         scored, _ = offline_returns(task, pool, alone, SUM, True, True)
         controls = {
-            "random_tables": self._return(_searched(task, _random_actions(pool, self.world.layout), variant.options)),
-            "constant_actions": self._return(_searched(task, constant_actions(pool), variant.options)),
-            "moves": self._return(_searched(task, constant_actions(pool), Options(cut=1, width=100))),
+            "random_tables": self._under(_random_actions(pool, self.world.layout), task, variant.options, pool),
+            "constant_actions": self._under(constant_actions(pool), task, variant.options, pool),
+            "moves": self._under(constant_actions(pool), task, Options(cut=1, width=100), pool),
             "best_single": float(singles.max()),
             "best_single_by_score": float(singles[int(np.argmax(scored))]),
             "scratch": self.scratch,
@@ -332,6 +341,10 @@ class _Measured:
     def _normalised(self, value: float) -> float:
         return (value - self.chance) / (self.best - self.chance)
 
+    def _under(self, actions: np.ndarray, task: CompiledTask, options: Options, pool: Pool) -> float:
+        """What other members return under the same rule."""
+        return self._return(_searched(task, actions, options, pool))
+
     def _return(self, route: OptionRoute) -> float:
         """In the real environment; what it reaches beyond the best known raises that for the rows to come."""
         total = rollout(self.world.layout, objective=self.setup.objective, actions=route.actions).total
@@ -339,8 +352,10 @@ class _Measured:
         return total
 
 
-def _searched(task: CompiledTask, actions: np.ndarray, options: Options) -> OptionRoute:
-    return search_options(task, actions, rules=options.rules)
+def _searched(task: CompiledTask, actions: np.ndarray, options: Options, pool: Pool) -> OptionRoute:
+    taken = taken_actions(np.bitwise_or.reduce(pool.support), pool.actions)
+    toward = exit_moves(task, taken) if options.estimate == "exit" else None
+    return search_options(task, actions, rules=options.rules, toward=toward)
 
 
 def _random_actions(pool: Pool, layout: Layout) -> np.ndarray:

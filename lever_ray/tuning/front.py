@@ -37,6 +37,7 @@ COLUMNS: dict[str, str] = {
     "cut": "cut",
     "cycles": "cycles",
     "merge": "merge",
+    "estimate": "estimate",
     "segments": "segments",
 }
 """Columns of tables of trials, and the fields of recipes that they hold; studies know parameters by the former."""

@@ -156,6 +156,8 @@ def test_a_budget_of_segments_is_kept_and_said(library):
         ({"segments": 2.5}, InvalidValue, "segments is 2.5; a whole number"),
         ({"cycles": "chose"}, UnknownName, "Did you mean 'choose'"),
         ({"merge": "paretto"}, UnknownName, "Did you mean 'pareto'"),
+        ({"estimate": "exits"}, UnknownName, "Did you mean 'exit'"),
+        ({"estimate": "exit"}, InvalidValue, "ranker 'regressor' does not know; use ranker='offline-return'"),
         ({"strategy": "budgeted"}, InvalidValue, "strategy 'budgeted' chooses among candidates.*targeted"),
         ({"strategy": "random-10"}, InvalidValue, "strategy 'random'"),
         ({"strategy": "best-first"}, InvalidValue, "strategy 'best-first'"),
@@ -192,6 +194,24 @@ RING = FiniteTask(
     discount=0.9,
     horizon=20,
 )
+
+
+def test_the_estimate_of_leaving_is_refused_where_it_would_be_the_optimum():
+    record = records_of(train(RING, objective="prize", episodes=9), environment="ring", description="prize")[0]
+    with pytest.raises(InvalidValue, match=r"would be the optimum itself in 'finite'.*estimate='none'"):
+        lever.compose(
+            MemoryLibrary([record]), environment="ring", objective="prize", operator="options",
+            ranker="offline-return", estimate="exit",
+        )  # fmt: skip
+
+
+def test_the_estimate_of_leaving_asks_for_the_reward_and_keeps_its_promise(library):
+    found = answer(library, ranker="offline-return", estimate="exit", width=2, strategy="exhaustive")
+    assert (found.tier, found.recipe.estimate) == ("I3", "exit")
+    layout = library.environment("grid8-0").task
+    paid = lever.rollout(layout, objective=found.objective, actions=found.actions)
+    assert paid.total == pytest.approx(found.predicted_return, abs=1e-9)
+    assert played(layout, FOUR, found.agent())[0] == pytest.approx(found.predicted_return, abs=1e-9)
 
 
 def test_several_starts_are_answered_by_a_route_each_and_by_an_agent():

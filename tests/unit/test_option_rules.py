@@ -142,7 +142,6 @@ def test_a_start_that_is_over_has_nothing_to_search():
         ({"cut": -1}, "cut of options is -1"),
         ({"width": 1.5}, "width of options is 1.5"),
         ({"segments": True}, "segments of options is True"),
-        ({"estimate": "exit"}, "'exit', which no family"),
     ],
 )
 def test_rules_that_mean_nothing_are_refused(fields, said):
@@ -169,6 +168,9 @@ def test_what_does_not_fit_the_task_is_refused():
         search_options(task, actions, start=OptionStart(9, task.rules.memory, 5))
     with pytest.raises(InvalidValue, match="steps left for options are -1"):
         search_options(task, actions, start=OptionStart(0, task.rules.memory, -1))
+    for toward in (None, np.zeros((2, 9), np.int16)):
+        with pytest.raises(InvalidValue, match=r"estimate 'exit' of options needs toward=int16\[1, 9\]"):
+            search_options(task, actions, rules=OptionRules(estimate="exit"), toward=toward)
     several = FiniteTask([[0], [1]], {"pay": [[1], [2]]}, start=[0.5, 0.5]).compile("pay")
     with pytest.raises(InvalidValue, match="2; search from each"):
         search_options(several, np.zeros((1, 2), np.int16))

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lever_ray.composition.option_search import UNFINISHED
-from lever_ray.composition.options import OptionRules, OptionStart, option_start, search_options
+from lever_ray.composition.options import OptionRules, OptionStart, exit_moves, option_start, search_options
 from lever_ray.composition.routes import member_actions
 from lever_ray.composition.segments import event_terms
 from lever_ray.embedding.offline import LEFT_SUPPORT, TRUNCATED
@@ -34,6 +34,7 @@ def rule_sets(draw, **fixed):
         "merge": draw(st.sampled_from(["dominance", "pareto"])),
         "width": draw(st.sampled_from([1, 2, 10, 0])),
         "segments": draw(st.sampled_from([0, 0, 1, 7, 40])),
+        "estimate": draw(st.sampled_from(["none", "exit"])),
     }
     return OptionRules(**(drawn | fixed))
 
@@ -75,7 +76,15 @@ small_cases = st.one_of(grid_cases(largest=3, golds=2, members=2, steps=12), fin
 
 def searched(case, rules):
     task, actions, start, events = case
-    return search_options(task, actions, rules=rules, start=start, events=events)
+    return search_options(task, actions, rules=rules, start=start, events=events, toward=toward_of(task, actions))
+
+
+def toward_of(task, actions):
+    """What the estimate is told: ways out by moves that some member makes."""
+    taken = np.zeros(task.moves.shape, bool)
+    for row in actions:
+        taken[row >= 0, row[row >= 0]] = True
+    return exit_moves(task, taken)
 
 
 def can_search(case):
@@ -100,7 +109,8 @@ def test_the_search_agrees_with_its_plain_twin(case, rules):
     assume(can_search(case))
     task, actions, start, events = case
     found = searched(case, rules)
-    twin = OptionTwin(task, actions, events=events, horizon=start.steps)
+    toward = toward_of(task, actions)[0].tolist()
+    twin = OptionTwin(task, actions, events=events, toward=toward, horizon=start.steps)
     end, node, simulated, cut_short = twin.search(start, rules)
     assert (found.end, found.simulated, found.followed) == (end, simulated, twin.followed)
     assert found.cut_short == cut_short
@@ -121,10 +131,12 @@ def test_the_search_agrees_with_its_twin_where_much_can_be_taken(seed):
     if seed % 3 == 0:
         task = task._replace(rules=task.rules._replace(discount=0.95))
     start = option_start(task)
-    for fields in ({}, {"cut": 3}, {"cycles": "choose"}, {"cut": 4, "cycles": "choose", "merge": "pareto"}):
+    toward, pareto = toward_of(task, actions), {"cut": 4, "cycles": "choose", "merge": "pareto"}
+    exits = {"estimate": "exit"}
+    for fields in ({}, {"cut": 3}, {"cycles": "choose"}, pareto, exits, exits | {"cut": 3}, exits | pareto):
         rules = OptionRules(width=5, **fields)
-        found = search_options(task, actions, rules=rules)
-        twin = OptionTwin(task, actions)
+        found = search_options(task, actions, rules=rules, toward=toward)
+        twin = OptionTwin(task, actions, toward=toward[0].tolist())
         end, node, simulated, _ = twin.search(start, rules)
         assert (found.end, found.simulated, found.followed) == (end, simulated, twin.followed)
         assert found.total == pytest.approx(node.total, abs=1e-9)
@@ -184,12 +196,38 @@ def test_a_route_earns_in_the_environment_what_was_predicted_and_keeps_to_the_re
 def test_a_whole_route_replays_in_the_real_environment(layout, data, seed, tried):
     objective = data.draw(objectives(layout))
     actions = member_actions(pool_of(*random_tables(layout, seed=seed, members=3, tried=tried)))
-    found = search_options(layout.compile(objective), actions, rules=data.draw(rule_sets(segments=0)))
+    found = search_options(layout.compile(objective), actions, rules=data.draw(rule_sets(segments=0, estimate="none")))
     route = rollout(layout, objective=objective, actions=found.actions)
     assert route.total == pytest.approx(found.total, abs=1e-9)
     if not found.left_support:
         assert (route.end == "truncated") == (found.end == TRUNCATED)
         assert route.end != "truncated" or route.steps == layout.horizon
+
+
+# Ways out.
+
+
+@given(layouts(), seeds, shares)
+def test_ways_out_are_shortest_recorded_ways_to_a_goal(layout, seed, tried):
+    task = layout.compile("path")
+    taken = np.random.default_rng(seed).random(task.moves.shape) < tried
+    toward = exit_moves(task, taken)[0]
+    steps = distances(task, taken)
+    assert ((toward >= 0) == ((steps > 0) & (steps < np.inf))).all()
+    for state in np.flatnonzero(toward >= 0):
+        assert taken[state, toward[state]]
+        assert steps[task.moves[state, toward[state]]] == steps[state] - 1
+
+
+def distances(task, taken):
+    """Steps to the nearest goal by recorded moves, by relaxing until nothing changes."""
+    steps = np.where(task.flags & 1, 0.0, np.inf)
+    while True:
+        onward = np.where(taken, steps[task.moves], np.inf).min(axis=1) + 1
+        nearer = np.where(task.flags & 3, steps, np.minimum(steps, onward))
+        if (nearer == steps).all():
+            return steps
+        steps = nearer
 
 
 # Brute force and optima.
@@ -281,7 +319,7 @@ def test_a_budget_is_kept_exactly_and_more_of_it_is_never_worse(case, rules):
 def test_doubling_every_member_changes_no_route(case, rules):
     task, actions, start, events = case
     assume(not rules.segments)
-    doubled = search_options(task, np.concatenate([actions, actions]), rules=rules, start=start, events=events)
+    doubled = searched((task, np.concatenate([actions, actions]), start, events), rules)
     once = searched(case, rules)
     assert doubled.total == once.total
     assert doubled.segments == once.segments

@@ -40,6 +40,7 @@ ANY = {
     "cut": st.none() | st.integers(1, 99),
     "cycles": st.sampled_from(["end", "choose"]),
     "merge": st.sampled_from(["dominance", "pareto"]),
+    "estimate": st.sampled_from(["none", "exit"]),
     "segments": st.none() | st.integers(1, 10**6),
     "ranker": st.sampled_from(list(RANKERS)),
     "regressor_model": st.sampled_from(["ridge", "additive-ridge", "hist-gradient-boosting"]),
