@@ -168,6 +168,7 @@ def result_table(task: Environment, result: CompositionResult) -> Group:
         *([] if result.retrieval == "objective" else [("retrieved by", result.retrieval)]),
         *([("options", _options_told(result))] if result.options else []),
         ("regime, tier", f"{result.regime}, {result.tier}"),
+        *([("chosen because", result.why)] if result.why else []),
         ("coverage", result.coverage_told),
         ("milliseconds", stages),
         *(("warning", escape(warning)) for warning in result.warnings),

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--objective", help="composite objective instead of words, e.g. path-gold, or path-gold[1,2.5] with weights")
     add("--groups", metavar="A,B", help="sub-objectives to take policies from; default: the smallest exact cover")
     add("--factors", metavar="A=X,B=Y", help="factors on the action values of groups, e.g. gold=2")
+    add("--tier", metavar="I1", help="the most that the answer may know: I1 (successors), I2 (rewards seen), I3, I4")
     add_recipe_options(parser)
     add("--picture", type=Path, metavar="FILE", help="write a picture of the route, PNG")
     add("--json", action="store_true", help="print the result as JSON")
@@ -72,7 +73,8 @@ def _answer(
         objective=arguments.objective,
         groups=None if arguments.groups is None else arguments.groups.split(","),
         factors=None if arguments.factors is None else _factors(arguments.factors),
-        recipe=recipe_of_options(arguments, settings.strategy),
+        tier=arguments.tier,
+        **recipe_of_options(arguments, settings.strategy),
     )
     return library.environment(arguments.environment).task, result
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lever_ray.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from lever_ray.composition.recipe import Recipe
     from lever_ray.config import StrategySettings
 
 RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
@@ -49,12 +48,11 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 _METAVARS = {int: "N", float: "X", str: "NAME"}
 
 
-def recipe_of_options(arguments: argparse.Namespace, settings: StrategySettings) -> Recipe:
-    """How a query is answered: as ``--recipe`` or settings of ``strategy`` say, but for what single options say.
+def recipe_of_options(arguments: argparse.Namespace, settings: StrategySettings) -> dict[str, Any]:
+    """Keywords of ``compose``: how ``--recipe`` or settings of ``strategy`` say, but for what single options say.
 
     Raises:
-        InvalidValue: both of them are given; or see :class:`~lever_ray.composition.recipe.Recipe`.
-        UnknownName: see there.
+        InvalidValue: both of them are given.
     """
     from lever_ray.composition.recipe import Recipe
     from lever_ray.experiment.plan import said
@@ -62,10 +60,10 @@ def recipe_of_options(arguments: argparse.Namespace, settings: StrategySettings)
     given = {name: value for name in RECIPE_OPTIONS if (value := getattr(arguments, name)) is not None}
     chosen = said(settings)
     if arguments.recipe is None:
-        return Recipe(**chosen).override(**given)
+        return {"recipe": Recipe(**chosen), **given} if chosen else given
     if chosen:
         raise InvalidValue(
             f"--recipe {arguments.recipe!r} and settings of strategy ({', '.join(chosen)}) both say how to answer; "
             "give one"
         )
-    return Recipe.parse(arguments.recipe).override(**given)
+    return {"recipe": arguments.recipe, **given}

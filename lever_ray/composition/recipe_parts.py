@@ -99,8 +99,13 @@ def name_of(part: Any) -> str:
 def has_use(field: str, strategy: Any, operator: Operator, ranker: Any) -> bool:
     """Whether a field is one of every recipe, or a parameter of the strategy, operator or ranker."""
     owners = _OWNERS.get(field, {})
-    chosen = {"strategy": strategy, "operator": operator.name, "ranker": ranker}
+    chosen = {"strategy": strategy if has_strategy(operator) else None, "operator": operator.name, "ranker": ranker}
     return not owners or any(chosen[part] in names for part, names in owners.items())
+
+
+def has_strategy(operator: Operator) -> bool:
+    """Whether a strategy chooses anything for an operator: candidates, or members of a pool."""
+    return operator.needs_candidates or operator.pools_members
 
 
 def refuse_useless(field: str, value: Any, chosen: Mapping[str, Any]) -> None:
@@ -110,6 +115,11 @@ def refuse_useless(field: str, value: Any, chosen: Mapping[str, Any]) -> None:
         InvalidValue: always, naming those that have it.
     """
     owners = _OWNERS[field]
+    if set(owners) == {"strategy"} and not has_strategy(composition_operator(chosen["operator"])):
+        raise InvalidValue(
+            f"{field} is {value!r}, which operator {_told(chosen['operator'])!r} has no use for: it takes every policy "
+            "and has no strategy; leave it out"
+        )
     having = " or ".join(f"{part} {', '.join(names)}" for part, names in owners.items())
     told = " and ".join(f"{part} {_told(chosen[part])!r}" for part in owners)
     raise InvalidValue(f"{field} is {value!r}, which {told} has no use for; leave it out, or use {having}")

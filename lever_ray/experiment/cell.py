@@ -17,6 +17,7 @@ from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.protocol import Ranker, Scorer
 from lever_ray.composition.rankers.regressor import FittedRanker
 from lever_ray.composition.recipe import Recipe
+from lever_ray.composition.recipe_parts import has_strategy
 from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.experiment.controls import Controls, Scratch, SinglePolicies, measure_controls, random_q_return, space_of
 from lever_ray.experiment.gap import decompose_gap
@@ -321,7 +322,7 @@ class Cell:
 
     def _random_q(self, recipe: Recipe) -> float:
         operator = self.candidates.operator
-        if not operator.needs_candidates and not operator.pools_members:
+        if not has_strategy(operator):
             return float("nan")
         return random_q_return(Composer(recipe, self.scorer), self.candidates.problem, self.case.controls)
 

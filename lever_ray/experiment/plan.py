@@ -12,6 +12,7 @@ from lever_ray.composition.groups import cover
 from lever_ray.composition.operators import OPERATORS, composition_operator
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.recipe import Recipe, check_values, with_use
+from lever_ray.composition.recipe_parts import has_strategy
 from lever_ray.composition.strategies.registry import STRATEGIES, split_id
 from lever_ray.config import AnswerSettings, ExperimentSettings, LibrarySettings, StrategySettings
 from lever_ray.errors import InvalidValue, UnknownName, check_known
@@ -221,7 +222,7 @@ def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tupl
         operator = composition_operator(name)
         fixed = operator.is_route and not operator.pools_members and "ranker" not in narrowed
         rankers = [""] if fixed else lists["ranker"]
-        strategies = lists["strategy"] if operator.needs_candidates or operator.pools_members else lists["strategy"][:1]
+        strategies = lists["strategy"] if has_strategy(operator) else lists["strategy"][:1]
         ways = [
             with_use(common | {"operator": name, "ranker": ranker, "strategy": which})
             for ranker, which in product(rankers, strategies)

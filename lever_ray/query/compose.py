@@ -10,15 +10,16 @@ from typing import Unpack
 from lever_ray.composition.operators import check_factors
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.regressor import FittedRanker
-from lever_ray.composition.recipe import Recipe, RecipeKeywords, check_keywords
+from lever_ray.composition.recipe import Recipe, RecipeKeywords
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import Executor
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.composer import Composer
-from lever_ray.query.members import group_keys, pool_keys, retrieve
+from lever_ray.query.default import choices, first_ready
+from lever_ray.query.members import asked_keys, retrieve
 from lever_ray.query.parse import parse_query
-from lever_ray.query.ranking import heedless, ready
+from lever_ray.query.ranking import heedless
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for, warm_up_options, warm_up_routes
 from lever_ray.tasks.objective import Objective
@@ -38,6 +39,7 @@ def compose(
     factors: Mapping[str, float] | None = None,
     recipe: Recipe | str | None = None,
     without: str = "",
+    tier: str | None = None,
     executor: Executor | None = None,
     **sugar: Unpack[RecipeKeywords],
 ) -> CompositionResult:
@@ -51,10 +53,12 @@ def compose(
             or ``{"path": 1, "gold": 2.5}``; bypasses text. Operators over tables multiply a group's values with the
             weight that its terms have in common.
         groups: sub-objectives to take members from; by default the smallest exact cover that the library holds, and
-            everything that it holds for the operator ``options``, whose members may differ in discount and budget, too.
+            everything that it holds for ``options`` and ``plan``, whose members may differ in discount and budget, too.
         factors: more factors on the action values of groups, by sub-objective; they do not change what is wanted.
-        recipe: how to answer; the default one where it is None. Its id is as good.
+        recipe: how to answer, or its id. Where neither it nor a part of it is said, ``plan`` searches the recorded
+            transitions with the reward; within tier ``I1`` or ``I2``, ``options`` follow policies from event to event.
         without: objective whose own policies are never members.
+        tier: the most that the answer may know, ``I1`` to ``I4``; no limit by default.
         executor: where large candidate sets are scored; in this process if None.
         sugar: fields of the recipe that differ from it, e.g. ``strategy="hybrid", k=5, operator="max"``; see
             :class:`~lever_ray.composition.recipe.Recipe`.
@@ -69,22 +73,21 @@ def compose(
         LibraryError: a group has no policy, or none whose description is similar enough; the library is damaged, or
             too small for a regressor.
     """
-    recipe = recipe_of(recipe, sugar)
     _check_kinds(library, query, groups, factors, executor)
-    operator = recipe.make_operator()
-    if factors is not None:
-        check_factors(operator)
     begun = perf_counter()
     held = library.environment(environment)
     opened = perf_counter()
+    found = choices(held.task, recipe, sugar, tier=tier, factors=factors is not None, asked=_ASKED)
+    operator = found[0].recipe.make_operator()
+    if factors is not None:
+        check_factors(operator)
     wanted = _objective(query, objective, held.task)
     parsed = perf_counter()
-    asked_keys = pool_keys if operator.pools_members else group_keys
-    keys = asked_keys(library, environment, wanted, groups, recipe.gamma, recipe.episodes)
-    keys = _kept(keys, without, held.task, pooled=operator.pools_members)
-    members = retrieve(library, keys, recipe.make_retrieval(without=without))
+    keys, told = asked_keys(library, environment, wanted, groups, found[0].recipe)
+    keys = _kept(keys, without, held.task, pooled=not operator.needs_candidates)
+    members = retrieve(library, keys, found[0].recipe.make_retrieval(without=without))
     retrieved = perf_counter()
-    ranker = ready(recipe.make_ranker(), library, wanted, keys)
+    (chosen, why), ranker = first_ready(found, library, wanted, keys)
     warm_up_for(held.task)
     if operator.is_route and operator.needs_candidates:
         warm_up_routes()
@@ -92,18 +95,19 @@ def compose(
         warm_up_options()
     prepared = perf_counter()
     problem = Problem(held.task, wanted, tuple(members), environment, held.canonical)
-    composer = Composer(recipe, ranker.bind(problem), executor)
+    composer = Composer(chosen, ranker.bind(problem), executor)
     making = perf_counter() - prepared
     answer = composer.compose(problem, factors=None if factors is None else _group_factors(keys, factors, held.task))
     finding = opened - begun + retrieved - parsed
     stages = {"parse": parsed - opened, "retrieve": finding + answer.timings["retrieve"]}
     timings = {**stages, "rank": making + answer.timings["rank"], "compose": answer.timings["compose"]}
     timings |= {"total": sum(timings.values()), "coverage": answer.timings["coverage"]}
+    warnings = (*answer.warnings, *heedless(ranker, wanted), *([told] if told else []))
     timings |= {"fit": ranker.fitted.seconds if isinstance(ranker, FittedRanker) else 0.0}
-    return replace(answer, timings=timings, warnings=(*answer.warnings, *heedless(ranker, wanted)))
+    return replace(answer, timings=timings, warnings=warnings, why=why)
 
 
-_ASKED = ("library", "query", "environment", "objective", "groups", "factors", "recipe", "without", "executor")
+_ASKED = ("library", "query", "environment", "objective", "groups", "factors", "recipe", "without", "tier", "executor")
 """Keywords of :func:`compose` that are no fields of a recipe."""
 
 
@@ -133,21 +137,6 @@ def _kept(keys: list[GroupKey], without: str, task: Environment, *, pooled: bool
             "out"
         )
     return kept
-
-
-def recipe_of(recipe: Recipe | str | None, sugar: RecipeKeywords) -> Recipe:
-    """A recipe, its id or the default one, with some fields changed.
-
-    Raises:
-        UnknownName, InvalidValue: see :meth:`~lever_ray.composition.recipe.Recipe.override`.
-    """
-    check_keywords(sugar, besides=_ASKED)
-    if recipe is None:
-        return Recipe(**sugar)
-    if not isinstance(recipe, Recipe | str):
-        raise InvalidValue(f"recipe is {recipe!r}; give a Recipe, e.g. lever.Recipe(strategy='hybrid', k=5), or its id")
-    given = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
-    return given.override(**sugar) if sugar else given
 
 
 def _number(group: str, factor: object) -> float:

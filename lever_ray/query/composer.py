@@ -80,7 +80,7 @@ class Composer:
         return CompositionResult(
             environment=problem.environment,
             objective=problem.objective,
-            groups=tuple(dict.fromkeys(names)) if operator.pools_members else tuple(names),
+            groups=tuple(names) if operator.needs_candidates else tuple(dict.fromkeys(names)),
             policy_ids=ids,
             q=made.q,
             actions=made.actions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lever_ray.composition.groups import PolicyGroup, check_cover, cover
+from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.retrieval import Retrieval
 from lever_ray.errors import InvalidValue, LibraryError
 from lever_ray.library.reader import LibraryReader
@@ -36,6 +37,28 @@ def _undeclared(library: LibraryReader, environment: str) -> list[GroupKey]:
     return [key for key in library.keys(environment) if not key.objective]
 
 
+def asked_keys(
+    library: LibraryReader, environment: str, objective: Objective, groups: Sequence[str] | None, recipe: Recipe
+) -> tuple[list[GroupKey], str]:
+    """The groups that a query takes members from, and a warning where one of several discounts or budgets was chosen.
+
+    Operators without candidates take every policy, of any discount and budget.
+
+    Raises:
+        LeverError: see :func:`group_keys` and :func:`pool_keys`.
+    """
+    operator = recipe.make_operator()
+    pooled = operator.pools_members or not (operator.needs_candidates or _undeclared(library, environment))
+    if not pooled:
+        return group_keys(library, environment, objective, groups, recipe.gamma, recipe.episodes)
+    found = pool_keys(library, environment, objective, groups, recipe.gamma, recipe.episodes)
+    if groups is None or operator.pools_members:
+        return found, ""
+    terms = library.environment(environment).task.terms
+    order = [Objective.of(name).resolved(terms).id for name in groups]
+    return sorted(found, key=lambda key: order.index(key.objective)), ""
+
+
 def group_keys(
     library: LibraryReader,
     environment: str,
@@ -43,8 +66,10 @@ def group_keys(
     groups: Sequence[str] | None,
     gamma: float | None,
     episodes: int | None,
-) -> list[GroupKey]:
-    """The groups that a query takes members from.
+) -> tuple[list[GroupKey], str]:
+    """The groups of a cover, of one discount and budget; what is said of these where there were several.
+
+    Where several are left, the largest budget is taken, of these the discount with most members, and the smallest.
 
     Args:
         library: where they are looked for.
@@ -52,12 +77,12 @@ def group_keys(
         objective: the composite objective, resolved.
         groups: sub-objectives; by default the smallest exact cover of the objective that the library holds, where
             policies without an objective stand for any single term.
-        gamma: discount of the members; None where the library holds only one.
+        gamma: discount of the members; None for the usual one.
         episodes: training budget of the members; likewise.
 
     Raises:
         UncoveredObjective: no exact cover exists, or ``groups`` is none.
-        InvalidValue: the library holds several discounts or budgets, and none was chosen; or gamma lies outside [0, 1].
+        InvalidValue: gamma lies outside [0, 1], or groups have weights.
         LibraryError: the environment has no such policies.
     """
     usable = _trained_at(library, environment, gamma, episodes)
@@ -75,12 +100,32 @@ def group_keys(
         names = [each.name for each in asked]
         check_cover(objective, names)
     pairs = _settings_of(usable, {*names}) or _settings_of(usable, {""}) or _settings_of(usable[:1])
-    if len(pairs) > 1:
-        raise InvalidValue(
-            f"the library holds these groups at several (gamma, episodes): {pairs}; "
-            "choose with gamma= and episodes= (--gamma, --episodes)"
-        )
-    return [GroupKey(environment, name, *pairs[0]) for name in names]
+    taken = pairs[0] if len(pairs) == 1 else _usual_setting(library, environment, names, pairs)
+    told = "" if len(pairs) == 1 else _choice_told(taken, pairs)
+    return [GroupKey(environment, name, *taken) for name in names], told
+
+
+def _usual_setting(
+    library: LibraryReader, environment: str, names: Sequence[str], pairs: Sequence[tuple[float, int]]
+) -> tuple[float, int]:
+    """The largest budget, then most members, then the smallest discount."""
+    census = library.census()
+
+    def members(pair: tuple[float, int]) -> int:
+        return sum(census.get(GroupKey(environment, name, *pair), 0) for name in names)
+
+    whole = [pair for pair in pairs if all(census.get(GroupKey(environment, name, *pair)) for name in names)]
+    return min(whole or pairs, key=lambda pair: (-pair[1], -members(pair), pair[0]))
+
+
+def _choice_told(taken: tuple[float, int], pairs: Sequence[tuple[float, int]]) -> str:
+    others = ", ".join(
+        f"gamma {gamma:g} with {episodes:,} episodes" for gamma, episodes in pairs if (gamma, episodes) != taken
+    )
+    return (
+        f"members of gamma {taken[0]:g} with {taken[1]:,} episodes were taken; the library also holds {others}: choose "
+        "with gamma and episodes, or take operator options or plan, which mix them"
+    )
 
 
 def pool_keys(

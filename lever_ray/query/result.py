@@ -10,6 +10,7 @@ import numpy as np
 from lever_ray.composition.coverage import Coverage
 from lever_ray.composition.option_agent import OptionAgent, OptionPlayer
 from lever_ray.composition.recipe import Recipe
+from lever_ray.composition.recipe_parts import has_strategy
 from lever_ray.composition.search import SearchResult
 from lever_ray.errors import InvalidValue
 from lever_ray.tasks.objective import Objective
@@ -52,6 +53,7 @@ class CompositionResult:
             ``coverage`` (measured afterwards) and ``fit`` (of the regressor, done once per library).
         warnings: what a careful reader should know.
         recipe: how it was answered.
+        why: why that recipe, in words; empty where it was said.
         tier: information used, ``I0`` to ``I4``.
         search: every candidate evaluated, with its score.
         routes: int16[T] for each start, of an operator that answers several with routes.
@@ -79,6 +81,7 @@ class CompositionResult:
     support_source: str = "visits"
     routes: tuple[np.ndarray, ...] = field(default=(), repr=False)
     segments: int | None = None
+    why: str = ""
     options: tuple[Option, ...] = ()
     player: OptionPlayer | None = field(default=None, repr=False)
 
@@ -105,9 +108,7 @@ class CompositionResult:
     @property
     def strategy(self) -> str:
         """Which candidates were evaluated, e.g. ``hybrid-3``; :data:`UNION` for operators that have none."""
-        operator = self.recipe.make_operator()
-        chooses = operator.needs_candidates or operator.pools_members
-        return self.recipe.make_strategy().id if chooses else UNION
+        return self.recipe.make_strategy().id if has_strategy(self.recipe.make_operator()) else UNION
 
     @property
     def operator(self) -> str:
@@ -162,6 +163,7 @@ class CompositionResult:
             "coverage_known",
             "regime",
             "tier",
+            "why",
         )
         return {name: getattr(self, name) for name in plain} | {
             "objective": self.objective.id,

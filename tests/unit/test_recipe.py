@@ -105,6 +105,7 @@ def test_a_recipe_names_what_differs_from_the_default():
     ("given", "said"),
     [
         ({"strategy": "targeted", "k": 5}, r"k is 5, which strategy 'targeted' has no use for.*use strategy hybrid"),
+        ({"operator": "plan", "k": 5}, r"k is 5, which operator 'plan' has no use for: it takes every policy"),
         ({"width": 7}, r"width is 7, which operator 'sum' has no use for.*plan"),
         ({"ranker": "offline-return", "embedding": "psi"}, "embedding is 'psi', which ranker 'offline-return'"),
         ({"strategy": "hybrid-5", "k": 4}, "'hybrid-5' says k 5, and k is 4"),
