@@ -16,8 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lever_ray.query.result import UNION, CompositionResult
+from lever_ray.query.rivals import Rivals
+from lever_ray.query.route_words import told_on_the_way
 from lever_ray.tasks.protocol import Environment
-from lever_ray.tasks.rollout import Rollout, rollout
+from lever_ray.tasks.rollout import Rollout
 
 Row = dict[str, Any]
 
@@ -144,22 +146,21 @@ SOURCE_WORDS: Mapping[str, str] = {
 """What tells which actions policies took in training."""
 
 
-def result_table(task: Environment, result: CompositionResult) -> Group:
-    """A composed policy: what it is made of, what is predicted, and its route."""
+def result_table(task: Environment, result: CompositionResult, beside: Rivals) -> Group:
+    """A composed policy: what it earns, what it stands beside, what it is made of, and its route."""
     table = Table(show_header=False, box=None)
     add_words(table, "", whole=True)
     add_words(table, "")
     members = _members(result)
     stages = ", ".join(f"{stage} {seconds * 1e3:.2f}" for stage, seconds in result.timings.items())
-    route = rollout(task, objective=result.objective, **result.played)
+    route, better = beside.route, beside.told_better()
     for name, value in (
         ("objective", result.objective.id),
+        ("route", told_on_the_way(task, route)),
+        ("return", f"{route.total:.2f}; {result.predicted_return:.2f} predicted by {result.ranker}"),
+        ("beside it", beside.told()),
+        *([("better", better)] if better else []),
         ("members", members),
-        (
-            "predicted return",
-            f"{result.predicted_return:.2f} by {result.ranker}; measured afterwards {route.total:.2f} "
-            f"{_ended(task, route)}",
-        ),
         (
             "search",
             f"{result.strategy}, {_searched(result)}, operator {result.operator}, support {result.support} "
@@ -175,15 +176,6 @@ def result_table(task: Environment, result: CompositionResult) -> Group:
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
     return Group(table, "", Text(task.text(route.path) or _steps_told(task, route)))
-
-
-def _ended(task: Environment, route: Rollout) -> str:
-    """How the episode ends, or the shares of all ends where episodes begin in several observations."""
-    starts = len(task.dynamics.starts)
-    if starts == 1:
-        return f"in {route.steps} steps, end: {route.end}"
-    shares = ", ".join(f"{end} {share:.0%}" for end, share in route.ends.items() if share)
-    return f"over {starts} starts, ends: {shares}"
 
 
 def _steps_told(task: Environment, route: Rollout, *, most: int = 20) -> str:

@@ -100,5 +100,9 @@ class LibraryError(LeverError):
     """A policy library is missing, damaged, of another schema version, or does not hold what was asked."""
 
 
+class NothingToLearnFrom(LibraryError):
+    """A library has too few other policies for a regressor."""
+
+
 class SettingsError(LeverError):
     """A configuration key does not exist, has the wrong type, or contradicts another one."""

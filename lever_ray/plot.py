@@ -8,6 +8,8 @@ nothing is shown, and no global state is touched. A notebook displays them; :fun
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -55,6 +57,7 @@ __all__ = [
     "SKY",
     "WIDTH",
     "YELLOW",
+    "as_html",
     "canvas",
     "counted",
     "headline",
@@ -214,6 +217,20 @@ def save(figure: Figure, path: str | Path) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(place, dpi=DPI, format="png", metadata={"Software": None})
     return place
+
+
+def as_html(task: Environment, result: Any) -> str:
+    """The picture of an answer's route as an HTML element, for notebooks.
+
+    Args:
+        task: the environment.
+        result: the answer.
+    """
+    figure = options(task, result) if getattr(result, "options", ()) else path(task, result)
+    written = io.BytesIO()
+    figure.savefig(written, dpi=DPI, format="png", metadata={"Software": None})
+    coded = base64.b64encode(written.getvalue()).decode()
+    return f'<img alt="route" style="max-width: 24em" src="data:image/png;base64,{coded}">'
 
 
 # The style shared with the figures of experiments.

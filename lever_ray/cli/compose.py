@@ -19,6 +19,7 @@ from lever_ray.errors import InvalidValue, LeverError, SettingsError, UnknownNam
 
 if TYPE_CHECKING:
     from lever_ray.query.result import CompositionResult
+    from lever_ray.query.rivals import Rivals
     from lever_ray.tasks.protocol import Environment
 
 _USAGE = """%(prog)s QUERY --environment NAME [options] [key=value ...]
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--factors", metavar="A=X,B=Y", help="factors on the action values of groups, e.g. gold=2")
     add("--tier", metavar="I1", help="the most that the answer may know: I1 (successors), I2 (rewards seen), I3, I4")
     add_recipe_options(parser)
+    add("--compare", action="store_true", help="also train from scratch and look for the best known return")
     add("--picture", type=Path, metavar="FILE", help="write a picture of the route, PNG")
     add("--json", action="store_true", help="print the result as JSON")
     add("--library", metavar="NAME", help="the library, as the setting library=NAME")
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         task, result = _answer(arguments, query, words)
     if arguments.picture is not None:
         _save_picture(task, result, arguments.picture)
-    _print(task, result, as_json=arguments.json)
+    _print(task, result, result.compare() if arguments.compare else result.rivals, as_json=arguments.json)
     return OK
 
 
@@ -91,13 +93,13 @@ def _factors(given: str) -> dict[str, float]:
         raise InvalidValue(f"--factors is {given!r}; write GROUP=NUMBER,..., each once, e.g. gold=2,path=0.5") from None
 
 
-def _print(task: Environment, result: CompositionResult, *, as_json: bool) -> None:
+def _print(task: Environment, result: CompositionResult, beside: Rivals, *, as_json: bool) -> None:
     from lever_ray.console import make_console, result_table
 
     if as_json:
-        sys.stdout.write(json.dumps(result.to_dict()) + "\n")
+        sys.stdout.write(json.dumps(result.to_dict() | {"beside": beside.to_dict()}) + "\n")
     else:
-        make_console().print(result_table(task, result))
+        make_console().print(result_table(task, result, beside))
 
 
 # What the words are: decided by their places alone.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,20 @@ from lever_ray.embedding.offline import Pool, make_pool
 from lever_ray.errors import InvalidValue, UncoveredObjective
 from lever_ray.tasks.objective import Objective, check_weights
 from lever_ray.tasks.support import taken_actions
+
+
+class Run(NamedTuple):
+    """A training run.
+
+    Attributes:
+        seed: of it.
+        steps: environment steps that it took.
+        seconds: that it took; NaN where they are not known.
+    """
+
+    seed: int
+    steps: int
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +42,7 @@ class PolicyGroup:
         support: uint8[n, S, B], which actions were taken in training, see :mod:`lever_ray.tasks.support`.
         totals: float64[n], recorded greedy returns on the own objective.
         mean_rewards: float32[n, S, A], mean recorded rewards on the own objective; None where any member lacks them.
-        runs: (training seed, environment steps) of every training run that members come from.
+        runs: every training run that members come from.
         world: digest of the members' environment; empty where it is not known.
         sources: what each member's support was derived from: ``visits``, ``transitions`` or ``unknown``; empty where
             all have visits.
@@ -39,7 +54,7 @@ class PolicyGroup:
     support: np.ndarray
     totals: np.ndarray
     mean_rewards: np.ndarray | None = None
-    runs: frozenset[tuple[int, int]] = frozenset()
+    runs: frozenset[Run] = frozenset()
     world: str = ""
     sources: tuple[str, ...] = ()
 
@@ -54,7 +69,7 @@ class PolicyGroup:
     @property
     def environment_steps(self) -> int:
         """Environment steps that training the members took."""
-        return sum(steps for _, steps in self.runs)
+        return sum(run.steps for run in self.runs)
 
     @classmethod
     def merge(cls, objective: str, groups: Sequence[PolicyGroup]) -> PolicyGroup:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lever_ray.composition.groups import PolicyGroup
+from lever_ray.composition.groups import PolicyGroup, Run
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
 from lever_ray.library.files import MissingFile
@@ -167,7 +167,7 @@ class ShardPolicies:
         stored.check_task(key, environment)
         first, stop = int(rows[0]), int(rows[-1]) + 1
         tables, inside = stored.sound(first, stop), _within(rows)
-        seeds, steps = (stored.numbers(name)[rows].tolist() for name in ("seed", "environment_steps"))
+        costs = (stored.numbers(name)[rows].tolist() for name in ("seed", "environment_steps", "seconds"))
         return PolicyGroup(
             objective=key.objective,
             ids=tuple(identity.decode() for identity in stored.ids[rows].tolist()),
@@ -175,7 +175,7 @@ class ShardPolicies:
             support=tables.support[inside],
             totals=stored.numbers("total")[rows],
             mean_rewards=None if tables.mean_rewards is None else tables.mean_rewards[inside],
-            runs=frozenset(zip(seeds, steps, strict=True)),
+            runs=frozenset(map(Run, *costs)),
             world=environment.task.digest,
             sources=tuple(stored.policies["support_source"].take(rows).to_pylist()),
         )

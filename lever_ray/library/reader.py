@@ -15,7 +15,7 @@ from lever_ray.composition.groups import PolicyGroup
 from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, states_that_matter
 from lever_ray.embedding.regressor import TARGETS, FittedRegressor
-from lever_ray.errors import InvalidValue, LibraryError, UnknownName, check_known
+from lever_ray.errors import InvalidValue, LibraryError, NothingToLearnFrom, UnknownName, check_known
 from lever_ray.library.environments import Environments
 from lever_ray.library.files import MissingFile
 from lever_ray.library.index import merge_top_k
@@ -357,7 +357,7 @@ class LibraryReader(ABC):
             UnknownName: target or kind is not known, or no environment has a term of the objective.
             InvalidValue: ``canonical`` is below 1, environments differ in terms and none are given, or there are no
                 feature vectors for ``psi``.
-            LibraryError: no policy has that gamma, or none that does has an objective of its own.
+            NothingToLearnFrom: no policy has that gamma, or none that does has an objective of its own.
         """
         check_known("regressor target", target, TARGETS)
         check_known("embedding", kind, BEHAVIOUR_KINDS)
@@ -373,7 +373,7 @@ class LibraryReader(ABC):
             answers = self._ask("ranking_rows", target, wanted, **asked)
             parts = [part for part in answers if part is not None]
             if not parts:
-                raise LibraryError(self._nothing_to_learn_from(gamma))
+                raise NothingToLearnFrom(self._nothing_to_learn_from(gamma))
             known[question] = RankingRows.merge(parts)
         return known[question]
 

@@ -22,6 +22,7 @@ from lever_ray.composition.table_operators import FunctionOperator
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, in_order
 from lever_ray.query.result import CompositionResult, Option
+from lever_ray.query.route_words import ignored
 from lever_ray.tasks.rollout import rollout
 
 
@@ -74,7 +75,7 @@ class Composer:
             )
         found = found or _searched(made, scored)
         composed = perf_counter()
-        coverage = _coverage(problem, space, members, made)
+        coverage, observations = _coverage(problem, space, members, made)
         ids, sources, every = _ids(space, members), _sources(space, members), _ids(space, space.rows)
         stages = {"retrieve": retrieved - begun, "rank": ranked - retrieved, "compose": composed - ranked}
         return CompositionResult(
@@ -93,6 +94,7 @@ class Composer:
                 *([] if operator.is_route else _weight_warnings(problem, names)),
                 *made.warnings,
                 *_warnings(found, coverage, operator, problem.task.ends),
+                *ignored(problem, observations),
                 *problem.task.warnings,
             ),
             recipe=self.recipe,
@@ -103,6 +105,7 @@ class Composer:
             segments=made.segments,
             options=tuple(Option(every[part.member], part.begins, part.ends) for part in made.followed),
             player=made.player,
+            problem=problem,
         )
 
     def _search(self, space: CandidateSpace, operator: Operator) -> SearchResult:
@@ -195,17 +198,23 @@ def _weight_warnings(problem: Problem, names: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _coverage(problem: Problem, space: CandidateSpace, members: np.ndarray, made: Composed) -> Coverage:
-    """Coverage of the composed policy's route in the task that the library holds; no environment is touched."""
+def _coverage(
+    problem: Problem, space: CandidateSpace, members: np.ndarray, made: Composed
+) -> tuple[Coverage, np.ndarray]:
+    """Coverage of the composed policy's routes in the task that the library holds, and their observations.
+
+    No environment is touched.
+    """
     task, objective = problem.task, problem.objective
     taken = np.bitwise_or.reduce(space.pool.support[members])
     value = value_coverage(task, objective, space.union)
-    found = []
+    found, met = [], []
     for place, start in enumerate(task.dynamics.starts.tolist()):
         actions = made.routes[place] if made.routes else made.actions
         route = rollout(task, objective=objective, q=made.q, actions=actions, start=start)
         found.append(route_coverage(task, taken, route.observations, route.actions, value=value))
-    return over_starts(found, task.dynamics.weights)
+        met.append(route.observations)
+    return over_starts(found, task.dynamics.weights), np.concatenate(met)
 
 
 def _warnings(found: SearchResult, coverage: Coverage, operator: Operator, ends: Sequence[str]) -> tuple[str, ...]:

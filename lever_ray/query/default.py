@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.recipe import Recipe, RecipeKeywords, check_keywords
-from lever_ray.errors import InvalidValue, LibraryError, check_known
+from lever_ray.errors import InvalidValue, NothingToLearnFrom, check_known
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.ranking import ready
@@ -85,13 +85,13 @@ def first_ready(
     """The first choice whose ranker can be made ready, and that ranker.
 
     Raises:
-        LibraryError, InvalidValue: none can; what stood in the way of the first.
+        NothingToLearnFrom, InvalidValue: none can; what stood in the way of the first.
     """
-    refused: LibraryError | None = None
+    refused: NothingToLearnFrom | None = None
     for choice in found:
         try:
             return choice, ready(choice.recipe.make_ranker(), library, objective, keys)
-        except LibraryError as error:
+        except NothingToLearnFrom as error:
             refused = refused or error
     assert refused is not None
     raise refused

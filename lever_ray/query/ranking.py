@@ -10,7 +10,7 @@ from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
 from lever_ray.composition.recipe import Recipe
 from lever_ray.embedding.outcome import states_that_matter
 from lever_ray.embedding.regressor import TERM_MODELS, FittedRegressor, fit_regressor
-from lever_ray.errors import LibraryError
+from lever_ray.errors import NothingToLearnFrom
 from lever_ray.library.ranking import RankingRows
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
@@ -90,7 +90,7 @@ def fit(library: LibraryReader, objective: Objective, keys: Sequence[GroupKey], 
         settings: which regressor.
 
     Raises:
-        LibraryError: the library holds too few other policies.
+        NothingToLearnFrom: the library holds too few other policies.
         InvalidValue: see :func:`lever_ray.embedding.regressor.fit_regressor`.
     """
     environment = keys[0].environment
@@ -112,7 +112,7 @@ def fit(library: LibraryReader, objective: Objective, keys: Sequence[GroupKey], 
     if settings.regressor_target != "composite":
         rows = rows.of_other_objectives(objective, task.terms)
     if len(rows.x) < 2:
-        raise LibraryError(
+        raise NothingToLearnFrom(
             f"ranker 'regressor' learns from other environments at (gamma, episodes) {pairs}, and "
             f"the library has {len(rows.x)} such policies; add environments to it, or use ranker='offline-return'"
         )

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lever_ray.composition.coverage import Coverage
 from lever_ray.composition.option_agent import OptionAgent, OptionPlayer
+from lever_ray.composition.problem import Problem
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.recipe_parts import has_strategy
 from lever_ray.composition.search import SearchResult
 from lever_ray.errors import InvalidValue
 from lever_ray.tasks.objective import Objective
+
+if TYPE_CHECKING:
+    from lever_ray.query.rivals import Rivals
 
 UNION = "union"
 """What stands for the strategy where an operator takes the transitions of every member."""
@@ -56,6 +62,7 @@ class CompositionResult:
         why: why that recipe, in words; empty where it was said.
         tier: information used, ``I0`` to ``I4``.
         search: every candidate evaluated, with its score.
+        problem: what was asked, with the policies that might answer.
         routes: int16[T] for each start, of an operator that answers several with routes.
         segments: segments simulated, of ``options``; None for others.
         options: who is followed along the route from the likeliest start, from which step on, and until what.
@@ -78,6 +85,7 @@ class CompositionResult:
     recipe: Recipe
     tier: str
     search: SearchResult = field(repr=False)
+    problem: Problem = field(repr=False)
     support_source: str = "visits"
     routes: tuple[np.ndarray, ...] = field(default=(), repr=False)
     segments: int | None = None
@@ -97,6 +105,48 @@ class CompositionResult:
                 "operator='options' has one"
             )
         return OptionAgent(self.player)
+
+    def __str__(self) -> str:
+        """What it is, what it earns, and what it stands beside, in a few lines."""
+        return "\n".join([self._headline, *(f"  {line}" for line in self._lines())])
+
+    def _repr_html_(self) -> str:
+        """The same with a picture of the route, for notebooks."""
+        from lever_ray.plot import as_html
+
+        rows = "".join(f"<li>{escape(line)}</li>" for line in self._lines())
+        return f"<p><b>{escape(self._headline)}</b></p><ul>{rows}</ul>{as_html(self.problem.task, self)}"
+
+    @property
+    def _headline(self) -> str:
+        return f"{self.objective.id} in {self.environment} by {self.operator} ({self.tier}, {self.regime})"
+
+    def _lines(self) -> list[str]:
+        from lever_ray.query.route_words import told_on_the_way
+
+        beside = self.rivals
+        better = beside.told_better()
+        return [
+            f"returns {beside.route.total:.1f}, {self.predicted_return:.1f} predicted by {self.ranker}: "
+            f"{told_on_the_way(self.problem.task, beside.route)}",
+            f"beside it: {beside.told()}",
+            *([f"better: {better}"] if better else []),
+            *([f"chosen because {self.why}"] if self.why else []),
+            *(f"warning: {warning}" for warning in self.warnings),
+        ]
+
+    @cached_property
+    def rivals(self) -> Rivals:
+        """What the answer stands beside, measured when it is asked for, in the environment that the library holds."""
+        from lever_ray.query.rivals import rivals
+
+        return rivals(self)
+
+    def compare(self) -> Rivals:
+        """The same with a policy trained from scratch and the best known return; takes up to some seconds."""
+        from lever_ray.query.rivals import rivals
+
+        return rivals(self, compare=True)
 
     @property
     def played(self) -> dict[str, Any]:

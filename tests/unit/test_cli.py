@@ -29,8 +29,11 @@ def test_compose_tells_what_it_did_and_draws_the_route(home: Path, capsys: pytes
     told = capsys.readouterr().out
     for part in (
         "gold-hazard",
-        "predicted return",
-        "measured afterwards",
+        "predicted by offline-return",
+        "beside it",
+        "best single policy",
+        "optimum",
+        "steps, ",
         "propagates value, I3",
         "chosen because",
         "moves and rewards are at hand",
@@ -98,7 +101,7 @@ def test_a_damaged_library_is_named_with_a_remedy(home: Path, capsys: pytest.Cap
     damaged = bytearray(file.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     file.write_bytes(damaged)
-    assert main([*QUERY, "--operator", "sum"]) == 2
+    assert main([*QUERY, "--operator", "sum"]) == 2  # another environment's file: a regressor learns from it
     told = capsys.readouterr().err
     assert file.name in told
     assert "restore" in told

@@ -284,7 +284,7 @@ def test_rows_mix_discounts_and_stand_beside_random_tables(library):
 
 def test_the_console_tells_who_is_followed(library, capsys):
     found = answer(library, ranker="offline-return")
-    make_console().print(result_table(library.environment("grid8-0").task, found))
+    make_console().print(result_table(library.environment("grid8-0").task, found, found.rivals))
     told = " ".join(capsys.readouterr().out.split())
     assert f"{found.options[0].policy_id[:8]} from step 0 (" in told
     assert f"{found.segments} segments simulated, operator options" in told

@@ -64,18 +64,21 @@ def told(task, **way):
     unsaid = dict.fromkeys(("ranker", "strategy", "operator", "support", "retrieval", "regime", "tier"), "some")
     unsaid |= {"groups": ["path"], "policy_ids": ["p0"], "timings": {}, "warnings": [], "coverage_told": "unknown"}
     unsaid |= {"predicted_return": 0.0, "evaluated": 1, "support_source": "visits", "segments": None, "options": ()}
-    unsaid["played"] = way
-    console = Console(width=160, file=io.StringIO())
-    console.print(result_table(task, SimpleNamespace(objective=Objective.of(task.terms[0]), **unsaid | way)))
+    console, wanted = Console(width=160, file=io.StringIO()), Objective.of(task.terms[0])
+    beside = SimpleNamespace(
+        route=rollout(task, objective=wanted, **way), told=lambda: "optimum 9.0", told_better=lambda: ""
+    )
+    console.print(result_table(task, SimpleNamespace(objective=wanted, why="", **unsaid | way), beside))
     text = console.file.getvalue()
-    return text.split("\n\n")[1], next(line for line in text.splitlines() if "predicted" in line)
+    assert "beside it optimum 9.0" in " ".join(text.split())
+    return text.split("\n\n")[1], next(line for line in text.splitlines() if line.startswith(" route"))
 
 
 def test_the_console_shows_a_grid_in_characters_with_its_legend():
     drawn, measured = told(ROOM, actions=np.array(DETOUR))
     assert drawn.splitlines()[:4] == ["S * . x", ". # * .", "$ . * *", "L . . E"]
     assert drawn.splitlines()[4].startswith("S start  E exit")
-    assert "in 6 steps, end: exit" in measured
+    assert "exit in 6 steps, 1 of 2 golds" in measured
 
 
 def test_the_console_tells_the_steps_of_a_task_without_text():
@@ -83,7 +86,7 @@ def test_the_console_tells_the_steps_of_a_task_without_text():
     assert told(CORRIDOR, q=to_the(1))[0].split() == ["4,", *["stay", "->", "4,"] * 20, "...", "4", "more", "steps"]
     drawn, measured = told(TwoStarts(8), q=np.eye(3)[[0, 0, 0, 0, 2, 2, 2, 2]])
     assert drawn.strip() == "4, right -> 5, right -> 6, right -> 7"
-    assert "over 2 starts, ends: out 75%, pit 25%" in measured
+    assert "over 2 starts: out 75%, pit 25%" in measured
 
 
 def test_a_route_of_options_is_coloured_by_the_policy_that_is_followed(tmp_path):
