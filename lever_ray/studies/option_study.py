@@ -27,6 +27,7 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import Snapshot, TrainingRun, train, training_budget
 from lever_ray.query.warm import warm_up, warm_up_options
+from lever_ray.studies.option_levels import level_trials
 from lever_ray.studies.option_trials import trials
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.kernel import CompiledTask
@@ -132,7 +133,7 @@ class OptionStudy:
         setups: (mode, composite objective); the pool of a mode is every policy that it may use.
         vary: ``setups`` measures events alone and cut 8 on all of them, and on the last one alone: ``factors`` one
             factor at a time, ``pools`` every number of members with every cut, ``trials`` what may be done on top, see
-            :mod:`lever_ray.studies.option_trials`.
+            :mod:`lever_ray.studies.option_trials`, and other orders, see :mod:`lever_ray.studies.option_levels`.
 
     Raises:
         InvalidValue: a number is below 1, or lessons and layouts overlap.
@@ -171,7 +172,7 @@ class OptionStudy:
     @property
     def variants(self) -> list[Variant]:
         """What is measured on every setup."""
-        ways = {"factors": factors(), "pools": pools_by_cuts(), "trials": [factors()[0], pools()[2]]}
+        ways = {"factors": factors(), "pools": pools_by_cuts(), "trials": [*factors()[:2], pools()[2]]}
         return ways.get(self.vary, factors()[:2])
 
     @property
@@ -318,11 +319,12 @@ class _Measured:
         }
 
     def trial_rows(self, variant: Variant, tier: str) -> list[Row]:
-        """What is done on top of a variant's route, trial by trial."""
+        """What is done on top of a variant's route, trial by trial, and other orders; with a cut, these alone."""
         usual, (pool, _) = self.row(variant, tier), self.world.pool(variant, self.setup.pool)
         task, actions = self.tasks[tier], member_actions(pool)
-        rows = []
-        for name, trial in trials(task, self.tasks["I3"], pool, actions, variant.options).items():
+        rows, rules = [], variant.options.rules
+        tried = {} if rules.cut else trials(task, self.tasks["I3"], pool, actions, variant.options)
+        for name, trial in (tried | level_trials(task, actions, rules)).items():
             total = trial.total
             if trial.actions is not None:
                 total = rollout(self.world.layout, objective=self.setup.objective, actions=trial.actions).total

@@ -41,6 +41,9 @@ def test_every_row_carries_its_controls(vary):
         for base in ("events", "24 members"):
             for trial in ("interrupted", "improved", "polished"):
                 assert exact[f"{base}, {trial}"] >= exact[base] - 1e-9
+        for base in ("events", "cut 8", "24 members"):
+            assert exact[f"{base}, levels of segments, width 30"] == exact[base]
+            assert exact[f"{base}, pruned"] == exact[base]
     told = study_report("options", rows, bootstrap=20)
     recommended = "72 members" if vary == "pools" else "events"
     assert f"| grid8 | trivial | path-gold-hazard-lever | {recommended} | I1 |" in told
