@@ -25,7 +25,8 @@ from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.record import records_of
 from lever_ray.query.compose import compose
 from lever_ray.query.warm import warm_up, warm_up_options
-from lever_ray.studies.option_study import OptionStudy, Variant, World
+from lever_ray.studies.option_study import OptionStudy, World
+from lever_ray.studies.option_variants import Variant
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.registry import source

@@ -6,7 +6,7 @@ Settings were chosen on other seeds. Coefficients of outcomes (tier I1) are fitt
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
 
@@ -29,6 +29,7 @@ from lever_ray.learning.sarsa import Snapshot, TrainingRun, train, training_budg
 from lever_ray.query.warm import warm_up, warm_up_options
 from lever_ray.studies.option_levels import level_trials
 from lever_ray.studies.option_trials import trials
+from lever_ray.studies.option_variants import TIERS, Variant, estimates, factors, pools, pools_by_cuts
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
@@ -36,87 +37,6 @@ from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return, rollout
 from lever_ray.tasks.support import support_bits, taken_actions
-
-LABELS = ("worst", "median", "best")
-TIERS = ("I1", "I3")
-"""Scores of beginnings: outcome counts with fitted coefficients, and the reward itself."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way of pooling and searching.
-
-    Attributes:
-        name: of the row.
-        gammas: discounts of the members.
-        labels: snapshots of each training run that are members; ``final`` is the last.
-        seeds: training seeds; 0 for all of the study's.
-        budget: training budget.
-        options: how they are searched.
-    """
-
-    name: str
-    gammas: tuple[float, ...] = (0.0, 0.99)
-    labels: tuple[str, ...] = LABELS
-    seeds: int = 0
-    budget: str = "X1"
-    options: Options = field(default_factory=Options)
-
-    @property
-    def tiers(self) -> tuple[str, ...]:
-        """Scores of beginnings that it can be searched by: an estimate asks for the reward."""
-        return TIERS if self.options.estimate == "none" else TIERS[-1:]
-
-
-def pools() -> list[Variant]:
-    """Pools of few to many members; the last one is recommended."""
-    return [
-        Variant("4 members", gammas=(0.0,), labels=("best",), seeds=1),
-        Variant("12 members", gammas=(0.0,), labels=("best",)),
-        Variant("24 members", labels=("best",)),
-        Variant("48 members", labels=("median", "best")),
-        Variant("72 members"),
-    ]
-
-
-def pools_by_cuts() -> list[Variant]:
-    """Every pool with every cut, and none: events alone."""
-    return [
-        replace(pool, name=f"{pool.name}, cut {steps}" if steps else pool.name, options=Options(cut=steps))
-        for pool in pools()
-        for steps in (None, 16, 12, 8, 6)
-    ]
-
-
-def factors() -> list[Variant]:
-    """The recommended way, and what changes where one factor does."""
-    *smaller, whole = pools()
-    usual, few = replace(whole, name="events"), smaller[2]
-    cut = replace(whole, name="cut 8", options=Options(cut=8))
-    return [
-        usual,
-        cut,
-        *smaller,
-        replace(cut, name="24 members, cut 8", labels=few.labels),
-        *(replace(usual, name=f"width {width}", options=Options(width=width)) for width in (1, 3, 10, 100)),
-        *(replace(usual, name=f"cut {steps}", options=Options(cut=steps)) for steps in (16, 12, 6, 4)),
-        replace(usual, name="cycles choose", options=Options(cycles="choose")),
-        replace(usual, name="merge pareto", options=Options(merge="pareto")),
-        *(
-            replace(way, name=f"{way.name}, estimate exit", options=replace(way.options, estimate="exit"))
-            for way in (usual, cut, replace(few, options=Options(cut=8), name="24 members, cut 8"))
-        ),
-        *(replace(few, name=f"discount {gamma:g}", gammas=(gamma,)) for gamma in (0.0, 0.9, 0.99)),
-        replace(few, name="discounts 0, 0.9", gammas=(0.0, 0.9)),
-        replace(few, name="four discounts", gammas=(0.0, 0.6, 0.9, 0.99)),
-        replace(few, name="six discounts", gammas=(0.0, 0.3, 0.6, 0.8, 0.9, 0.99)),
-        *(replace(few, name=f"{label} snapshot", labels=(label,)) for label in ("worst", "median", "final")),
-        *(replace(few, name=f"budget {budget}", budget=budget) for budget in ("X5", "X10")),
-        *(
-            replace(cut, name=f"{budget} segments", options=Options(cut=8, width=10_000, segments=budget))
-            for budget in (100, 1_000, 10_000, 100_000)
-        ),
-    ]
 
 
 @dataclass(frozen=True)
@@ -132,8 +52,9 @@ class OptionStudy:
         training_seeds: per policy.
         setups: (mode, composite objective); the pool of a mode is every policy that it may use.
         vary: ``setups`` measures events alone and cut 8 on all of them, and on the last one alone: ``factors`` one
-            factor at a time, ``pools`` every number of members with every cut, ``trials`` what may be done on top, see
-            :mod:`lever_ray.studies.option_trials`, and other orders, see :mod:`lever_ray.studies.option_levels`.
+            factor at a time, ``pools`` every number of members with every cut, ``estimates`` what choice points are
+            ranked by, ``trials`` what may be done on top, see :mod:`lever_ray.studies.option_trials`, and other orders,
+            see :mod:`lever_ray.studies.option_levels`.
 
     Raises:
         InvalidValue: a number is below 1, or lessons and layouts overlap.
@@ -158,7 +79,7 @@ class OptionStudy:
 
     def __post_init__(self) -> None:
         layout_family(self.family)
-        check_known("way to vary", self.vary, ("setups", "factors", "pools", "trials"))
+        check_known("way to vary", self.vary, ("setups", "factors", "pools", "trials", "estimates"))
         for name in ("layouts", "lessons", "training_seeds"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; at least 1 is needed")
@@ -172,7 +93,12 @@ class OptionStudy:
     @property
     def variants(self) -> list[Variant]:
         """What is measured on every setup."""
-        ways = {"factors": factors(), "pools": pools_by_cuts(), "trials": [*factors()[:2], pools()[2]]}
+        ways = {
+            "factors": factors(),
+            "pools": pools_by_cuts(),
+            "estimates": estimates(),
+            "trials": [*factors()[:2], pools()[2]],
+        }
         return ways.get(self.vary, factors()[:2])
 
     @property

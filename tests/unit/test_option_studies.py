@@ -10,8 +10,9 @@ from lever_ray.composition.routes import member_actions
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.plan import Setup
-from lever_ray.studies.option_study import OptionStudy, Variant, World, factors
+from lever_ray.studies.option_study import OptionStudy, World
 from lever_ray.studies.option_trials import improved, polished, replanned, walked
+from lever_ray.studies.option_variants import Variant, factors
 from lever_ray.studies.studies import STUDIES, run_study, study_report, study_settings
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.registry import source
@@ -22,7 +23,7 @@ FOUR = "path-gold-hazard-lever"
 SMALL = {"layouts": 2, "lessons": 3, "training_seeds": 1}
 
 
-@pytest.mark.parametrize("vary", ["setups", "pools", "trials"])
+@pytest.mark.parametrize("vary", ["setups", "pools", "estimates", "trials"])
 def test_every_row_carries_its_controls(vary):
     settings = study_settings("options", SMALL | {"vary": vary, "setups": [["trivial", FOUR]]})
     rows = run_study("options", settings, executor=SerialExecutor())
@@ -45,7 +46,11 @@ def test_every_row_carries_its_controls(vary):
             assert exact[f"{base}, levels of segments, width 30"] == exact[base]
             assert exact[f"{base}, pruned"] == exact[base]
     told = study_report("options", rows, bootstrap=20)
-    recommended = "72 members" if vary == "pools" else "events"
+    if vary == "estimates":
+        assert {row["variant"] for row in rows if row["tier"] == "I1"} == {
+            row["variant"] for row in rows if row["variant"].endswith("none")
+        }
+    recommended = {"pools": "72 members", "estimates": "events, width 30, none"}.get(vary, "events")
     assert f"| grid8 | trivial | path-gold-hazard-lever | {recommended} | I1 |" in told
 
 
