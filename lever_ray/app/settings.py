@@ -1,4 +1,4 @@
-"""Settings from ``conf/`` and the command line; the only module that imports Hydra."""
+"""Settings from ``conf/`` and the command line; the only module that imports Hydra, where they need it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from lever_ray.app.conf import OWN_GROUP, conf_folder, plain_settings
 from lever_ray.app.keys import key_of, setting_keys
 from lever_ray.config import Settings, home
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName, check_known
@@ -27,15 +22,6 @@ from lever_ray.tuning.settings import check_tuning
 EXECUTORS: tuple[str, ...] = ("ray", "serial")
 EXPERIMENT, TUNING = "experiment", "tuning"
 """Groups with composition problems, which must be of the source that the library is of."""
-OWN_GROUP = "strategy"
-"""The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
-
-
-def conf_folder() -> Path:
-    """The configuration tree: ``conf/`` of the checkout, or the copy that an installed package carries."""
-    package = Path(__file__).resolve().parent.parent
-    beside = package.parent / "conf"
-    return beside if (beside / "config.yaml").is_file() else package / "conf"
 
 
 def _search_path(own: Path) -> list[str]:
@@ -62,6 +48,33 @@ def load_settings(overrides: Sequence[str] = (), *, about: Sequence[str] = (EXPE
     overrides = [_by_name(override, own) for override in overrides]
     for override in overrides:
         _check_key(override, own)
+    settings = plain_settings(overrides, own) or hydra_settings(overrides, own)
+    if settings.seeds:
+        if any(override.startswith("library.layouts=") for override in overrides):
+            raise SettingsError(
+                f"seeds={settings.seeds} is short for library.layouts={settings.seeds}; give one of the two"
+            )
+        settings.library.layouts = settings.seeds
+    check(settings, about=about)
+    return settings
+
+
+def hydra_settings(overrides: Sequence[str], own: Path) -> Settings:
+    """The same by Hydra, whatever the overrides are; unchecked.
+
+    Args:
+        overrides: see :func:`load_settings`; their keys exist.
+        own: folder with strategies beside those of ``conf/``.
+
+    Raises:
+        SettingsError: a value has the wrong type, or an override cannot be read.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     ConfigStore.instance().store(name="settings", node=Settings)
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -70,13 +83,6 @@ def load_settings(overrides: Sequence[str] = (), *, about: Sequence[str] = (EXPE
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(_one_line(error, overrides)) from error
     assert isinstance(settings, Settings)
-    if settings.seeds:
-        if any(override.startswith("library.layouts=") for override in overrides):
-            raise SettingsError(
-                f"seeds={settings.seeds} is short for library.layouts={settings.seeds}; give one of the two"
-            )
-        settings.library.layouts = settings.seeds
-    check(settings, about=about)
     return settings
 
 
@@ -174,6 +180,8 @@ def read_pairs(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         if "=" not in override:
             raise SettingsError(f"{override!r} is no setting; write key=value, e.g. layouts=20")
+    from omegaconf import OmegaConf
+
     try:
         pairs = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
     except Exception as error:

@@ -17,10 +17,9 @@ from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.query.composer import Composer
 from lever_ray.query.members import group_keys, pool_keys, retrieve
-from lever_ray.query.parse import parse_query
 from lever_ray.query.ranking import heedless, ready
 from lever_ray.query.result import CompositionResult
-from lever_ray.query.warm import warm_up_for, warm_up_options, warm_up_routes
+from lever_ray.query.warm import warm_up_recipe
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 
@@ -85,11 +84,7 @@ def compose(
     members = retrieve(library, keys, recipe.make_retrieval(without=without))
     retrieved = perf_counter()
     ranker = ready(recipe.make_ranker(), library, wanted, keys)
-    warm_up_for(held.task)
-    if operator.is_route and operator.needs_candidates:
-        warm_up_routes()
-    if operator.pools_members:
-        warm_up_options()
+    warm_up_recipe(held.task, recipe)
     prepared = perf_counter()
     problem = Problem(held.task, wanted, tuple(members), environment, held.canonical)
     composer = Composer(recipe, ranker.bind(problem), executor)
@@ -159,6 +154,8 @@ def _number(group: str, factor: object) -> float:
 
 def _objective(query: str | None, objective: Wanted | None, task: Environment) -> Objective:
     if query is not None and objective is None:
+        from lever_ray.query.parse import parse_query
+
         objective = parse_query(query, words=task.describe()).objective
     elif objective is None or query is not None:
         raise InvalidValue("give either a query in words or objective=, and not both")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lever_ray.app.settings import EXPERIMENT, conf_folder, load_settings
+from lever_ray.app.conf import conf_folder, plain_settings
+from lever_ray.app.settings import EXPERIMENT, hydra_settings, load_settings
 from lever_ray.cli import main
 from lever_ray.config import home
 from lever_ray.errors import LeverError, SettingsError, UnknownName
