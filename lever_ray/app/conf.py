@@ -15,7 +15,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from lever_ray.config import Settings
+from lever_ray.app.keys import key_of, setting_keys
+from lever_ray.config import Settings, home
+from lever_ray.errors import SettingsError, UnknownName, check_known
+from lever_ray.library.manifest import MANIFEST
+from lever_ray.library.settings import check_settings
 
 OWN_GROUP = "strategy"
 """The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
@@ -37,6 +41,26 @@ def conf_folder() -> Path:
     return beside if (beside / "config.yaml").is_file() else package / "conf"
 
 
+def settings_for_answers(overrides: Sequence[str]) -> Settings:
+    """What :func:`lever_ray.app.settings.load_settings` gives, where only library and strategy are used.
+
+    Of the others only those are checked, and their checks imported, that an override touches.
+
+    Raises:
+        UnknownName, SettingsError, InvalidValue: see there.
+    """
+    own = home()
+    overrides = checked_overrides(overrides, own)
+    touched = {key_of(override).partition(".")[0] for override in overrides}
+    settings = plain_settings(overrides, own) if touched <= {"library", OWN_GROUP} else None
+    if settings is None or settings.seeds:
+        from lever_ray.app.settings import load_settings
+
+        return load_settings(overrides, about=())
+    check_settings(settings.library)
+    return settings
+
+
 def plain_settings(overrides: Sequence[str], own: Path) -> Settings | None:
     """Settings of ``conf/`` with overrides, unchecked; None where they need Hydra, be it for its message.
 
@@ -48,6 +72,49 @@ def plain_settings(overrides: Sequence[str], own: Path) -> Settings | None:
         return _plain_settings(overrides, own)
     except (_NotPlainError, OSError, UnicodeError, yaml.YAMLError):
         return None
+
+
+def checked_overrides(overrides: Sequence[str], own: Path) -> list[str]:
+    """Overrides whose keys and group options exist; a library's own name is a value where no option has it.
+
+    Args:
+        overrides: ``group=option`` and ``group.key=value``.
+        own: folder with libraries, and strategies beside those of ``conf/``.
+
+    Raises:
+        UnknownName: a group, option or key does not exist.
+        SettingsError: an override has no value.
+    """
+    found = [_by_name(override, own) for override in overrides]
+    for override in found:
+        _check_key(override, own)
+    return found
+
+
+def _by_name(override: str, own: Path) -> str:
+    """``library=NAME`` of a library that was imported under a name which no option in ``conf/`` has."""
+    key, _, name = override.partition("=")
+    plain = (
+        key == "library" and name and Path(name).name == name and not (conf_folder() / key / f"{name}.yaml").exists()
+    )
+    return f"library.name={name}" if plain and (own / "libraries" / name / MANIFEST).exists() else override
+
+
+def _check_key(override: str, own: Path) -> None:
+    """Refuse an override whose key or group option does not exist, whether it is set, added (+) or removed (~)."""
+    _, separator, value = override.partition("=")
+    key = key_of(override)
+    if not separator:
+        raise SettingsError(f"override {override!r} has no value; write group=option or group.key=value")
+    folder = conf_folder() / key
+    if folder.is_dir():
+        places = (folder, own / key) if key == OWN_GROUP else (folder,)
+        options = sorted(file.stem for place in places for file in place.glob("*.yaml"))
+        check_known(f"option of {key}", value, options)
+    elif key not in setting_keys() and "[" not in key:
+        group = key.partition(".")[0]
+        near = [name for name in setting_keys() if name.startswith(f"{group}.")]
+        raise UnknownName("configuration key", key, near or [part.name for part in fields(Settings)])
 
 
 def _plain_settings(overrides: Sequence[str], own: Path) -> Settings:
@@ -70,7 +137,7 @@ def _plain_settings(overrides: Sequence[str], own: Path) -> Settings:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    content = yaml.load(file.read_text(encoding="utf-8"), _LOADER)  # noqa: S506 - a safe one
+    content = yaml.load(file.read_text(encoding="utf-8"), _LOADER)
     if not isinstance(content, dict):
         raise _NotPlainError
     return content

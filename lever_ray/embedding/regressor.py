@@ -190,9 +190,7 @@ def _ridge(solve: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
     return LinearPredictor(coefficients, float(y_mean - z_mean @ fitted - centre @ coefficients))
 
 
-def _additive_ridge(
-    solve: Any, x: np.ndarray, y: np.ndarray, terms: np.ndarray, wanted: np.ndarray
-) -> LinearPredictor:
+def _additive_ridge(solve: Any, x: np.ndarray, y: np.ndarray, terms: np.ndarray, wanted: np.ndarray) -> LinearPredictor:
     """The return on ``wanted`` float64[T], as one linear function."""
     count = terms.shape[1]
     centre, scale = _centre_and_scale(x)

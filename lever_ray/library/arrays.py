@@ -15,7 +15,7 @@ from lever_ray.library.files import REPAIR
 from lever_ray.library.rows import checksum_of_row
 
 _KINDS: dict[pa.DataType, np.dtype] = {
-    getattr(pa, name)(): np.dtype(name) for name in ("float32", "float64", "uint8", "uint32", "int32", "int64", "uint64")
+    getattr(pa, name)(): np.dtype(name) for name in ("float32", "float64", "uint8", "uint32", "int32", "int64")
 }
 """NumPy's types of the numbers in a library's files."""
 
@@ -75,9 +75,11 @@ def array_of(table: pa.Table, name: str, location: Path) -> np.ndarray:
     """A column of fixed-size lists as an array [n, size]; a view."""
     column = table[name]
     (chunk,) = column.chunks
-    if column.null_count or chunk.flatten().null_count:
+    size = column.type.list_size
+    values = chunk.values.slice(chunk.offset * size, len(chunk) * size)
+    if column.null_count or values.null_count:
         raise LibraryError(f"column {name!r} of {location} lacks values; {REPAIR}")
-    return numbers_of(chunk.flatten()).reshape(len(table), column.type.list_size)
+    return numbers_of(values).reshape(len(table), size)
 
 
 def numbers_of(array: pa.Array) -> np.ndarray:

@@ -108,10 +108,10 @@ class StoredShard:
         gammas = numbers_of(table["gamma"].chunks[0])
         if not ((gammas >= 0) & (gammas <= 1)).all():
             raise LibraryError(f"{location} has values of gamma outside of [0, 1]; {REPAIR}")
-        for objective in table["objective"].unique().to_pylist():
+        for objective in sorted(_distinct(table["objective"])):
             _check_objective(objective, location)
-        unknown = set(table["support_source"].unique().to_pylist()) - set(SUPPORT_SOURCES)
-        elsewhere = set(table["environment"].unique().to_pylist()) - set(self.entry.environments)
+        unknown = _distinct(table["support_source"]) - set(SUPPORT_SOURCES)
+        elsewhere = _distinct(table["environment"]) - set(self.entry.environments)
         if unknown or elsewhere:
             raise LibraryError(f"{location} has rows of {sorted(unknown | elsewhere)[:3]}, unknown here; {REPAIR}")
         return table
@@ -333,6 +333,13 @@ def _lacks_values(column: pa.ChunkedArray) -> bool:
     """Whether a column has nulls, or refers to one in its dictionary."""
     named = [chunk.dictionary for chunk in column.chunks if pa.types.is_dictionary(column.type)]
     return bool(column.null_count or any(names.null_count for names in named))
+
+
+def _distinct(column: pa.ChunkedArray) -> set[str]:
+    """What a dictionary column without nulls holds."""
+    (chunk,) = column.chunks
+    names = chunk.dictionary.to_pylist()
+    return {names[code] for code in np.unique(numbers_of(chunk.indices)).tolist()}
 
 
 def _hexadecimal(letters: np.ndarray) -> bool:
