@@ -23,7 +23,6 @@ from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behav
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import ENDS, Embedder
-from lever_ray.learning.sarsa import train
 from lever_ray.library.index import make_index
 from lever_ray.query.composer import Composer
 from lever_ray.tasks.features import features
@@ -91,6 +90,8 @@ def warm_up(name: str = "") -> float:
     Args:
         name: of the family; empty for that of the usual source.
     """
+    from lever_ray.learning.sarsa import train
+
     begun = perf_counter()
     task = family(name or usual_source().family).example()
     objective = Objective.of(task.terms[:2])
