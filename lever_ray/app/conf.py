@@ -165,7 +165,8 @@ def _option(folder: Path, own: Path, group: str, name: str) -> dict[str, Any]:
     file = next((each for each in files if each.is_file()), None)
     if file is None:
         raise _NotPlainError
-    content, values = _read(file), {}
+    content = _read(file)
+    values: dict[str, Any] = {}
     for base in content.pop(_DEFAULTS, []):
         if not isinstance(base, str) or base == _SELF:
             raise _NotPlainError
