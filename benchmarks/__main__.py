@@ -19,6 +19,7 @@ from benchmarks import (
     scaling,
     search,
     serving,
+    start,
     startup,
     text_queries,
     training,
@@ -26,6 +27,7 @@ from benchmarks import (
 )
 
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
+    "start": start.figures,
     "startup": startup.figures,
     "training": training.figures,
     "composition": composition.figures,

@@ -23,9 +23,10 @@ from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, Tuni
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import iqm_interval, mean_interval
-from lever_ray.learning.sarsa import training_budget
-from lever_ray.library.build import build_library, environment_names
+from lever_ray.learning.budgets import training_budget
+from lever_ray.library.build import build_library
 from lever_ray.library.reader import LibraryReader
+from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.optuna_adapter import open_study, tune
 from lever_ray.query.warm import warm_up

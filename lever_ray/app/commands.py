@@ -19,8 +19,9 @@ from lever_ray.experiment.plan import check_all_answer
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import ExperimentRows, plan_digest, read_rows, run_experiment, write_rows
 from lever_ray.experiment.statistics import Row, summarise
-from lever_ray.library.build import BuildReport, build_library, environment_names
+from lever_ray.library.build import BuildReport, build_library
 from lever_ray.library.reader import LibraryReader
+from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.warm import warm_up
 from lever_ray.tasks import registry

@@ -1,25 +1,17 @@
-"""Settings from ``conf/`` and the command line; the only module that imports Hydra."""
+"""Settings from ``conf/`` and the command line; the only module that imports Hydra, where they need it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from lever_ray.app.keys import key_of, setting_keys
+from lever_ray.app.conf import OWN_GROUP, checked_overrides, conf_folder, plain_settings
 from lever_ray.config import Settings, home
-from lever_ray.errors import InvalidValue, SettingsError, UnknownName, check_known
+from lever_ray.errors import InvalidValue, SettingsError, check_known
 from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
-from lever_ray.learning.sarsa import training_budget
-from lever_ray.library.build import check_settings
-from lever_ray.library.manifest import MANIFEST
+from lever_ray.learning.budgets import training_budget
+from lever_ray.library.settings import check_settings
 from lever_ray.tasks import registry
 from lever_ray.tasks.objective import Objective
 from lever_ray.tuning.settings import check_tuning
@@ -27,15 +19,6 @@ from lever_ray.tuning.settings import check_tuning
 EXECUTORS: tuple[str, ...] = ("ray", "serial")
 EXPERIMENT, TUNING = "experiment", "tuning"
 """Groups with composition problems, which must be of the source that the library is of."""
-OWN_GROUP = "strategy"
-"""The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
-
-
-def conf_folder() -> Path:
-    """The configuration tree: ``conf/`` of the checkout, or the copy that an installed package carries."""
-    package = Path(__file__).resolve().parent.parent
-    beside = package.parent / "conf"
-    return beside if (beside / "config.yaml").is_file() else package / "conf"
 
 
 def _search_path(own: Path) -> list[str]:
@@ -59,17 +42,8 @@ def load_settings(overrides: Sequence[str] = (), *, about: Sequence[str] = (EXPE
         InvalidValue: a value lies outside its domain.
     """
     own = home()
-    overrides = [_by_name(override, own) for override in overrides]
-    for override in overrides:
-        _check_key(override, own)
-    ConfigStore.instance().store(name="settings", node=Settings)
-    try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            composed = compose("config", overrides=[*_search_path(own), *overrides])
-        settings = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise SettingsError(_one_line(error, overrides)) from error
-    assert isinstance(settings, Settings)
+    overrides = checked_overrides(overrides, own)
+    settings = plain_settings(overrides, own) or hydra_settings(overrides, own)
     if settings.seeds:
         if any(override.startswith("library.layouts=") for override in overrides):
             raise SettingsError(
@@ -80,30 +54,31 @@ def load_settings(overrides: Sequence[str] = (), *, about: Sequence[str] = (EXPE
     return settings
 
 
-def _by_name(override: str, own: Path) -> str:
-    """``library=NAME`` of a library that was imported under a name which no option in ``conf/`` has."""
-    key, _, name = override.partition("=")
-    plain = (
-        key == "library" and name and Path(name).name == name and not (conf_folder() / key / f"{name}.yaml").exists()
-    )
-    return f"library.name={name}" if plain and (own / "libraries" / name / MANIFEST).exists() else override
+def hydra_settings(overrides: Sequence[str], own: Path) -> Settings:
+    """The same by Hydra, whatever the overrides are; unchecked.
 
+    Args:
+        overrides: see :func:`load_settings`; their keys exist.
+        own: folder with strategies beside those of ``conf/``.
 
-def _check_key(override: str, own: Path) -> None:
-    """Refuse an override whose key or group option does not exist, whether it is set, added (+) or removed (~)."""
-    _, separator, value = override.partition("=")
-    key = key_of(override)
-    if not separator:
-        raise SettingsError(f"override {override!r} has no value; write group=option or group.key=value")
-    folder = conf_folder() / key
-    if folder.is_dir():
-        places = (folder, own / key) if key == OWN_GROUP else (folder,)
-        options = sorted(file.stem for place in places for file in place.glob("*.yaml"))
-        check_known(f"option of {key}", value, options)
-    elif key not in setting_keys() and "[" not in key:
-        group = key.partition(".")[0]
-        near = [name for name in setting_keys() if name.startswith(f"{group}.")]
-        raise UnknownName("configuration key", key, near or [part.name for part in fields(Settings)])
+    Raises:
+        SettingsError: a value has the wrong type, or an override cannot be read.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    ConfigStore.instance().store(name="settings", node=Settings)
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            composed = compose("config", overrides=[*_search_path(own), *overrides])
+        settings = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError(_one_line(error, overrides)) from error
+    assert isinstance(settings, Settings)
+    return settings
 
 
 def _one_line(error: BaseException, overrides: Sequence[str]) -> str:
@@ -174,6 +149,8 @@ def read_pairs(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         if "=" not in override:
             raise SettingsError(f"{override!r} is no setting; write key=value, e.g. layouts=20")
+    from omegaconf import OmegaConf
+
     try:
         pairs = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
     except Exception as error:

@@ -15,7 +15,7 @@ from lever_ray.config import Settings, home
 from lever_ray.console import progress, working
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.run import read_rows, write_rows
-from lever_ray.learning.sarsa import training_budget
+from lever_ray.learning.budgets import training_budget
 from lever_ray.optuna_adapter import check_question, importances, open_study, told_trials, tune
 from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
 from lever_ray.tuning.pareto import hypervolume

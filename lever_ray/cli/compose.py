@@ -61,12 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _answer(
     arguments: argparse.Namespace, query: str | None, words: Sequence[str]
 ) -> tuple[Environment, CompositionResult]:
-    from lever_ray.app.settings import load_settings
+    from lever_ray.app.conf import settings_for_answers
     from lever_ray.config import library_path
     from lever_ray.library.store import PolicyLibrary
     from lever_ray.query.compose import compose
 
-    settings = load_settings(words, about=())
+    settings = settings_for_answers(words)
     library = PolicyLibrary.open(library_path(settings.library))
     result = compose(
         library,

@@ -55,7 +55,7 @@ def recipe_of_options(arguments: argparse.Namespace, settings: StrategySettings)
         InvalidValue: both of them are given.
     """
     from lever_ray.composition.recipe import Recipe
-    from lever_ray.experiment.plan import said
+    from lever_ray.query.settings import said
 
     given = {name: value for name in RECIPE_OPTIONS if (value := getattr(arguments, name)) is not None}
     chosen = said(settings)

@@ -119,12 +119,12 @@ def fit_regressor(
         )
     if model == "additive-ridge":
         _check_terms(target, terms, names, objective)
-    estimators = _estimators()
+    fit = _late(model)
     begun = perf_counter()
     if model == "additive-ridge":
-        predictor: Predictor = _additive_ridge(estimators, x, y, np.asarray(terms), term_weights(objective, names))  # type: ignore[arg-type]
+        predictor: Predictor = _additive_ridge(fit, x, y, np.asarray(terms), term_weights(objective, names))  # type: ignore[arg-type]
     else:
-        predictor = (_ridge if model == "ridge" else _hist_gradient_boosting)(estimators, x, y)
+        predictor = (_ridge if model == "ridge" else _hist_gradient_boosting)(fit, x, y)
     seconds, differ = perf_counter() - begun, np.ptp(x, axis=0) > 0
     return FittedRegressor(model, target, kind, predictor, seconds, len(x), identified=differ)
 
@@ -151,11 +151,27 @@ def _check_terms(target: str, terms: np.ndarray | None, names: Sequence[str], ob
         )
 
 
-def _estimators() -> Any:
-    """scikit-learn's estimators; imported late, since that takes more than a second."""
-    from sklearn import ensemble, linear_model
+def _late(model: str) -> Any:
+    """What a model is fitted by: SciPy's solver, or scikit-learn's estimator, whose import takes more than a second."""
+    if model == "hist-gradient-boosting":
+        from sklearn.ensemble import HistGradientBoostingRegressor
 
-    return {"ridge": linear_model.Ridge, "hist-gradient-boosting": ensemble.HistGradientBoostingRegressor}
+        return HistGradientBoostingRegressor
+    from scipy.linalg import solve
+
+    return solve
+
+
+def _ridge_coefficients(solve: Any, x: np.ndarray, y: np.ndarray, alpha: float) -> np.ndarray:
+    """float64[D]: the minimum of ``|x b - y|^2 + alpha |b|^2``, by Cholesky, over rows where there are fewer of them.
+
+    Step by step as scikit-learn's ``Ridge`` does it, so that results are the same to the last bit.
+    """
+    over_rows = x.shape[1] > len(x)
+    products, wanted = (x @ x.T, y) if over_rows else (x.T @ x, x.T @ y)
+    products.flat[:: len(products) + 1] += alpha
+    found = solve(products, wanted[:, None], assume_a="pos", overwrite_a=True)[:, 0]
+    return np.asarray(x.T @ found if over_rows else found)
 
 
 def _centre_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,16 +181,16 @@ def _centre_and_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centre, scale
 
 
-def _ridge(estimators: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
+def _ridge(solve: Any, x: np.ndarray, y: np.ndarray) -> LinearPredictor:
     centre, scale = _centre_and_scale(x)
-    fitted = estimators["ridge"](alpha=1.0).fit((x - centre) / scale, y)
-    coefficients = fitted.coef_ / scale
-    return LinearPredictor(coefficients, float(fitted.intercept_ - centre @ coefficients))
+    z = (x - centre) / scale
+    z_mean, y_mean = np.average(z, axis=0), float(np.average(y))
+    fitted = _ridge_coefficients(solve, z - z_mean, y - y_mean, 1.0)
+    coefficients = fitted / scale
+    return LinearPredictor(coefficients, float(y_mean - z_mean @ fitted - centre @ coefficients))
 
 
-def _additive_ridge(
-    estimators: Any, x: np.ndarray, y: np.ndarray, terms: np.ndarray, wanted: np.ndarray
-) -> LinearPredictor:
+def _additive_ridge(solve: Any, x: np.ndarray, y: np.ndarray, terms: np.ndarray, wanted: np.ndarray) -> LinearPredictor:
     """The return on ``wanted`` float64[T], as one linear function."""
     count = terms.shape[1]
     centre, scale = _centre_and_scale(x)
@@ -182,14 +198,14 @@ def _additive_ridge(
     shared = z * terms.sum(axis=1, keepdims=True)
     own = [z * terms[:, [term]] for term in range(count)]
     design = np.hstack([shared, *own, _INTERCEPT_SCALE * terms])
-    fitted = estimators["ridge"](alpha=_ADDITIVE_ALPHA, fit_intercept=False).fit(design, y).coef_
+    fitted = _ridge_coefficients(solve, design, y, _ADDITIVE_ALPHA)
     by_term = fitted[:-count].reshape(1 + count, -1)
     coefficients = wanted @ (by_term[0] + by_term[1:]) / scale
     constant = _INTERCEPT_SCALE * float(wanted @ fitted[-count:])
     return LinearPredictor(coefficients, constant - float(centre @ coefficients))
 
 
-def _hist_gradient_boosting(estimators: Any, x: np.ndarray, y: np.ndarray) -> Any:
+def _hist_gradient_boosting(estimator: Any, x: np.ndarray, y: np.ndarray) -> Any:
     settings = {
         "max_iter": 300,
         "learning_rate": 0.05,
@@ -198,4 +214,4 @@ def _hist_gradient_boosting(estimators: Any, x: np.ndarray, y: np.ndarray) -> An
         "l2_regularization": 1.0,
         "early_stopping": False,
     }
-    return estimators["hist-gradient-boosting"](**settings, random_state=0).fit(x, y)
+    return estimator(**settings, random_state=0).fit(x, y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -14,8 +14,9 @@ from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.recipe import Recipe, check_values, with_use
 from lever_ray.composition.recipe_parts import has_strategy
 from lever_ray.composition.strategies.registry import STRATEGIES, split_id
-from lever_ray.config import AnswerSettings, ExperimentSettings, LibrarySettings, StrategySettings
+from lever_ray.config import ExperimentSettings, LibrarySettings, StrategySettings
 from lever_ray.errors import InvalidValue, UnknownName, check_known
+from lever_ray.query.settings import said
 from lever_ray.tasks import registry
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment, Source
@@ -186,18 +187,6 @@ def make_plan(
         repeats=experiment.repeats,
         gamma=strategy.gamma,
     )
-
-
-ALL = "all"
-"""Name of the strategy settings that narrow nothing."""
-
-
-def said(settings: AnswerSettings) -> dict[str, Any]:
-    """The fields of a recipe that settings say something about."""
-    found = {part.name: getattr(settings, part.name, None) for part in fields(Recipe)}
-    if isinstance(settings, StrategySettings) and settings.name != ALL:
-        found["strategy"] = settings.name
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tuple[Recipe, ...]:

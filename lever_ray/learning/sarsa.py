@@ -10,7 +10,8 @@ from time import perf_counter
 import numpy as np
 from numba import njit
 
-from lever_ray.errors import InvalidValue, look_up
+from lever_ray.errors import InvalidValue
+from lever_ray.learning.budgets import BUDGETS
 from lever_ray.tasks.kernel import (
     TERMINAL,
     CompiledTask,
@@ -33,31 +34,6 @@ EPSILON_FLOOR = 0.01
 SNAPSHOT_EVERY = 1_000
 SNAPSHOTS_KEPT = 3
 """Library entries per training run: worst, median, best."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a policy is trained: episodes, and the factor by which epsilon shrinks after each."""
-
-    name: str
-    episodes: int
-    epsilon_decay: float
-
-
-BUDGETS: dict[str, Budget] = {
-    budget.name: budget
-    for budget in (Budget("X1", 10_000, 0.99954), Budget("X5", 50_000, 0.99991), Budget("X10", 100_000, 0.99995))
-}
-"""The training budgets of the experiments, by name."""
-
-
-def training_budget(name: str) -> Budget:
-    """The budget called ``name``.
-
-    Raises:
-        UnknownName: naming the known budgets.
-    """
-    return look_up("training budget", name, BUDGETS)
 
 
 @dataclass(frozen=True, eq=False)

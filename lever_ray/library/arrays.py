@@ -14,6 +14,11 @@ from lever_ray.errors import LibraryError
 from lever_ray.library.files import REPAIR
 from lever_ray.library.rows import checksum_of_row
 
+_KINDS: dict[pa.DataType, np.dtype] = {
+    getattr(pa, name)(): np.dtype(name) for name in ("float32", "float64", "uint8", "uint32", "int32", "int64")
+}
+"""NumPy's types of the numbers in a library's files."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tables:
@@ -44,7 +49,7 @@ class Tables:
         held = {name: array_of(table, name, location).reshape(len(table), states, -1) for name in arrays}
         if table["crc32"].null_count:
             raise LibraryError(f"column 'crc32' of {location} lacks values; {REPAIR}")
-        checksums = table["crc32"].to_numpy()
+        checksums = numbers_of(table["crc32"].chunks[0])
         return cls(held["q"], held["support"], held.get("visits"), held.get("mean_rewards"), checksums)
 
     def cut(self, first: int, stop: int) -> Tables:
@@ -70,6 +75,16 @@ def array_of(table: pa.Table, name: str, location: Path) -> np.ndarray:
     """A column of fixed-size lists as an array [n, size]; a view."""
     column = table[name]
     (chunk,) = column.chunks
-    if column.null_count or chunk.flatten().null_count:
+    size = column.type.list_size
+    values = chunk.values.slice(chunk.offset * size, len(chunk) * size)
+    if column.null_count or values.null_count:
         raise LibraryError(f"column {name!r} of {location} lacks values; {REPAIR}")
-    return np.asarray(chunk.flatten().to_numpy().reshape(len(table), column.type.list_size))
+    return numbers_of(values).reshape(len(table), size)
+
+
+def numbers_of(array: pa.Array) -> np.ndarray:
+    """A view of numbers without nulls, as ``to_numpy`` gives it; that imports pandas wherever it is installed."""
+    kind = _KINDS[array.type]
+    if not len(array):
+        return np.zeros(0, kind)
+    return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)

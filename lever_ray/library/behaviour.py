@@ -46,7 +46,9 @@ class ShardBehaviour(ShardPolicies):
         ids = np.concatenate([stored.ids[rows] for stored, rows in parts])
         return np.concatenate(found)[np.argsort(ids, kind="stable")]
 
-    def _embedded(self, key: GroupKey, part: Part, kind: str, *, masked: bool, canonical: int) -> np.ndarray:
+    def _embedded(
+        self, key: GroupKey, part: Part, kind: str, *, masked: bool, canonical: int, group: PolicyGroup | None = None
+    ) -> np.ndarray:
         """float32[n, D]: features of a group's members in one stored shard, in the order of its rows."""
         stored, rows = part
         states = states_that_matter(kind, canonical)
@@ -56,7 +58,8 @@ class ShardBehaviour(ShardPolicies):
                 return psi[rows[0] : rows[-1] + 1]
 
         def make() -> np.ndarray:
-            return self._computed(key, self._group_of(key, stored, rows), kind, masked=masked, canonical=states)
+            members = self._group_of(key, stored, rows) if group is None else group
+            return self._computed(key, members, kind, masked=masked, canonical=states)
 
         return stored.made((key, kind, masked, states), make)
 
@@ -122,7 +125,7 @@ class ShardBehaviour(ShardPolicies):
         y = self._returns(key, part, group, target, objective)
         environments, layouts = np.full(len(group), key.environment), np.full(len(group), place.task.digest)
         terms = np.tile(term_weights(Objective.of(key.objective), place.task.terms), (len(group), 1))
-        x = self._embedded(key, part, kind, masked=target != "own", canonical=canonical)
+        x = self._embedded(key, part, kind, masked=target != "own", canonical=canonical, group=group)
         return RankingRows(environments, layouts, np.array(group.ids), terms, x, y).taken(np.isfinite(y))
 
     def _returns(self, key: GroupKey, part: Part, group: PolicyGroup, target: str, objective: Objective) -> np.ndarray:
@@ -132,7 +135,7 @@ class ShardBehaviour(ShardPolicies):
         where the records do not show that rollout.
         """
         if target == "own":
-            outcomes = self._embedded(key, part, "outcome", masked=False, canonical=CANONICAL_STATES)
+            outcomes = self._embedded(key, part, "outcome", masked=False, canonical=CANONICAL_STATES, group=group)
             shown = outcomes[:, OFF_SUPPORT] == 0
             return np.where(shown, group.totals, np.nan)
         task, pool = self._environments[key.environment].task, make_pool(group.q, group.support)

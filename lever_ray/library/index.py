@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue, LeverError, look_up
 from lever_ray.library.items import Found, ItemVectors, Places, at, blocks, count, read_only
-from lever_ray.library.scan import Candidates, quantize
+
+if TYPE_CHECKING:
+    from lever_ray.library.scan import Candidates
 
 _MATRIX_PRODUCT = 10
 """Queries from which on a matrix product is faster than a scan for each."""
@@ -87,6 +89,8 @@ class FlatIndex:
         if k == 0 or len(queries) == 0:
             return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         rows = self.data.rows(chosen)
+        from lever_ray.library.scan import Candidates
+
         found = [Candidates(query, min(k, count(rows))) for query in queries]
         scan = self._scan if len(queries) < _MATRIX_PRODUCT else self._multiply
         scan(queries, rows, found)
@@ -246,6 +250,8 @@ def _stacked(answers: Sequence[Found], k: int) -> Found:
 
 
 def _quantized(vectors: NDArray[np.float32]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from lever_ray.library.scan import quantize
+
     codes = np.empty(vectors.shape, np.int8)
     scales, errors = np.empty(len(vectors), np.float32), np.empty(len(vectors), np.float32)
     quantize(vectors, codes, scales, errors)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue
-from lever_ray.library.scan import best_items, exact_scores
 
 Places = slice | NDArray[np.int64]
 """Places of an array: a slice of step 1, or ascending."""
@@ -98,6 +97,8 @@ class ItemVectors:
 
     def ranked(self, query: NDArray[np.float32], rows: NDArray[np.int64], chosen: Places, k: int) -> Found:
         """The ``k`` nearest of the chosen items that have one of these rows (ascending), in order."""
+        from lever_ray.library.scan import best_items, exact_scores
+
         scores = exact_scores(self.vectors, rows, query)
         items = rows
         if self.codes is not None and len(rows):

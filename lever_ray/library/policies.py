@@ -177,7 +177,7 @@ class ShardPolicies:
             mean_rewards=None if tables.mean_rewards is None else tables.mean_rewards[inside],
             runs=frozenset(map(Run, *costs)),
             world=environment.task.digest,
-            sources=tuple(stored.policies["support_source"].take(rows).to_pylist()),
+            sources=tuple(stored.names("support_source", rows)),
         )
 
     def records(self, keys: Sequence[GroupKey]) -> list[PolicyRecord]:

@@ -7,16 +7,18 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from lever_ray.embedding.canonical import CanonicalStates, canonical_states
 from lever_ray.errors import InvalidValue, LeverError
-from lever_ray.learning.sarsa import TrainingRun
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment, check_admitted
 from lever_ray.tasks.support import full_support, support_bits
+
+if TYPE_CHECKING:
+    from lever_ray.learning.sarsa import TrainingRun
 
 T = TypeVar("T")
 

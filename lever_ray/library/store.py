@@ -7,13 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lever_ray.errors import LibraryError, UnknownName, check_known
-from lever_ray.library import maintenance
-from lever_ray.library.checking import Damage, verify
 from lever_ray.library.files import MissingFile
 from lever_ray.library.ids import IdIndex, id_order, places_of
 from lever_ray.library.index import INDEXES
@@ -34,6 +32,9 @@ from lever_ray.library.writing import (
     write_environments,
     write_shards,
 )
+
+if TYPE_CHECKING:
+    from lever_ray.library.checking import Damage
 
 _EMBEDDED_AT_ONCE = 4096
 """Policies whose Psi is computed before it is stored."""
@@ -288,12 +289,16 @@ class PolicyLibrary(LibraryReader):
 
     def delete(self, ids: Sequence[str]) -> int:
         """Take policies out; see :func:`lever_ray.library.maintenance.delete`."""
+        from lever_ray.library import maintenance
+
         count = maintenance.delete(self.path, ids, encoder=self.encoder)
         self.refresh()
         return count
 
     def compact(self) -> tuple[int, int]:
         """Merge small shards; see :func:`lever_ray.library.maintenance.compact`."""
+        from lever_ray.library import maintenance
+
         counts = maintenance.compact(self.path, encoder=self.encoder)
         self.refresh()
         return counts
@@ -302,6 +307,8 @@ class PolicyLibrary(LibraryReader):
         self, watch: Callable[[int, int], None] | None = None, *, tell: Callable[[str], None] | None = None
     ) -> list[Damage]:
         """Check every file and row; see :func:`lever_ray.library.checking.verify`."""
+        from lever_ray.library.checking import verify
+
         return verify(self.path, watch, tell=tell)
 
     # Vectors that are not stored yet.

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LeverError, LibraryError
-from lever_ray.library.arrays import Tables, array_of
+from lever_ray.library.arrays import Tables, array_of, numbers_of
 from lever_ray.library.files import REPAIR, read_table
 from lever_ray.library.manifest import SHARD_KINDS, Shard
 from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, HeldPolicy, PolicyRecord
@@ -105,13 +105,13 @@ class StoredShard:
         for name in table.schema.names:
             if _lacks_values(table[name]):
                 raise LibraryError(f"{location} lacks values of column {name!r}; {REPAIR}")
-        gammas = table["gamma"].to_numpy()
+        gammas = numbers_of(table["gamma"].chunks[0])
         if not ((gammas >= 0) & (gammas <= 1)).all():
             raise LibraryError(f"{location} has values of gamma outside of [0, 1]; {REPAIR}")
-        for objective in table["objective"].unique().to_pylist():
+        for objective in sorted(_distinct(table["objective"])):
             _check_objective(objective, location)
-        unknown = set(table["support_source"].unique().to_pylist()) - set(SUPPORT_SOURCES)
-        elsewhere = set(table["environment"].unique().to_pylist()) - set(self.entry.environments)
+        unknown = _distinct(table["support_source"]) - set(SUPPORT_SOURCES)
+        elsewhere = _distinct(table["environment"]) - set(self.entry.environments)
         if unknown or elsewhere:
             raise LibraryError(f"{location} has rows of {sorted(unknown | elsewhere)[:3]}, unknown here; {REPAIR}")
         return table
@@ -134,11 +134,16 @@ class StoredShard:
 
     def codes(self, column: str) -> np.ndarray:
         """int32[n]: codes of a dictionary column."""
-        return np.asarray(self.policies[column].chunks[0].indices.to_numpy())
+        return numbers_of(self.policies[column].chunks[0].indices)
 
     def numbers(self, column: str) -> np.ndarray:
         """float64[n] or int64[n]: a column of numbers."""
-        return np.asarray(self.policies[column].to_numpy())
+        return numbers_of(self.policies[column].chunks[0])
+
+    def names(self, column: str, rows: np.ndarray) -> list[str]:
+        """What some rows, int64[n], have in a dictionary column."""
+        known = self.policies[column].chunks[0].dictionary.to_pylist()
+        return [known[code] for code in self.codes(column)[rows].tolist()]
 
     @cached_property
     def runs(self) -> dict[GroupKey, tuple[int, int]]:
@@ -147,13 +152,13 @@ class StoredShard:
         Raises:
             LibraryError: rows are not in order.
         """
-        table = self.policies
         columns = [self.codes("environment"), self.codes("objective"), self.numbers("gamma"), self.numbers("episodes")]
-        new = np.ones(len(table), bool)
+        new = np.ones(self.entry.rows, bool)
         new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
         starts = np.flatnonzero(new)
-        stops = [*starts[1:].tolist(), len(table)]
-        heads = zip(*(table[name].take(starts).to_pylist() for name in GroupKey._fields), strict=True)
+        stops = [*starts[1:].tolist(), self.entry.rows]
+        gammas, episodes = (column[starts].tolist() for column in columns[2:])
+        heads = zip(self.names("environment", starts), self.names("objective", starts), gammas, episodes, strict=True)
         runs = {GroupKey(*head): run for head, run in zip(heads, zip(starts.tolist(), stops, strict=True), strict=True)}
         if len(runs) < len(starts) or (~new[1:] & (self.ids[1:] <= self.ids[:-1])).any():
             raise LibraryError(f"{self._location('policies')} does not have its rows in order; {REPAIR}")
@@ -328,6 +333,13 @@ def _lacks_values(column: pa.ChunkedArray) -> bool:
     """Whether a column has nulls, or refers to one in its dictionary."""
     named = [chunk.dictionary for chunk in column.chunks if pa.types.is_dictionary(column.type)]
     return bool(column.null_count or any(names.null_count for names in named))
+
+
+def _distinct(column: pa.ChunkedArray) -> set[str]:
+    """What a dictionary column without nulls holds."""
+    (chunk,) = column.chunks
+    names = chunk.dictionary.to_pylist()
+    return {names[code] for code in np.unique(numbers_of(chunk.indices)).tolist()}
 
 
 def _hexadecimal(letters: np.ndarray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,13 @@ class TextVectors:
     """
 
     def __init__(self, model: Mapping[str, Any] | None, encoder: TextEncoder) -> None:
-        self._encoder, self._stored_are_ours = encoder, model == model_of(encoder)
+        self._encoder, self._model = encoder, model
         self._asked: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def _stored_are_ours(self) -> bool:
+        """Asked when text is looked for: the version of an encoder may take a while to look up."""
+        return self._model == model_of(self._encoder)
 
     def same_as(self, other: TextVectors) -> bool:
         """Whether another gives the same vectors of the same files."""

@@ -18,10 +18,9 @@ from lever_ray.library.stored import GroupKey
 from lever_ray.query.composer import Composer
 from lever_ray.query.default import choices, first_ready
 from lever_ray.query.members import asked_keys, retrieve
-from lever_ray.query.parse import parse_query
 from lever_ray.query.ranking import heedless
 from lever_ray.query.result import CompositionResult
-from lever_ray.query.warm import warm_up_for, warm_up_options, warm_up_routes
+from lever_ray.query.warm import warm_up_recipe
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 
@@ -88,11 +87,7 @@ def compose(
     members = retrieve(library, keys, found[0].recipe.make_retrieval(without=without))
     retrieved = perf_counter()
     (chosen, why), ranker = first_ready(found, library, wanted, keys)
-    warm_up_for(held.task)
-    if operator.is_route and operator.needs_candidates:
-        warm_up_routes()
-    if operator.pools_members:
-        warm_up_options()
+    warm_up_recipe(held.task, chosen)
     prepared = perf_counter()
     problem = Problem(held.task, wanted, tuple(members), environment, held.canonical)
     composer = Composer(chosen, ranker.bind(problem), executor)
@@ -148,6 +143,8 @@ def _number(group: str, factor: object) -> float:
 
 def _objective(query: str | None, objective: Wanted | None, task: Environment) -> Objective:
     if query is not None and objective is None:
+        from lever_ray.query.parse import parse_query
+
         objective = parse_query(query, words=task.describe()).objective
     elif objective is None or query is not None:
         raise InvalidValue("give either a query in words or objective=, and not both")

@@ -15,7 +15,6 @@ from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.route_operators import Plan
 from lever_ray.embedding.offline import SUM, offline_returns
-from lever_ray.learning.sarsa import train
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import Rollout, rollout
 
@@ -155,6 +154,8 @@ def _mean_run(problem: Problem) -> tuple[float, float]:
 
 
 def _scratch(problem: Problem, result: CompositionResult) -> float:
+    from lever_ray.learning.sarsa import train
+
     gamma = result.recipe.gamma
     return max(
         train(problem.task, objective=problem.objective, gamma=each).total

@@ -13,17 +13,16 @@ from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.offline_return import OfflineReturn
 from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.recorded_return import RecordedReturn
-from lever_ray.composition.rankers.regressor import FittedRanker
+from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.routes import ROUTE_CODES, route_of
-from lever_ray.embedding.canonical import canonical_states
+from lever_ray.embedding.canonical import CanonicalStates, canonical_states
 from lever_ray.embedding.classes import FOUR
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import ENDS, Embedder
-from lever_ray.learning.sarsa import train
 from lever_ray.library.index import make_index
 from lever_ray.query.composer import Composer
 from lever_ray.tasks.features import features
@@ -31,16 +30,50 @@ from lever_ray.tasks.kernel import GOAL, MEMORY_WORDS, Dynamics, Rules, compiled
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.protocol import Environment, FeatureTables, Slots
-from lever_ray.tasks.registry import families, family, usual_source
+from lever_ray.tasks.registry import UnknownFamily, families, family, usual_source
 from lever_ray.tasks.rollout import random_return
 from lever_ray.tasks.support import full_support
 
 
 def warm_up_for(task: Environment) -> None:
-    """Load or compile what answers a query about a task, so that no clock sees it; free from the second call on."""
+    """Load or compile what answers any query about a task, so that no clock sees it; free from the second call on."""
     _warm_family(task.family)
     if task.actions > FOUR:
         _warm_many()
+
+
+def warm_up_recipe(task: Environment, recipe: Recipe) -> None:
+    """The same for queries that one recipe answers: of several hundred milliseconds, what it has no use for is saved.
+
+    A user's own operator or ranker is not called: what it uses of ours is loaded, the rest is its own affair.
+    """
+    operator, ranker = recipe.make_operator(), recipe.make_ranker()
+    if operator.pools_members:
+        warm_up_options()
+    route = operator.is_route and not operator.pools_members
+    kind = ranker.embedding if isinstance(ranker, Regressor) else ranker.name
+    _warm_answer(task.family, ("gpi" if operator.needs_candidates else "plan") if route else "sum", kind)
+    if task.actions > FOUR:
+        _warm_many()
+
+
+@cache
+def _warm_answer(name: str, operator: str, kind: str) -> None:
+    """Answer once on the small example of a family, by a ranker's name or what a regressor reads."""
+    task = _example(name)
+    ranker = _rankers(task).get(kind, OfflineReturn())
+    if operator == "plan" and task.hooks.plan is None:
+        return
+    recipe = Recipe(strategy="targeted", operator=operator)
+    _answer(_empty_problem(task), recipe, OfflineReturn() if operator != "sum" else ranker)
+
+
+def _example(name: str) -> Environment:
+    """The small example of a family; of the usual one where there is none of that name."""
+    try:
+        return family(name).example()
+    except UnknownFamily:
+        return family(usual_source().family).example()
 
 
 @cache
@@ -57,6 +90,8 @@ def warm_up(name: str = "") -> float:
     Args:
         name: of the family; empty for that of the usual source.
     """
+    from lever_ray.learning.sarsa import train
+
     begun = perf_counter()
     task = family(name or usual_source().family).example()
     objective = Objective.of(task.terms[:2])
@@ -67,15 +102,15 @@ def warm_up(name: str = "") -> float:
         optimum(task, objective=objective)
     problem = _problem(task, objective, run.q, run.snapshots[-1].mean_rewards)
     problem = replace(problem, states=canonical_states(task, run.snapshots[-1].successors))
-    asked = [Recipe(strategy="targeted", ranker=ranker) for ranker in _rankers(task)]
-    asked += [Recipe(strategy="targeted", operator="plan")] if task.hooks.plan is not None else []
-    for recipe in asked:
-        _answer(problem, recipe)
+    for ranker in _rankers(task).values():
+        _answer(problem, Recipe(strategy="targeted"), ranker)
+    if task.hooks.plan is not None:
+        _answer(problem, Recipe(strategy="targeted", operator="plan"), OfflineReturn())
     return perf_counter() - begun
 
 
-def _answer(problem: Problem, recipe: Recipe) -> None:
-    Composer(recipe, recipe.make_ranker().bind(problem)).compose(problem)
+def _answer(problem: Problem, recipe: Recipe, ranker: Ranker) -> None:
+    Composer(recipe, ranker.bind(problem)).compose(problem)
 
 
 def _problem(task: Environment, objective: Objective, q: np.ndarray, rewards: np.ndarray) -> Problem:
@@ -85,29 +120,34 @@ def _problem(task: Environment, objective: Objective, q: np.ndarray, rewards: np
     return Problem(task, objective, (group, group), "warm-up")
 
 
-def _empty_problem() -> Problem:
-    """On the small example of the usual source, with tables and rewards of zeros."""
-    task = family(usual_source().family).example()
-    nothing = np.zeros((task.observations, task.actions), np.float32)
-    return _problem(task, Objective.of(task.terms[:2]), nothing, nothing)
+def _empty_problem(task: Environment | None = None) -> Problem:
+    """On the small example of a family, by default the usual one, with tables and rewards of zeros."""
+    task = family(usual_source().family).example() if task is None else task
+    nothing, dynamics = np.zeros((task.observations, task.actions), np.float32), task.dynamics
+    states = CanonicalStates(dynamics.starts[:1], np.array([dynamics.memory], np.uint64))
+    return replace(_problem(task, Objective.of(task.terms[:2]), nothing, nothing), states=states)
 
 
-def _rankers(task: Environment) -> list[Ranker]:
-    """One of each kind."""
+def _rankers(task: Environment) -> dict[str, Ranker]:
+    """One of each kind: by name, regressors by what they read."""
     tables = task.features()
     widths = {} if tables is None else dict.fromkeys(BEHAVIOUR_KINDS, tables.dimension + ENDS)
     predictors = {
         kind: LinearPredictor(np.zeros(width), 0.0)
         for kind, width in (widths | {"outcome": len(OUTCOME_FEATURES)}).items()
     }
-    fitted = [FittedRegressor("ridge", "own", kind, predictor, 0.0, 0) for kind, predictor in predictors.items()]
-    return [RecordedReturn(), *map(FittedRanker, fitted), OfflineReturn()]
+    fitted = {
+        kind: FittedRanker(FittedRegressor("ridge", "own", kind, predictor, 0.0, 0))
+        for kind, predictor in predictors.items()
+    }
+    return {**fitted, RecordedReturn.name: RecordedReturn(), OfflineReturn.name: OfflineReturn()}
 
 
 @cache
 def warm_up_options() -> None:
     """Run the kernels of ``options`` once; apart from the others, since few queries need them."""
-    _answer(_empty_problem(), Recipe(strategy="exhaustive", operator="options", ranker="offline-return"))
+    recipe = Recipe(strategy="exhaustive", operator="options", ranker="offline-return")
+    _answer(_empty_problem(), recipe, OfflineReturn())
 
 
 def compile_all() -> None:
@@ -148,4 +188,4 @@ def _warm_many() -> None:
 @cache
 def warm_up_routes() -> None:
     """Run the kernels of ``gpi`` and ``switch`` once; apart from the others, since few queries need them."""
-    _answer(_empty_problem(), Recipe(strategy="targeted", operator="gpi"))
+    _answer(_empty_problem(), Recipe(strategy="targeted", operator="gpi"), OfflineReturn())

@@ -25,7 +25,8 @@ from lever_ray.errors import InvalidValue, check_known
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
-from lever_ray.learning.sarsa import Snapshot, TrainingRun, train, training_budget
+from lever_ray.learning.budgets import training_budget
+from lever_ray.learning.sarsa import Snapshot, TrainingRun, train
 from lever_ray.query.warm import warm_up, warm_up_options
 from lever_ray.studies.option_levels import level_trials
 from lever_ray.studies.option_trials import trials

@@ -20,7 +20,8 @@ from lever_ray.composition.strategies.registry import STRATEGIES, named_strategy
 from lever_ray.errors import InvalidValue, look_up
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.statistics import Row
-from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train, training_budget
+from lever_ray.learning.budgets import training_budget
+from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train
 from lever_ray.query.warm import warm_up
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.tasks.gridworld.layout import Layout, layout_family

@@ -14,7 +14,8 @@ from lever_ray.embedding.offline import offline_returns
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
-from lever_ray.learning.sarsa import TrainingRun, train, training_budget
+from lever_ray.learning.budgets import training_budget
+from lever_ray.learning.sarsa import TrainingRun, train
 from lever_ray.query.warm import warm_up
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.tasks.gridworld.layout import Layout, layout_family

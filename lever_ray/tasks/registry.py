@@ -94,8 +94,9 @@ def source(name: str) -> Source:
 
 
 def _sources() -> Iterator[Source]:
-    for name in families():
-        try:
-            yield from family(name).sources.values()
-        except (ImportError, LeverError):  # a package that is broken hides no other
-            continue
+    for names in (lambda: tuple(_BUILT_IN), lambda: families()[len(_BUILT_IN) :]):  # packages are only then looked for
+        for name in names():
+            try:
+                yield from family(name).sources.values()
+            except (ImportError, LeverError):  # a package that is broken hides no other
+                continue

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import lever_ray as package
 from lever_ray.tasks.registry import families, family
+from tests.compose_library import make_library
 
 HEAVY = (
     "ray",
@@ -27,8 +32,9 @@ HEAVY = (
 )
 
 
-def _fresh(code: str) -> dict[str, object]:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def _fresh(code: str, **variables: str) -> dict[str, Any]:
+    environment = os.environ | variables
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout)
 
 
@@ -49,6 +55,41 @@ def test_composing_needs_no_adapter() -> None:
         f"print(json.dumps({{'loaded': [name for name in {adapters} if name in sys.modules]}}))"
     )
     assert _fresh(code)["loaded"] == []
+
+
+NOT_FOR_AN_ANSWER = (
+    *("ray", "mlflow", "optuna", "hydra", "omegaconf", "sklearn", "pandas", "matplotlib", "sqlalchemy", "wordllama"),
+    *("pyarrow.compute", "rich.progress", "lever_ray.learning.sarsa", "lever_ray.library.scan"),
+    "lever_ray.tasks.gridworld.memoryless",
+)
+OTHER_KERNELS = {"sarsa_episodes", "_fill_returns", "recorded_returns", "_add_psi", "add_static_features", "_walk"}
+"""Of training, of other rankers and of what the library keeps."""
+FOR_TEXT = ("tokenizers", "safetensors", "lever_ray.query.parse")
+
+
+@pytest.fixture(scope="module")
+def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    make_library(home / "libraries" / "grid8").embed()
+    return home
+
+
+@pytest.mark.parametrize("asked", [["--objective", "path-gold"], ["reach the exit and collect the gold"]])
+def test_an_answer_imports_what_it_uses(asked: list[str], small_library: Path) -> None:
+    code = (
+        "import io, json, sys; from contextlib import redirect_stdout; from lever_ray.cli import main\n"
+        f"with redirect_stdout(io.StringIO()) as told: code = main({['compose', *asked, '--environment', 'tiny-0']})\n"
+        "assert code == 0 and 'predicted by offline-return' in told.getvalue()\n"
+        "from numba.core.dispatcher import Dispatcher\n"
+        "ours = [each for name, each in list(sys.modules.items()) if name.startswith('lever_ray')]\n"
+        "found = [each for module in ours for each in vars(module).values() if isinstance(each, Dispatcher)]\n"
+        "kernels = sorted({each.py_func.__name__ for each in found if each.signatures})\n"
+        f"loaded = [name for name in {NOT_FOR_AN_ANSWER + FOR_TEXT} if name in sys.modules]\n"
+        "print(json.dumps({'loaded': loaded, 'kernels': kernels}))"
+    )
+    found = _fresh(code, LEVER_RAY_HOME=str(small_library))
+    assert found["loaded"] == ([] if asked[0] == "--objective" else list(FOR_TEXT))
+    assert not set(found["kernels"]) & OTHER_KERNELS
 
 
 def test_keeping_a_library_needs_neither_tuning_nor_learning() -> None:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.errors import InvalidTask, InvalidValue, UnknownName
-from lever_ray.learning.sarsa import BUDGETS, Snapshot, TrainingRun, default_decay, train, training_budget
+from lever_ray.learning.budgets import BUDGETS, training_budget
+from lever_ray.learning.sarsa import Snapshot, TrainingRun, default_decay, train
 from lever_ray.tasks.gridworld.env import GridWorld
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import linalg
+from sklearn import linear_model
 
 from lever_ray.composition.groups import CandidateSpace, PolicyGroup
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
+from lever_ray.embedding import regressor
 from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, offline_returns
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features, outcomes
@@ -194,6 +197,17 @@ def test_terms_that_never_saw_a_difference_learn_it_from_others():
     reached, missed = np.zeros((1, 8), np.float32), np.zeros((1, 8), np.float32)
     reached[0, 0] = 1.0
     assert predictor.predict(reached)[0] - predictor.predict(missed)[0] > 25
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (12, 30), (31, 31)])
+def test_ridge_gives_the_bits_that_scikit_learn_gives(shape):
+    rng = np.random.default_rng(shape[0])
+    x, y = rng.normal(size=shape) * (rng.random(shape) < 0.8), 100 * rng.normal(size=shape[0])
+    expected = linear_model.Ridge(alpha=3.0, fit_intercept=False).fit(x, y).coef_
+    assert np.array_equal(regressor._ridge_coefficients(linalg.solve, x, y, 3.0), expected)
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    fitted, found = linear_model.Ridge(alpha=1.0).fit(z, y), fit_regressor(x, y, model="ridge").predictor
+    assert np.array_equal(found.coefficients, fitted.coef_ / x.std(axis=0))
 
 
 def test_the_additive_ridge_refuses_what_it_cannot_add_up():

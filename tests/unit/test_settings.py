@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lever_ray.app.settings import EXPERIMENT, conf_folder, load_settings
+from lever_ray.app import conf
+from lever_ray.app.conf import conf_folder, plain_settings, settings_for_answers
+from lever_ray.app.settings import EXPERIMENT, hydra_settings, load_settings
 from lever_ray.cli import main
 from lever_ray.config import home
 from lever_ray.errors import LeverError, SettingsError, UnknownName
@@ -45,6 +49,72 @@ def test_an_experiment_may_bring_its_library() -> None:
     assert load_settings(["experiment=deep-sea"], about=(EXPERIMENT,)).library.family == "deep-sea"
     with pytest.raises(UnknownName, match="unknown objective term 't"):
         load_settings(["experiment=deep-sea", "library=grid8"], about=(EXPERIMENT,))
+
+
+PLAIN = [
+    [],
+    ["library=grid16", "strategy=hybrid", "strategy.k=5"],
+    ["library=grid16-study", "strategy.threshold=0.3", "strategy.gamma=0"],
+    ["library.name=my-own.library", "strategy.operator=normalized-sum", "strategy.k=-2"],
+    ["cluster=serial", "tracking=none", "seeds=4", "tuning=candidates", "experiment=paper"],
+    ["strategy=own", "library.layouts=3", "tuning.trials=7"],
+]
+NOT_PLAIN = [
+    ["experiment=deep-sea"],
+    ["library.gammas=[0.0]"],
+    ["library.shared=true"],
+    ["library.name=1e5"],
+    ["library.name=null"],
+    ["tracking.uri=sqlite:////tmp/x.db"],
+    ["strategy.k=null"],
+    ["+strategy.k=3"],
+    ["library=grid8", "library=grid16"],
+    ["library.layouts=many"],
+    ["library.layouts=2.0"],
+    ["strategy=odd"],
+    ["strategy=broken"],
+]
+
+
+@pytest.fixture
+def own_strategies(empty_home: Path) -> Path:
+    folder = empty_home / "strategy"
+    folder.mkdir(parents=True)
+    (folder / "own.yaml").write_text("# by hand\nname: budgeted\nbudget: 50\nthreshold: 1\n")
+    (folder / "odd.yaml").write_text("defaults: [hybrid]\nname: ${library.name}\n")
+    (folder / "broken.yaml").write_text("name: [")
+    return empty_home
+
+
+@pytest.mark.parametrize("overrides", PLAIN, ids=" ".join)
+def test_settings_that_are_read_plainly_are_those_of_hydra(overrides: list[str], own_strategies: Path) -> None:
+    plain = plain_settings(overrides, own_strategies)
+    assert plain is not None
+    assert repr(plain) == repr(hydra_settings(overrides, own_strategies))
+    if not any(word.startswith("strategy.k=-") for word in overrides):
+        assert repr(settings_for_answers(overrides)) == repr(load_settings(overrides, about=()))
+
+
+@pytest.mark.parametrize("overrides", NOT_PLAIN, ids=" ".join)
+def test_what_is_out_of_the_ordinary_is_left_to_hydra(overrides: list[str], own_strategies: Path) -> None:
+    assert plain_settings(overrides, own_strategies) is None
+
+
+@pytest.mark.parametrize("line", ["libary: grid8", "seeds: 3", "defaults: [library: grid8]"])
+def test_an_unusual_configuration_is_left_to_hydra(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(conf_folder(), tmp_path / "conf")
+    with (tmp_path / "conf" / "config.yaml").open("a") as file:
+        file.write(f"{line}\n")
+    monkeypatch.setattr(conf, "conf_folder", lambda: tmp_path / "conf")
+    assert plain_settings([], tmp_path) is None
+
+
+@pytest.mark.parametrize("wrong", ["library.layouts=0", "tuning.trials=0", "seeds=-3", "library=gird8", "library.x=2"])
+def test_settings_of_an_answer_are_refused_as_all_others_are(wrong: str, own_strategies: Path) -> None:
+    with pytest.raises(LeverError) as expected:
+        load_settings([wrong], about=())
+    with pytest.raises(type(expected.value), match=re.escape(str(expected.value))):
+        settings_for_answers([wrong])
 
 
 WRONG = {

@@ -1,5 +1,6 @@
 """Text encoder: unit vectors, the word vectors that come with the package, and that any encoder will do."""
 
+import json
 import subprocess
 import sys
 import zlib
@@ -60,6 +61,22 @@ def test_a_text_has_one_vector_whatever_it_is_encoded_with() -> None:
     alone = encoder.encode(["gold"])[0]
     beside = encoder.encode(["a far longer text with a good many more tokens", "gold"])[1]
     np.testing.assert_array_equal(alone, beside)
+
+
+def test_vectors_are_those_of_wordllama_to_the_last_bit() -> None:
+    texts = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.strip()][:150]
+    script = """
+import json, sys
+from pathlib import Path
+import numpy as np, wordllama
+model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, dim=256, disable_download=True)
+vectors = model.embed(json.loads(sys.stdin.read()))
+sys.stdout.write((vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).tobytes().hex())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps(texts), capture_output=True, text=True, check=True
+    )
+    assert WordLlamaEncoder().encode(texts).tobytes().hex() == done.stdout
 
 
 def test_word_vectors_know_likeness() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 from numba import njit
 
 from lever_ray.tasks.gridworld.layout import Layout
-from lever_ray.tasks.gridworld.planner import plan
 from lever_ray.tasks.gridworld.terrain import ACTIONS
 from lever_ray.tasks.gridworld.waypoints import waypoint_cells
 from lever_ray.tasks.kernel import TERMINAL, CompiledTask, nearest_item, step
@@ -107,6 +106,8 @@ def best_route(
     if exact:
         actions = _by_dynamic_programming(task, allowed, bits)
     else:
+        from lever_ray.tasks.gridworld.planner import plan
+
         found = plan(task, width=BEST_KNOWN_WIDTH, support=allowed).actions
         assert found is not None
         actions = found
