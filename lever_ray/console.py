@@ -199,7 +199,9 @@ def _members(result: CompositionResult) -> str:
 def _searched(result: CompositionResult) -> str:
     if result.segments is not None:
         return f"{result.segments} segments simulated"
-    return f"{result.evaluated} candidates"
+    if result.strategy == UNION:
+        return "of every recorded transition"
+    return f"{result.evaluated} candidate{'' if result.evaluated == 1 else 's'}"
 
 
 def _options_told(result: CompositionResult, *, most: int = 12) -> str:

@@ -62,7 +62,7 @@ NOT_FOR_AN_ANSWER = (
     *("pyarrow.compute", "rich.progress", "lever_ray.learning.sarsa", "lever_ray.library.scan"),
     "lever_ray.tasks.gridworld.memoryless",
 )
-OTHER_KERNELS = {"sarsa_episodes", "_fill_returns", "recorded_returns", "_add_psi", "add_static_features", "_walk"}
+OTHER_KERNELS = {"sarsa_episodes", "recorded_returns", "_add_psi", "add_static_features", "_walk"}
 """Of training, of other rankers and of what the library keeps."""
 FOR_TEXT = ("tokenizers", "safetensors", "lever_ray.query.parse")
 
