@@ -15,6 +15,7 @@ from lever_ray.composition.outcome_task import OutcomeWorth
 from lever_ray.errors import InvalidValue, check_known, check_whole
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.plan import Setup
+from lever_ray.experiment.recorded import walk_support
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import train
 from lever_ray.query.warm import warm_up_for, warm_up_options
@@ -147,13 +148,14 @@ def _layout_rows(seed: int, study: BoundaryStudy, worth: OutcomeWorth | None) ->
     found = []
     for episodes in sorted(study.episodes):
         groups, steps = _trained(task, study, episodes)
-        size = {"episodes": episodes, "coverage": 1.0, "drop": "nothing"}
-        found.append((size, measured(task, wanted, groups, steps=steps, worth=worth)))
+        walked = walk_support(task, steps)
+        size = {"episodes": episodes, "steps": steps, "coverage": 1.0, "drop": "nothing"}
+        found.append((size, measured(task, wanted, groups, walked=walked, worth=worth)))
     for coverage in study.coverages:
         for drop in study.drops:
             thinned = thin_groups(groups, coverage=coverage, drop=drop, seed=seed)
-            size = {"episodes": episodes, "coverage": coverage, "drop": drop}
-            found.append((size, measured(task, wanted, thinned, steps=steps, worth=worth)))
+            cut = {"coverage": coverage, "drop": drop}
+            found.append((size | cut, measured(task, wanted, thinned, walked=walked, worth=worth)))
     returns = [total for _, each in found for total in each["return"].values()]
     best = max(whole, *(total for total in returns if total == total))
     chance = random_return(task, wanted)
@@ -166,7 +168,7 @@ def _row(found: dict[str, Any], best: float, chance: float) -> Row:
     row = {f"quality/{name}": (value - chance) / (best - chance) for name, value in found["return"].items()}
     for kind in ("milliseconds", "megabytes", "peak"):
         row |= {f"{kind}/{name}": value for name, value in found[kind].items()}
-    return row | {name: found[name] for name in ("steps", "pairs", "segments")}
+    return row | {name: found[name] for name in ("pairs", "segments")}
 
 
 def _trained(task: Environment, study: BoundaryStudy, episodes: int) -> tuple[list[PolicyGroup], int]:

@@ -16,7 +16,6 @@ from lever_ray.composition.options import OptionRoute, search_options
 from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
 from lever_ray.composition.routes import member_actions
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
-from lever_ray.experiment.recorded import walk_support
 from lever_ray.studies.option_study import constant_actions, random_actions
 from lever_ray.studies.peak_memory import peak_growth
 from lever_ray.tasks.kernel import CompiledTask
@@ -49,7 +48,12 @@ class Way:
 
 
 def measured(
-    task: Environment, wanted: Objective, groups: Sequence[PolicyGroup], *, steps: int, worth: OutcomeWorth | None
+    task: Environment,
+    wanted: Objective,
+    groups: Sequence[PolicyGroup],
+    *,
+    walked: np.ndarray,
+    worth: OutcomeWorth | None,
 ) -> dict[str, Any]:
     """What every way reaches and costs on the records of some groups.
 
@@ -57,7 +61,7 @@ def measured(
         task: the environment, of one start.
         wanted: what is rewarded, resolved.
         groups: whose members are followed, and whose records are planned on.
-        steps: environment steps that training them took: as many are walked at random.
+        walked: uint8[S, B], what random walks recorded, of as many steps as training the members took.
         worth: of outcomes; None leaves out the ways that are scored by it.
 
     Returns:
@@ -75,25 +79,22 @@ def measured(
     tables, actions = _timed(lambda: member_actions(pool))
     events_of(task, wanted, union)
     telling, events = _timed(lambda: events_of(task, wanted, union))
-    ways = _ways(task, wanted, pool, union, actions, events, walk_support(task, steps), worth)
+    ways = _ways(task, wanted, pool, union, actions, events, walked, worth)
     found: dict[str, Any] = {
         "return": dict.fromkeys(WAYS, math.nan) | {"single": float(singles.max())},
         "milliseconds": dict.fromkeys(WAYS, math.nan) | {"tables": tables, "events": telling},
         "megabytes": dict.fromkeys(WAYS, math.nan),
         "peak": dict.fromkeys(WAYS, math.nan),
-        "steps": steps,
         "pairs": int(np.unpackbits(union).sum()),
     }
     for name, way in ways.items():
-        way.answer()
+        found["peak"][name] = peak_growth(way.answer) / MEGABYTE
         found["milliseconds"][name], answer = _timed(way.answer)
         found["return"][name] = _earned(task, wanted, answer)
         found["megabytes"][name] = sum(array.nbytes for array in way.held if array is not None) / MEGABYTE
         if name == "options_I3":
             assert isinstance(answer, OptionRoute)
             found["segments"] = answer.simulated
-        del answer
-        found["peak"][name] = peak_growth(way.answer) / MEGABYTE
     return found
 
 
