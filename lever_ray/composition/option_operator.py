@@ -129,7 +129,7 @@ class Options:
         assert isinstance(scorer, ScoresPrefixes)
         worth = scorer.worth(problem, space)
         rows = np.asarray(members)
-        events = _events(problem, space)
+        events = events_of(problem.task, problem.objective, space.union)
         actions = member_actions(space.pool)[rows]
         player = OptionPlayer(worth.task, actions, self.rules, events, worth.laps, self._toward(worth, space))
         starts, weights = problem.task.dynamics.starts.tolist(), problem.task.dynamics.weights
@@ -177,11 +177,16 @@ def _remembers(task: Environment) -> bool:
     return any(map(int, task.dynamics.memory)) or bool((task.dynamics.flags & SWITCH).any())
 
 
-def _events(problem: Problem, space: CandidateSpace) -> np.ndarray | None:
-    """uint64[S, A]: where event terms pay, in a task without a memory; None where the memory tells events."""
-    task = problem.task
+def events_of(task: Environment, objective: Objective, union: np.ndarray) -> np.ndarray | None:
+    """uint64[S, A]: where event terms pay, in a task without a memory; None where the memory tells events.
+
+    Args:
+        task: the environment.
+        objective: whose terms may be event terms.
+        union: uint8[S, B], the recorded pairs.
+    """
     if _remembers(task):
         return None
-    names = problem.objective.terms
+    names = objective.terms
     rewards = np.stack([task.compile(Objective.of(term)).rewards[0] for term in names])
-    return event_terms(names, rewards, space.union).bits
+    return event_terms(names, rewards, union).bits

@@ -220,7 +220,9 @@ class _Measured:
         singles, _ = offline_returns(self.tasks["I3"], pool, alone, SUM, True, False)
         scored, _ = offline_returns(task, pool, alone, SUM, True, True)
         controls = {
-            "random_tables": self._under(_random_actions(pool, self.world.layout), task, variant.options, pool),
+            "random_tables": self._under(
+                random_actions(pool, self.world.layout.seed or 0), task, variant.options, pool
+            ),
             "constant_actions": self._under(constant_actions(pool), task, variant.options, pool),
             "moves": self._under(constant_actions(pool), task, Options(cut=1, width=100), pool),
             "best_single": float(singles.max()),
@@ -287,10 +289,10 @@ def _searched(task: CompiledTask, actions: np.ndarray, options: Options, pool: P
     return search_options(task, actions, rules=options.rules, toward=toward)
 
 
-def _random_actions(pool: Pool, layout: Layout) -> np.ndarray:
+def random_actions(pool: Pool, seed: int) -> np.ndarray:
     """int16[P, S]: as many tables of standard normal values, masked as the members are."""
-    rng = np.random.default_rng(layout.seed)
-    q = rng.standard_normal((len(pool.q), layout.states, layout.actions), dtype=np.float32)
+    shape = (*pool.support.shape[:2], pool.actions)
+    q = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     return member_actions(make_pool(q, pool.support))
 
 

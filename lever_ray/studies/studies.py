@@ -77,32 +77,69 @@ _OPTIONS = TableSpec(
     "J in the real environment; the best control is the better of the best single policy by oracle over the pool and "
     "scratch at its best discount, final or best snapshot. Tables and constant actions under the same mask and rule.",
 )
-_BOUNDARY = TableSpec(
-    "When policies matter more than transitions",
-    ("family", "episodes", "coverage"),
-    {
-        "steps": "recorded steps",
-        "pairs": "recorded pairs",
-        "quality/options_I1": "options, outcomes",
-        "quality/options_I3": "options, reward",
-        "quality/moves_I1": "moves, outcomes",
-        "quality/plan_I3": "plan, reward",
-        "quality/walks_I3": "plan on random walks",
-        "milliseconds/options_I1": "ms options, outcomes",
-        "milliseconds/moves_I1": "ms moves, outcomes",
-        "milliseconds/plan_I3": "ms plan",
-    },
-    "Normalised quality on all four terms, the best of all ways standing for the optimum; all answer from the same "
-    "records but the last, which walks as many steps at random.",
+_RECORDS = ("family", "episodes", "coverage", "drop")
+_BOUNDARY = (
+    TableSpec(
+        "When policies matter more than transitions",
+        _RECORDS,
+        {
+            "steps": "recorded steps",
+            "pairs": "recorded pairs",
+            "quality/options_I1": "options, outcomes",
+            "quality/options_I3": "options, reward",
+            "quality/cut_I3": "with a cut of 16",
+            "quality/random_I3": "random tables, the same cut",
+            "quality/single": "best single (oracle)",
+            "quality/moves_I1": "moves, outcomes",
+            "quality/moves_I3": "moves, reward",
+            "quality/plan_I3": "plan, reward",
+            "quality/walks_I3": "plan on random walks",
+        },
+        "Normalised quality on all terms, the best of all ways standing for the optimum; all answer from the same "
+        "records but the last, which walks as many steps at random. Pairs are dropped by each policy or by all.",
+    ),
+    TableSpec(
+        "What each way costs: milliseconds",
+        _RECORDS,
+        {
+            "milliseconds/options_I1": "options, outcomes",
+            "milliseconds/options_I3": "options, reward",
+            "milliseconds/cut_I3": "with a cut of 16",
+            "milliseconds/moves_I1": "moves, outcomes",
+            "milliseconds/moves_I3": "moves, reward",
+            "milliseconds/plan_I3": "plan",
+            "milliseconds/tables": "action tables, once a pool",
+            "milliseconds/events": "events, once an objective",
+        },
+        "CPU time of one answer, warm. Options need the members' action tables before and, without a memory, "
+        "the events.",
+    ),
+    TableSpec(
+        "What each way costs: megabytes",
+        _RECORDS,
+        {
+            "megabytes/options_I3": "options, held",
+            "megabytes/moves_I3": "moves, held",
+            "megabytes/plan_I3": "plan, held",
+            "peak/options_I3": "options, at work",
+            "peak/cut_I3": "with a cut of 16, at work",
+            "peak/moves_I1": "moves, outcomes, at work",
+            "peak/moves_I3": "moves, reward, at work",
+            "peak/plan_I3": "plan, at work",
+        },
+        "Held: the arrays that are read for an answer: successors and rewards, and with them action tables and events "
+        "(options, moves) or the bits of recorded pairs (plan). At work: by how much the resident memory grows at most "
+        "meanwhile, on top.",
+    ),
 )
 STUDIES: dict[str, Study] = {
-    "boundary": Study(BoundaryStudy, run_boundary_study, (_BOUNDARY,)),
+    "boundary": Study(BoundaryStudy, run_boundary_study, _BOUNDARY),
     "options": Study(OptionStudy, run_option_study, (_OPTIONS,)),
     "rankers": Study(RankerStudy, run_ranker_study, (_RANKERS,)),
     "search": Study(SearchStudy, run_search_study, (_SEARCH,)),
     "shaping": Study(ShapingStudy, run_shaping_study, (_SHAPING,)),
 }
-"""``boundary``: options beside planning, by size of the records; ``options``: quality beside every control;
+"""``boundary``: options beside planning, by records; ``options``: quality beside every control;
 ``rankers``: regret at full and partial coverage; ``search``: quality by budget; ``shaping``: reward without it."""
 
 
