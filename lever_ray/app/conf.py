@@ -110,11 +110,21 @@ def _check_key(override: str, own: Path) -> None:
     if folder.is_dir():
         places = (folder, own / key) if key == OWN_GROUP else (folder,)
         options = sorted(file.stem for place in places for file in place.glob("*.yaml"))
+        if key == "library":
+            _check_library(value, options, own)
         check_known(f"option of {key}", value, options)
     elif key not in setting_keys() and "[" not in key:
         group = key.partition(".")[0]
         near = [name for name in setting_keys() if name.startswith(f"{group}.")]
         raise UnknownName("configuration key", key, near or [part.name for part in fields(Settings)])
+
+
+def _check_library(name: str, options: Sequence[str], own: Path) -> None:
+    """Refuse a library that is neither described in ``conf/library`` nor there."""
+    there = sorted(folder.parent.name for folder in (own / "libraries").glob(f"*/{MANIFEST}"))
+    if name not in options:
+        hint = f"Libraries are looked for in {own / 'libraries'}; a folder may be given as well."
+        raise UnknownName("library", name, sorted({*options, *there}), hint=hint)
 
 
 def _plain_settings(overrides: Sequence[str], own: Path) -> Settings:

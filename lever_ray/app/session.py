@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,8 +19,6 @@ from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lever_ray.ray_execution import ShardedLibrary
     from lever_ray.tracking import Tracker
 
@@ -65,7 +64,7 @@ class Session:
 def session(settings: Settings, *, tracked: bool = True, console: Console | None = None) -> Iterator[Session]:
     """Create the MLflow store and start the executor side by side; ends a cluster that it started."""
     console = console or make_console()
-    make_home()
+    tell_home(console, make_home())
     wants_tracker = tracked and settings.tracking.enabled
     joined = False
     try:
@@ -79,6 +78,12 @@ def session(settings: Settings, *, tracked: bool = True, console: Console | None
             from lever_ray.ray_execution import disconnect
 
             disconnect()
+
+
+def tell_home(console: Console, home: Path) -> None:
+    """Say where results go, where that is not below the current folder."""
+    if not home.resolve().is_relative_to(Path.cwd().resolve()):
+        console.print(f"Results go to {home}", soft_wrap=True, markup=False)
 
 
 def _opening(settings: Settings, wants_tracker: bool) -> str:

@@ -383,7 +383,7 @@ class LibraryReader(ABC):
             return f"the library has no policy at gamma {gamma:g}; it has {gammas}"
         return (
             f"no policy of the library at gamma {gamma:g} is one that a regressor can learn from, with an objective of "
-            "its own and a known return; use --ranker offline-return (ranker='offline-return')"
+            "its own and a known return; use ranker='offline-return'"
         )
 
     @cached_property

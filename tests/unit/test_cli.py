@@ -52,7 +52,7 @@ def test_compose_speaks_json(home: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 WRONG = {
     "what is the weather in Paris": "Closest is",
-    "": "objective=",
+    "": "--objective",
 }
 
 
@@ -76,7 +76,7 @@ def test_text_that_names_nothing_is_refused(
             "Did you mean 'offline-return'",
         ),
         (["--environment", "grid8-1", "--objective", "path-gold", "--k", "0"], "k is 0"),
-        (["--environment", "grid8-1"], "give either a query in words or objective="),
+        (["--environment", "grid8-1"], "give either a query in words or --objective"),
         (["--environment", "grid8-1", "--objective", "path-gold", "--gamma", "0.5"], "no policies at gamma 0.5"),
         (
             ["--environment", "grid8-1", "--objective", "path-gold", "--gamma", "0", "library=grid16"],
