@@ -73,6 +73,8 @@ WAY_TAG = "way"
 """Tag of a run: strategy and operator in one word."""
 _NOTE_LINES = 40
 """Lines of the table in the parent's description."""
+_LONGEST_NOTE = 8_000
+"""Characters that MLflow takes in a tag of a run."""
 
 
 def headline_rows(summary: Sequence[Row]) -> list[Row]:
@@ -117,13 +119,19 @@ def log_cells(
     kept = {_cell(line) for line in shown}
     drawn = quality_bars(shown, [found for line, found in zip(lines, controls, strict=True) if _cell(line) in kept])
     filters = {VIEW_TAG: shown_by, **chosen}
-    note = headline_markdown(narrowed(shown, _NOTE_LINES)[1], of=len(lines))
+    note = _note(narrowed(shown, _NOTE_LINES)[1], of=len(lines))
     named = _log_bars(run, drawn, tags=filters | {NOTE_TAG: note, COLOUR_TAG: INK})
     tradeoff, beside = scatter("speedup", "quality"), ("quality", *CONTROLS.values())
     ways = tuple(dict.fromkeys(map(way_of, shown)))
     every = View(name, [tradeoff, *map(bars, named)], filters, metrics.union(*named))
     grouped = View(f"{name} by strategy", [tradeoff, bars(beside)], filters, metrics, group=WAY_TAG, values=ways)
     return [replace(view, listed=(*beside, "speedup", "return")) for view in (every, grouped)]
+
+
+def _note(lines: Sequence[Row], *, of: int) -> str:
+    """The headline table with as many lines as a tag has room for."""
+    told = headline_markdown(lines, of=of)
+    return told if len(told) <= _LONGEST_NOTE else _note(lines[:-1], of=of)
 
 
 def _log_bars(

@@ -121,6 +121,19 @@ def test_the_parent_has_bars_a_description_tables_and_a_figure(logged: tuple[Tra
     assert {"figures", "summary.json", "layouts.json"} <= set(artifacts)
 
 
+def test_a_description_has_as_many_lines_as_there_is_room_for(
+    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
+    long = [row | {"setup": row["setup"] + "x" * 2000} for row in rows]
+    tracker = Tracker(TrackingSettings(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="long"))
+    with tracker.run("long", tags={}, parameters={}) as run:
+        log_cells(run, "long", long, summarise(long, bootstrap=5), tags={})
+    note = MlflowClient(tracker.uri).get_run(run.id).data.tags["mlflow.note.content"]
+    assert "3 of 8 lines" in note
+    assert len(note) < 8000
+
+
 def test_the_link_names_a_view_and_carries_nothing_that_overrules_it(logged: tuple[Tracker, list[Run]]) -> None:
     tracker, _ = logged
     page = f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs?compareRunsMode=CHART"
