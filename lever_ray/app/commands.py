@@ -124,7 +124,7 @@ def experiment(parts: Session) -> ExperimentReport:
             if run is not None:
                 run.write(metrics=[("failed_environments", len(rows.failures), 0)])
                 with working(parts.console, "Logging to MLflow"):
-                    _log_experiment(run, report, tags_of(settings) | {"config": digest})
+                    _log_experiment(parts, run, report, title, tags_of(settings) | {"config": digest})
     return report
 
 
@@ -256,12 +256,15 @@ def library_digest(settings: Settings) -> str:
     return PolicyLibrary.open(library_path(settings.library)).digest
 
 
-def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, str]) -> None:
+def _log_experiment(
+    parts: Session, run: TrackedRun, report: ExperimentReport, title: str, tags: dict[str, str]
+) -> None:
     from lever_ray.experiment import figures
-    from lever_ray.tracking import headline_rows, log_cells
+    from lever_ray.tracking import headline_rows, layout_rows, log_cells
 
-    log_cells(run, report.rows.rows, report.summary, tags=tags)
+    views = log_cells(run, title, report.rows.rows, report.summary, tags=tags)
     run.table("summary", headline_rows(report.summary))
+    run.table("layouts", layout_rows(report.rows.rows))
     run.file(report.folder / "rows.parquet")
     run.file(report.folder / "summary.parquet")
     for operator in dict.fromkeys(line["operator"] for line in report.summary):
@@ -269,6 +272,8 @@ def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, s
         run.figure(f"quality_versus_speedup_{operator}", figures.quality_versus_speedup(lines))
         run.figure(f"controls_{operator}", figures.controls(lines))
         run.figure(f"time_by_stage_{operator}", figures.time_by_stage(lines))
+    if parts.tracker is not None:
+        parts.tracker.publish("experiment", *views)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:

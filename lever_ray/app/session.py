@@ -36,9 +36,9 @@ class Session:
         """Lines that tell where the runs can be seen."""
         if self.tracker is None:
             return []
-        lines = [f"Runs: {self.tracker.link()}"]
+        lines = [f"{kind.capitalize()}: {link}" for kind, link in self.tracker.links().items()]
         if not self.tracker.uri.startswith("http"):
-            lines.append("Start the MLflow UI with `make ui`, then open that link.")
+            lines.append("Start the MLflow UI with `make ui`, then open the link.")
         return lines
 
     def open_library(self) -> LibraryReader:
