@@ -18,8 +18,6 @@ import yaml
 from lever_ray.app.keys import key_of, setting_keys
 from lever_ray.config import Settings, home
 from lever_ray.errors import SettingsError, UnknownName, check_known
-from lever_ray.library.manifest import MANIFEST
-from lever_ray.library.settings import check_settings
 
 OWN_GROUP = "strategy"
 """The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
@@ -57,6 +55,8 @@ def settings_for_answers(overrides: Sequence[str]) -> Settings:
         from lever_ray.app.settings import load_settings
 
         return load_settings(overrides, about=())
+    from lever_ray.library.settings import check_settings
+
     check_settings(settings.library)
     return settings
 
@@ -94,10 +94,12 @@ def checked_overrides(overrides: Sequence[str], own: Path) -> list[str]:
 def _by_name(override: str, own: Path) -> str:
     """``library=NAME`` of a library that was imported under a name which no option in ``conf/`` has."""
     key, _, name = override.partition("=")
-    plain = (
-        key == "library" and name and Path(name).name == name and not (conf_folder() / key / f"{name}.yaml").exists()
-    )
-    return f"library.name={name}" if plain and (own / "libraries" / name / MANIFEST).exists() else override
+    plain = key == "library" and name and Path(name).name == name
+    if not plain or (conf_folder() / key / f"{name}.yaml").exists():
+        return override
+    from lever_ray.library.manifest import MANIFEST
+
+    return f"library.name={name}" if (own / "libraries" / name / MANIFEST).exists() else override
 
 
 def _check_key(override: str, own: Path) -> None:
@@ -121,6 +123,8 @@ def _check_key(override: str, own: Path) -> None:
 
 def _check_library(name: str, options: Sequence[str], own: Path) -> None:
     """Refuse a library that is neither described in ``conf/library`` nor there."""
+    from lever_ray.library.manifest import MANIFEST
+
     there = sorted(folder.parent.name for folder in (own / "libraries").glob(f"*/{MANIFEST}"))
     if name not in options:
         hint = f"Libraries are looked for in {own / 'libraries'}; a folder may be given as well."

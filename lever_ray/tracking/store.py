@@ -23,7 +23,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home
+from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home, unwritable
 from lever_ray.errors import SettingsError
 from lever_ray.tracking.views import VIEW_TAG, View
 
@@ -85,6 +85,22 @@ def job_variables(settings: TrackingSettings, folder: Path) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NUMBA_CACHE_DIR": str(folder / "numba"),
     }
+
+
+def store_told(settings: TrackingSettings) -> str:
+    """Where runs go, in words, once it is known that they can; a file that does not exist yet is not made.
+
+    Raises:
+        SettingsError: see :class:`Tracker`; or the file cannot be made.
+    """
+    uri = tracking_uri(settings)
+    file = _sqlite_file(uri)
+    if file is not None and not file.exists() and file.parent.is_dir():
+        if why := unwritable(file):
+            raise SettingsError(why)
+        return f"store {uri}, which the first run makes"
+    tracker = Tracker(settings)
+    return f"store {uri}, experiment {tracker.experiment_id}"
 
 
 class Tracker:
