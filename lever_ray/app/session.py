@@ -17,6 +17,8 @@ from lever_ray.console import make_console, working
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.warm import warm_up
+from lever_ray.tasks.registry import source
 
 if TYPE_CHECKING:
     from lever_ray.ray_execution import ShardedLibrary
@@ -68,10 +70,13 @@ def session(settings: Settings, *, tracked: bool = True, console: Console | None
     wants_tracker = tracked and settings.tracking.enabled
     joined = False
     try:
-        with working(console, _opening(settings, wants_tracker)), ThreadPoolExecutor(1) as aside:
+        with working(console, _opening(settings, wants_tracker)), ThreadPoolExecutor(2) as aside:
             opening = aside.submit(_open_tracker, settings) if wants_tracker else None
+            loading = aside.submit(warm_up, source(settings.library.family).family)
             executor, joined = _start_executor(settings)
+            executor.prepare(warm_up, source(settings.library.family).family)
             tracker = None if opening is None else opening.result()
+            loading.result()
         yield Session(settings, console, executor, tracker)
     finally:
         if joined:
@@ -89,7 +94,7 @@ def tell_home(console: Console, home: Path) -> None:
 def _opening(settings: Settings, wants_tracker: bool) -> str:
     parts = ["opening the MLflow store"] if wants_tracker else []
     parts += [] if settings.cluster.executor == "serial" else ["starting Ray"]
-    text = " and ".join(parts or ["starting"])
+    text = ", ".join(["loading kernels (compiled the first time)", *parts])
     return text[0].upper() + text[1:]
 
 

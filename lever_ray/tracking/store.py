@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home, unwritable
@@ -243,6 +246,13 @@ class TrackedRun:
         """Log a matplotlib figure as ``figures/<name>.png``."""
         self._client.log_figure(self.id, figure, f"figures/{name}.png")
 
+    def picture(self, name: str, png: bytes) -> None:
+        """Log a drawn figure as ``figures/<name>.png``."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{name}.png"
+            file.write_bytes(png)
+            self._client.log_artifact(self.id, str(file), "figures")
+
     def table(self, name: str, rows: Sequence[Row]) -> None:
         """Log rows as a table that the UI shows, ``<name>.json``."""
         columns = {column: [row.get(column) for row in rows] for column in rows[0]}
@@ -302,6 +312,15 @@ def _write_ahead_log(file: Path) -> None:
     connection = sqlite3.connect(file)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
+
+
+@event.listens_for(Engine, "connect")
+def _sync_seldom(connection: Any, _record: Any) -> None:
+    """Under a write-ahead log, leave syncing to its checkpoints: a loss of power may undo what was logged last."""
+    if isinstance(connection, sqlite3.Connection):
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _commit() -> str:
