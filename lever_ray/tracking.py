@@ -28,6 +28,7 @@ from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, hom
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, RATIOS, ends_of, metrics_of
+from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 COMMIT_VARIABLE = "LEVER_RAY_COMMIT"
@@ -76,6 +77,8 @@ def job_variables(settings: TrackingSettings, folder: Path) -> dict[str, str]:
         COMMIT_VARIABLE: _commit(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "NUMBA_CACHE_LOCATOR_CLASSES": LOCATORS,
+        INSTALLATION_VARIABLE: str(PACKAGE),
     }
 
 

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from lever_ray.collecting import collecting_seldom
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.offline_return import OfflineReturn
@@ -152,6 +153,11 @@ def warm_up_options() -> None:
 
 def compile_all() -> None:
     """Compile every kernel into numba's cache on disk, so that nobody waits for them later."""
+    with collecting_seldom():
+        _compile_all()
+
+
+def _compile_all() -> None:
     for name in families():
         warm_up(name)
     warm_up_routes()
