@@ -61,7 +61,7 @@ def warm_up_recipe(task: Environment, recipe: Recipe) -> None:
 @cache
 def _warm_answer(name: str, operator: str, kind: str) -> None:
     """Answer once on the small example of a family, by a ranker's name or what a regressor reads."""
-    task = _example(name)
+    task = _example("" if operator == "gpi" else name)  # which answers tasks of one start
     ranker = _rankers(task).get(kind, OfflineReturn())
     if operator == "plan" and task.hooks.plan is None:
         return
@@ -72,7 +72,7 @@ def _warm_answer(name: str, operator: str, kind: str) -> None:
 def _example(name: str) -> Environment:
     """The small example of a family; of the usual one where there is none of that name."""
     try:
-        return family(name).example()
+        return family(name or usual_source().family).example()
     except UnknownFamily:
         return family(usual_source().family).example()
 
