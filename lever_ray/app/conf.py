@@ -151,13 +151,18 @@ def _plain_settings(overrides: Sequence[str], own: Path) -> Settings:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    content = yaml.load(file.read_text(encoding="utf-8"), _LOADER)
+    loader = _LOADER(file.read_text(encoding="utf-8"))
+    try:
+        content = loader.get_single_data()
+    finally:
+        loader.dispose()
     if not isinstance(content, dict):
         raise _NotPlainError
     return content
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Reads plain values alone; in C where PyYAML has it, which is ten times faster."""
 
 
 def _options(defaults: Any) -> dict[str, str]:

@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home, unwritable
 from lever_ray.errors import SettingsError
+from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
 from lever_ray.tracking.views import VIEW_TAG, View
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -87,6 +88,8 @@ def job_variables(settings: TrackingSettings, folder: Path) -> dict[str, str]:
         COMMIT_VARIABLE: _commit(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "NUMBA_CACHE_LOCATOR_CLASSES": LOCATORS,
+        INSTALLATION_VARIABLE: str(PACKAGE),
     }
 
 
