@@ -170,7 +170,7 @@ def study(parts: Session, name: str, settings: Any) -> Path:
         name: of the study.
         settings: see :func:`settings_of_study`.
     """
-    from lever_ray.studies.studies import run_study, study_report
+    from lever_ray.studies.studies import run_study, study_files, study_report
 
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
     folder = home() / "studies" / f"{name}-{digest}"
@@ -181,6 +181,8 @@ def study(parts: Session, name: str, settings: Any) -> Path:
     (folder / "report.md").write_text(
         f"{_settings_list(name, settings)}\n\n{study_report(name, rows)}", encoding="utf-8"
     )
+    for file, text in study_files(name, rows).items():
+        (folder / file).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -16,7 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from lever_ray.app.keys import key_of, setting_keys
-from lever_ray.config import Settings, home
+from lever_ray.config import Settings, conf_folder, home
 from lever_ray.errors import SettingsError, UnknownName, check_known
 
 OWN_GROUP = "strategy"
@@ -30,13 +30,6 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 class _NotPlainError(Exception):
     """Something that Hydra has to read."""
-
-
-def conf_folder() -> Path:
-    """The configuration tree: ``conf/`` of the checkout, or the copy that an installed package carries."""
-    package = Path(__file__).resolve().parent.parent
-    beside = package.parent / "conf"
-    return beside if (beside / "config.yaml").is_file() else package / "conf"
 
 
 def settings_for_answers(overrides: Sequence[str]) -> Settings:
