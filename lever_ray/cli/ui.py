@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
+from lever_ray.cli.streams import show
 from lever_ray.cli.words import add_settings
 
 
@@ -22,7 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     tracker = Tracker(load_settings(arguments.settings, about=()).tracking)
     command = ui_command(tracker, port=arguments.port)
-    sys.stdout.write(f"Open {tracker.link(arguments.port)}\n")
-    sys.stdout.flush()
+    show(f"Open {tracker.link(arguments.port)}\n")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(command[0], command)
