@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 from lever_ray.cli.exit_codes import OK
-from lever_ray.cli.streams import folded
+from lever_ray.cli.streams import folded, show
 from lever_ray.errors import InvalidValue, look_up
 
 _WIDEST = 100
@@ -68,7 +68,7 @@ class Table(NamedTuple):
             raise InvalidValue(f"no command is given; `{self.name} --help` lists {len(self.commands)} of them")
         first, *others = words
         if first in ("-h", "--help"):
-            sys.stdout.write(self.help())
+            show(self.help())
             sys.exit(OK)
         entry = look_up("command", first, self.commands)
         module = import_module(entry.module)
@@ -99,6 +99,9 @@ class _Parser(argparse.ArgumentParser):
 
     def format_usage(self) -> str:
         return folded(super().format_usage(), _width())
+
+    def print_help(self, file: Any = None) -> None:
+        show(self.format_help(), file)  # argparse keeps to itself that nobody takes it
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         super().exit(status, message and folded(message, _width()))
