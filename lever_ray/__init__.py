@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lever_ray.cache_folder import find_room
+
 if TYPE_CHECKING:
     from lever_ray import plot
     from lever_ray.composition.recipe import Recipe
@@ -82,6 +84,9 @@ __all__ = [
     "rollout",
     "train",
 ]
+
+
+find_room()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
 from rich.measure import Measurement
+from rich.padding import Padding
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -23,10 +27,58 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
+class _Terminal(Console):
+    """A console that lays out what its stream can take: escapes stand for letters that the encoding lacks."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text of a string, and of a table's cell."""
+        return super().render_str(_encodable(text, self.encoding), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave the error that is being handled to the command's end, which knows the exit code."""
+        raise
+
+
+def _encodable(text: str, encoding: str) -> str:
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """Standard output or error; 160 columns where it is no terminal, so that tables in logs are not cut."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(width=None if stream.isatty() else 160, highlight=False, stderr=stderr)
+    width = None if stream.isatty() else 160
+    console = _Terminal(width=width, highlight=False, emoji=False, stderr=stderr)
+    if width is None and console.is_dumb_terminal:  # which Rich takes for 80 columns wide
+        console.size = ConsoleDimensions(*shutil.get_terminal_size())
+    return console
+
+
+def say(console: Console, line: str, *, style: str = "") -> None:
+    """Print a line of plain text: broken over lines on a terminal that is too narrow, whole on a pipe."""
+    console.print(escape(line), style=style, soft_wrap=not console.is_terminal)
+
+
+def show_document(text: str) -> None:
+    """Print Markdown as it is; on a terminal that is narrower, laid out for it."""
+    console = make_console()
+    if not console.is_terminal or all(cell_len(line) <= console.width for line in text.splitlines()):
+        sys.stdout.write(text)
+        return
+    from rich.markdown import Markdown, TableElement
+
+    class FittingElement(TableElement):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            table = plain_table()
+            for cell in self.header.row.cells if self.header and self.header.row else ():
+                add_words(table, cell.content)
+            for row in self.body.rows if self.body else ():
+                table.add_row(*(cell.content for cell in row.cells))
+            yield table
+
+    class Document(Markdown):
+        elements = Markdown.elements | {"table_open": FittingElement}
+
+    console.print(Document(_encodable(text, console.encoding)))
 
 
 class FirstFit:
@@ -50,11 +102,55 @@ class FirstFit:
 
 
 _UNBOUNDED = 10_000
+_LONGEST_WORD = 12
+"""Columns of text are at least as wide, where they have words of that length; longer ones are broken."""
+
+
+class FittingTable(Table):
+    """A table; where the width is too short for it, a paragraph for each of its rows."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What is shown."""
+        if self._least(console, options) <= options.max_width:
+            yield from super().__rich_console__(console, options)
+        else:
+            yield from self._paragraphs(console)
+
+    def _least(self, console: Console, options: ConsoleOptions) -> int:
+        """The width at which numbers and names are whole, and no word of a text is broken that need not be."""
+        unbounded, least = options.update(width=_UNBOUNDED), len(self.columns) + 1 if self.box else 0
+        for column in self.columns:
+            head, *cells = (Measurement.get(console, unbounded, each) for each in (column.header, *column.cells))
+            words = max(
+                (cell.maximum if column.no_wrap else min(cell.minimum, _LONGEST_WORD) for cell in cells), default=0
+            )
+            least += max(words, head.minimum) + self.padding[1] + self.padding[3]
+        return least
+
+    def _paragraphs(self, console: Console) -> Iterator[RenderableType]:
+        if self.title:
+            yield Text.assemble((_flat(console, self.title), "table.title"))
+        names = [_flat(console, column.header) for column in self.columns]
+        for row, cells in zip(self.rows, zip(*(column.cells for column in self.columns), strict=True), strict=True):
+            first, *others = (
+                f"{name} {told}".strip() if told or not place else ""
+                for place, (name, told) in enumerate(zip(names, (_flat(console, cell) for cell in cells), strict=True))
+            )
+            yield Text(first, style=Style.combine([console.get_style(row.style or ""), Style(bold=True)]))
+            yield Padding(Text("; ".join(filter(None, others)), style=row.style or ""), (0, 0, 0, 2))
+        if self.caption:
+            yield Text.assemble((_flat(console, self.caption), "table.caption"))
+
+
+def _flat(console: Console, cell: RenderableType) -> str:
+    """The text of a cell or title, on one line."""
+    text = console.render_str(cell) if isinstance(cell, str) else cell
+    return text.plain.replace("-\n", "-").replace("\n", " ").strip() if isinstance(text, Text) else ""
 
 
 def plain_table(title: str = "", caption: str = "") -> Table:
     """A table as all commands print it."""
-    return Table(
+    return FittingTable(
         title=title or None,
         caption=caption or None,
         title_justify="left",
@@ -71,7 +167,7 @@ def add_numbers(table: Table, *names: str, style: str = "") -> None:
         table.add_column(name, justify="right", no_wrap=True, style=style)
 
 
-def add_words(table: Table, *names: str, whole: bool = False) -> None:
+def add_words(table: Table, *names: str | Text, whole: bool = False) -> None:
     """Columns of text: whole, or broken over lines where the width is short."""
     for name in names:
         table.add_column(name, no_wrap=whole, overflow="ellipsis" if whole else "fold")
@@ -81,10 +177,10 @@ def add_words(table: Table, *names: str, whole: bool = False) -> None:
 def working(console: Console, what: str) -> Iterator[None]:
     """Say what is being done for as long as it takes; on a pipe a plain line as it begins."""
     if console.is_terminal:
-        with console.status(what):
+        with console.status(what, spinner="line" if console.options.ascii_only else "dots"):
             yield
     else:
-        console.print(f"{what} ...", soft_wrap=True)
+        say(console, f"{what} ...")
         yield
 
 
@@ -124,7 +220,7 @@ def _plain_progress(console: Console, title: str, total: int, done: int) -> Adva
         nonlocal done
         before, done = done, done + count
         if done == total or done * 10 // total > before * 10 // total:
-            console.print(f"{title}: {done}/{total}" + (f" ({item})" if item else ""), soft_wrap=True)
+            say(console, f"{title}: {done}/{total}" + (f" ({item})" if item else ""))
 
     return advance
 
@@ -178,7 +274,20 @@ def result_table(task: Environment, result: CompositionResult, beside: Rivals) -
         *(("warning", escape(warning)) for warning in result.warnings),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
-    return Group(table, "", Text(task.text(route.path) or _steps_told(task, route)))
+    return Group(table, "", _Drawing(task.text(route.path), Text(_steps_told(task, route))))
+
+
+class _Drawing:
+    """What a task draws, whose last line may be broken; something else where the width is too short for the others."""
+
+    def __init__(self, drawing: str, otherwise: RenderableType) -> None:
+        self._drawing, self._otherwise = drawing, otherwise
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What is shown."""
+        lines = self._drawing.splitlines()
+        fits = bool(lines) and all(cell_len(line) <= options.max_width for line in lines[:-1])
+        yield Text(self._drawing) if fits else self._otherwise
 
 
 def _steps_told(task: Environment, route: Rollout, *, most: int = 20) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path
-from lever_ray.console import progress, telling_kept, working
+from lever_ray.console import progress, say, telling_kept, working
 from lever_ray.errors import SettingsError, check_known
 from lever_ray.executor import in_order
 from lever_ray.experiment.plan import check_all_answer
@@ -61,11 +61,12 @@ def train(parts: Session, path: Path) -> BuildReport:
             kept_before=telling_kept(parts.console, advance, settings.layouts),
         )
     rate = report.environment_steps / report.training_seconds / 1e6 if report.training_seconds else 0.0
-    parts.console.print(
+    say(
+        parts.console,
         f"Library {path}: {report.policies} new policies from {report.trained} training runs, "
         f"{report.environment_steps / 1e6:.1f} M environment steps at {rate:.1f} M/s per core, {report.seconds:.1f} s"
         if report.trained
-        else f"Library {path} is complete; nothing to train"
+        else f"Library {path} is complete; nothing to train",
     )
     return report
 
@@ -204,7 +205,7 @@ def _in_words(value: Any) -> str:
 
 def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
     for failure in rows.failures:
-        parts.console.print(f"[red]failed[/red] {failure.environment}: {failure.error}", soft_wrap=True)
+        say(parts.console, f"failed {failure.environment}: {failure.error}", style="red")
 
 
 @contextmanager

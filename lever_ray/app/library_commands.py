@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lever_ray.app import library_tables as tables
 from lever_ray.config import Settings
-from lever_ray.console import make_console
+from lever_ray.console import make_console, say
 from lever_ray.errors import LibraryError, SettingsError, UnknownName
 from lever_ray.library import maintenance, recovery
 from lever_ray.library.checking import verify as verify_library
@@ -74,13 +73,13 @@ def _shown(understood: Understanding, *, store_meanings: bool) -> list[PolicyRec
 def _tell_new(found: Sequence[PolicyRecord], path: Path | None, library: PolicyLibrary | None) -> None:
     new = len({record.id for record in found if library is None or record.id not in library})
     where = f" in {path}" if path else ""
-    _say(make_console(), f"Nothing was changed; {new} of {len(found)} policies would be new{where}")
+    say(make_console(), f"Nothing was changed; {new} of {len(found)} policies would be new{where}")
 
 
 def _add(found: Sequence[PolicyRecord], path: Path, library: PolicyLibrary | None) -> None:
     library = library if library is not None else PolicyLibrary.create(path)
     new = library.add(found)
-    _say(make_console(), f"{new} of {len(found)} policies are new in {path}, which now holds {len(library)}")
+    say(make_console(), f"{new} of {len(found)} policies are new in {path}, which now holds {len(library)}")
 
 
 @contextmanager
@@ -122,7 +121,7 @@ def export_policies(path: Path, target: Path, *, overwrite: bool, **filters: Any
         count = export(library, target, overwrite=overwrite, **filters)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("nothing was written") from error
-    _say(make_console(), f"{count} policies, {tables.in_bytes(target.stat().st_size)}, {target}")
+    say(make_console(), f"{count} policies, {tables.in_bytes(target.stat().st_size)}, {target}")
 
 
 def inspect(path: Path, *, rows: int) -> None:
@@ -130,7 +129,7 @@ def inspect(path: Path, *, rows: int) -> None:
     library, console = PolicyLibrary.open(path), make_console()
     console.print(tables.library_table(library, rows=rows))
     for line in tables.library_lines(library):
-        _say(console, line)
+        say(console, line)
 
 
 # Keeping.
@@ -142,12 +141,12 @@ def verify(path: Path) -> bool:
     with counted(console, "Shards checked") as watch:
         damages = verify_library(path, watch, tell=unknown.append)
     for line in unknown:
-        _say(console, line)
+        say(console, line)
     if not damages:
-        _say(console, f"{path} is sound: {PolicyLibrary.open(path).manifest.rows} policies, every file and row")
+        say(console, f"{path} is sound: {PolicyLibrary.open(path).manifest.rows} policies, every file and row")
         return True
     console.print(tables.damage_table(damages))
-    _say(console, "`lever-ray library repair` drops what is broken and keeps the rest")
+    say(console, "`lever-ray library repair` drops what is broken and keeps the rest")
     return False
 
 
@@ -167,10 +166,10 @@ def repair(path: Path, *, sure: bool) -> None:
         dropped = sum(damage.policies for damage in damages)
         raise SettingsError(f"nothing was changed; add --yes to repair {path}, which drops {dropped} policies")
     if not sure:
-        _say(console, f"{path} is sound; nothing to repair")
+        say(console, f"{path} is sound; nothing to repair")
         return
     report = maintenance.repair(path)
-    _say(console, f"{path}: {report.policies} policies dropped, {report.orphans} files of unfinished changes removed")
+    say(console, f"{path}: {report.policies} policies dropped, {report.orphans} files of unfinished changes removed")
 
 
 def _restore_lost(path: Path, console: Console, *, sure: bool) -> None:
@@ -184,7 +183,7 @@ def _restore_lost(path: Path, console: Console, *, sure: bool) -> None:
         raise SettingsError(f"{lost}. Nothing was changed; add --yes to write a new manifest from the data files")
     if lost:
         restored = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
-        _say(console, f"A new manifest was written from the data files: {restored.rows} policies")
+        say(console, f"A new manifest was written from the data files: {restored.rows} policies")
 
 
 def _lost_manifest(path: Path) -> str:
@@ -204,12 +203,12 @@ def restore(path: Path) -> None:
     console = make_console()
     manifest = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
     shards = tables.counted_as(len(manifest.shards), "shard")
-    _say(console, f"{path}: {manifest.rows} policies in {shards}; now verify, then embed")
+    say(console, f"{path}: {manifest.rows} policies in {shards}; now verify, then embed")
 
 
 def _tell_others(console: Console, others: Mapping[str, int]) -> None:
     for library, files in others.items():
-        _say(
+        say(
             console,
             f"left out: {files} files of another library, {library or 'of no name'}; they were left as they are. "
             "Move them to a folder of their own, and restore that",
@@ -219,13 +218,13 @@ def _tell_others(console: Console, others: Mapping[str, int]) -> None:
 def compact(path: Path) -> None:
     """Merge small shards."""
     before, after = maintenance.compact(path)
-    _say(make_console(), f"{path}: {tables.counted_as(before, 'shard')} before, {after} now")
+    say(make_console(), f"{path}: {tables.counted_as(before, 'shard')} before, {after} now")
 
 
 def migrate(path: Path) -> None:
     """Bring an older library to today's schema version."""
     count = migrate_library(path)
-    _say(make_console(), f"{path}: {count} policies migrated" if count else f"{path} is of today's version already")
+    say(make_console(), f"{path}: {count} policies migrated" if count else f"{path} is of today's version already")
 
 
 def delete(path: Path, *, ids: Sequence[str], filters: Mapping[str, Any], sure: bool) -> None:
@@ -241,7 +240,7 @@ def delete(path: Path, *, ids: Sequence[str], filters: Mapping[str, Any], sure: 
         raise SettingsError(
             f"nothing was deleted; add --yes to delete {len(ids)} of {len(library)} policies from {library.path}"
         )
-    _say(make_console(), f"{library.delete(ids)} policies deleted, {len(library)} left in {library.path}")
+    say(make_console(), f"{library.delete(ids)} policies deleted, {len(library)} left in {library.path}")
 
 
 def _chosen(library: PolicyLibrary, ids: Sequence[str], filters: Mapping[str, Any]) -> list[str]:
@@ -270,9 +269,9 @@ def embed(path: Path, settings: Settings) -> None:
     PolicyLibrary.open(path)
     with session(settings, tracked=False) as parts:
         done = commands.embed(parts, path)
-    _say(parts.console, f"{path}: Psi of {done} policies computed" if done else f"{path} lacks no vectors")
+    say(parts.console, f"{path}: Psi of {done} policies computed" if done else f"{path} lacks no vectors")
     if left := PolicyLibrary.open(path).without_features():
-        _say(parts.console, f"{left} policies are of environments without the features that Psi is made of")
+        say(parts.console, f"{left} policies are of environments without the features that Psi is made of")
 
 
 def release(path: Path, settings: Settings) -> None:
@@ -284,7 +283,7 @@ def release(path: Path, settings: Settings) -> None:
     ended = end_shared(library)
     if joined:
         disconnect()
-    _say(make_console(), f"{path}: {ended} shared actors ended")
+    say(make_console(), f"{path}: {ended} shared actors ended")
 
 
 def search(path: Path, words: str, k: int, *, environment: str | None, gamma: float | None) -> None:
@@ -302,10 +301,6 @@ def search(path: Path, words: str, k: int, *, environment: str | None, gamma: fl
     make_console().print(tables.matches_table(matches, library.policies([match.id for match in matches])))
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(escape(line), soft_wrap=True)
-
-
 @contextmanager
 def counted(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for work that tells how much of how much is done; on a pipe a plain line every tenth of the way."""
@@ -321,6 +316,6 @@ def counted(console: Console, title: str) -> Iterator[Callable[[int, int], None]
         nonlocal told
         if done * 10 // total > told:
             told = done * 10 // total
-            console.print(f"{title}: {done}/{total}")
+            say(console, f"{title}: {done}/{total}")
 
     yield watch

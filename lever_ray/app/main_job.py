@@ -8,7 +8,7 @@ from lever_ray.app import commands, settings, tuning_commands
 from lever_ray.app.session import Session, session
 from lever_ray.app.study_tables import front_table, summary_table
 from lever_ray.config import Settings
-from lever_ray.console import importance_table
+from lever_ray.console import importance_table, say
 
 
 def main_job(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> bool:
@@ -32,7 +32,7 @@ def main_job(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> boo
         if tuning:
             _tune(parts)
         for line in parts.where_to_look():
-            parts.console.print(line, soft_wrap=True)
+            say(parts.console, line)
     return sound
 
 
@@ -51,7 +51,7 @@ def _experiment(parts: Session) -> bool:
     report = commands.experiment(parts)
     if report.summary:
         parts.console.print(summary_table(report.summary))
-    parts.console.print(f"Rows and summary: {report.folder}", soft_wrap=True)
+    say(parts.console, f"Rows and summary: {report.folder}")
     return not report.rows.failures
 
 
@@ -60,5 +60,5 @@ def _tune(parts: Session) -> None:
     parts.console.print(front_table(found.front, recommended=found.recommended["number"]))
     if found.importances:
         parts.console.print(importance_table(found.importances))
-    parts.console.print(f"Trials, front and figures: {found.folder}", soft_wrap=True)
-    parts.console.print(f"Recommended: strategy={found.strategy_name}, in {found.strategy}", soft_wrap=True)
+    say(parts.console, f"Trials, front and figures: {found.folder}")
+    say(parts.console, f"Recommended: strategy={found.strategy_name}, in {found.strategy}")

@@ -94,7 +94,7 @@ def tell_home(console: Console, home: Path) -> None:
 def _opening(settings: Settings, wants_tracker: bool) -> str:
     parts = ["opening the MLflow store"] if wants_tracker else []
     parts += [] if settings.cluster.executor == "serial" else ["starting Ray"]
-    text = ", ".join(["loading kernels (compiled the first time)", *parts])
+    text = ", ".join([*parts, "loading kernels (compiled the first time)"])
     return text[0].upper() + text[1:]
 
 

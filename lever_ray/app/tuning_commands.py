@@ -12,7 +12,7 @@ from lever_ray.app.commands import check_source, environments_of, library_digest
 from lever_ray.app.session import Session
 from lever_ray.app.settings import tuning_setup
 from lever_ray.config import Settings, home
-from lever_ray.console import progress, working
+from lever_ray.console import progress, say, working
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.learning.budgets import training_budget
@@ -135,10 +135,10 @@ def tune_budget(parts: Session) -> TuningReport:
         "mode": problem.setup.mode,
     }
     if len(problem.held_out) < FEW:
-        parts.console.print(
+        say(
+            parts.console,
             f"{len(problem.held_out)} held-out environments are few: bootstrap intervals over less than {FEW} are too "
             "narrow; raise library.layouts or tuning.held_out before you rely on a verdict",
-            soft_wrap=True,
         )
     with only_driver(journal):
         study = open_study(settings.tuning, journal, problem=problem)
@@ -185,13 +185,13 @@ def _study_log(parts: Session, run: TrackedRun, name: str, before: Sequence[Tune
 def _tell_before(parts: Session, done: int) -> None:
     tuning = parts.settings.tuning
     if done >= tuning.trials:
-        parts.console.print(
+        say(
+            parts.console,
             f"Study {tuning.study} has {done} trials of {tuning.trials} already: nothing is left to tune, its front is "
             "measured again; raise tuning.trials for more",
-            soft_wrap=True,
         )
     elif done:
-        parts.console.print(f"Study {tuning.study} goes on after {done} finished trials")
+        say(parts.console, f"Study {tuning.study} goes on after {done} finished trials")
 
 
 def _measured_after(folder: Path) -> int:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from lever_ray.cli.exit_codes import INTERRUPTED, OK, WRONG_INPUT
+from lever_ray.cli.exit_codes import FAILED, INTERRUPTED, NOT_READ, OK, WRONG_INPUT
+from lever_ray.cli.streams import reach_this_machine_directly, reader_is_gone, show, standard_streams, tell
 from lever_ray.cli.table import Entry, Table
 from lever_ray.collecting import collecting_seldom
 from lever_ray.errors import LeverError
@@ -68,21 +69,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_job(command: str) -> int:
     """What ``jobs/*.py`` call: a command that takes settings alone, with those of the command line."""
-    given, entry = sys.argv[1:], COMMANDS[command]
+    return guarded(lambda: _job(COMMANDS[command], sys.argv[1:]))
+
+
+def _job(entry: Entry, given: list[str]) -> int:
     if {"-h", "--help"} & set(given):
-        sys.stdout.write(f"{entry.about}\nusage: [group=option] [group.key=value] ...; see conf/ for groups and keys\n")
+        show(f"{entry.about}\nusage: [group=option] [group.key=value] ...; see conf/ for groups and keys\n")
         return OK
-    return guarded(lambda: import_module(entry.module).run(argparse.Namespace(settings=given)))
+    return int(import_module(entry.module).run(argparse.Namespace(settings=given)))
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command; wrong input becomes one clear line on standard error and exit code 2, never a traceback."""
+    """Run a command, whatever the standard streams, the locale and the proxies are; its exit code.
+
+    Wrong input becomes one clear line on standard error and exit code 2, never a traceback; so does what the system
+    refuses, with exit code 1. A command whose output nobody reads any more ends without a word, with exit code 141.
+    """
+    reach_this_machine_directly()
+    with standard_streams():
+        try:
+            return _written(command)
+        except LeverError as error:
+            return _refused(f"{error}", WRONG_INPUT)
+        except KeyboardInterrupt as interrupt:
+            kept = str(interrupt) or "finished work is kept, the same command goes on from it"
+            return _refused(f"interrupted; {kept}", INTERRUPTED)
+        except UnicodeEncodeError as error:
+            if not any("\udc80" <= letter <= "\udcff" for letter in error.object):
+                raise
+            return _refused(f"{error.object} holds bytes that are not UTF-8; use another name", WRONG_INPUT)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and reader_is_gone():
+                return NOT_READ
+            return _refused(_told(error), FAILED)
+
+
+def _written(command: Callable[[], int]) -> int:
+    """Run a command; what it has printed is out when this returns, or exits after help."""
     try:
-        return command()
-    except LeverError as error:
-        sys.stderr.write(f"lever-ray: {error}\n")
-        return WRONG_INPUT
-    except KeyboardInterrupt as interrupt:
-        kept = str(interrupt) or "finished work is kept, the same command goes on from it"
-        sys.stderr.write(f"lever-ray: interrupted; {kept}\n")
-        return INTERRUPTED
+        code = command()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _refused(why: str, code: int) -> int:
+    tell(f"lever-ray: {why}")
+    return code
+
+
+def _told(error: OSError) -> str:
+    what = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"{what}; check the disk that output goes to, and the network"
+    return f"{error.filename}: {what}; check that it is there, that it may be read and written, and that there is room"

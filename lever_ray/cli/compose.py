@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from lever_ray.cli.exit_codes import OK
 from lever_ray.cli.places import is_there
 from lever_ray.cli.recipe_options import add_recipe_options, recipe_of_options
-from lever_ray.cli.remedies import on_console
 from lever_ray.cli.words import add_settings
 from lever_ray.errors import InvalidValue, LeverError, SettingsError, UnknownName
 
@@ -187,6 +186,8 @@ def _minding(query: str | None) -> Iterator[None]:
         hint = "" if query is None else _mistaken(query)
         if not hint and isinstance(error, UnknownName) and error.kind == "configuration key":
             hint = _WITHOUT_QUERY if query is None else _BESIDE_QUERY
+        from lever_ray.cli.remedies import on_console
+
         told = on_console(str(error))
         error.args = (f"{told.rstrip('.')}; {hint}" if hint else told,)
         raise

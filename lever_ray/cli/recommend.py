@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from lever_ray.cli.exit_codes import OK
+from lever_ray.cli.streams import show, tell
 from lever_ray.cli.words import add_settings
 
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     wish = Wish(seconds, arguments.candidates, share)
     _, file, replaced = tuning_commands.recommend_strategy(given, wish, name=arguments.name)
     if replaced:
-        sys.stderr.write(f"Replaced {file.stem}, which was {replaced}\n")
-    sys.stdout.write(file.read_text(encoding="utf-8"))
-    sys.stderr.write(f"Written to {file}; use it with strategy={file.stem}\n")
+        tell(f"Replaced {file.stem}, which was {replaced}")
+    show(file.read_text(encoding="utf-8"))
+    tell(f"Written to {file}; use it with strategy={file.stem}")
     return OK

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from lever_ray.cli.exit_codes import OK
+from lever_ray.cli.streams import tell
 from lever_ray.cli.words import add_settings
 
 
@@ -17,8 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the report, and print it."""
     from lever_ray.app import commands, settings
+    from lever_ray.console import show_document
 
     file = commands.report(settings.load_settings(arguments.settings, about=(settings.EXPERIMENT,)))
-    sys.stdout.write(file.read_text(encoding="utf-8"))
-    sys.stderr.write(f"Written to {file}\n")
+    show_document(file.read_text(encoding="utf-8"))
+    tell(f"Written to {file}")
     return OK

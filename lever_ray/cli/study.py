@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from lever_ray.cli.exit_codes import OK
+from lever_ray.cli.streams import tell
 from lever_ray.cli.words import add_settings
 
 
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the study, and print its report."""
     from lever_ray.app import commands, session, settings
-    from lever_ray.console import make_console
+    from lever_ray.console import make_console, show_document
 
     chosen = commands.settings_of_study(arguments.name, arguments.settings)
     given = settings.load_settings(about=())
     with session.session(given, tracked=False, console=make_console(stderr=True)) as parts:
         folder = commands.study(parts, arguments.name, chosen)
-    sys.stdout.write((folder / "report.md").read_text(encoding="utf-8"))
-    sys.stderr.write(f"Rows and report: {folder}\n")
+    show_document((folder / "report.md").read_text(encoding="utf-8"))
+    tell(f"Rows and report: {folder}")
     return OK

@@ -9,9 +9,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 from lever_ray.cli.exit_codes import OK
+from lever_ray.cli.streams import folded, show
 from lever_ray.errors import InvalidValue, look_up
 
 _WIDEST = 100
@@ -67,7 +68,7 @@ class Table(NamedTuple):
             raise InvalidValue(f"no command is given; `{self.name} --help` lists {len(self.commands)} of them")
         first, *others = words
         if first in ("-h", "--help"):
-            sys.stdout.write(self.help())
+            show(self.help())
             sys.exit(OK)
         entry = look_up("command", first, self.commands)
         module = import_module(entry.module)
@@ -82,17 +83,37 @@ class Table(NamedTuple):
         width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
         margin = max(len(name) for name in self.commands) + 4
         told = [_paragraph(name, entry.about, margin, width) for name, entry in self.commands.items()]
-        return "\n".join([usage, "", self.about, "", "commands:", *told, "", self.example, ""])
+        return folded("\n".join([usage, "", self.about, "", "commands:", *told, "", self.example, ""]), width + 2)
 
 
 def _paragraph(name: str, about: str, margin: int, width: int) -> str:
     first = f"  {name}".ljust(margin)
-    return textwrap.fill(about, max(width, 2 * margin), initial_indent=first, subsequent_indent=" " * margin)
+    return textwrap.fill(about, max(width, margin + 12), initial_indent=first, subsequent_indent=" " * margin)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that writes nothing wider than the terminal, usage and examples that are given as they are included."""
+
+    def format_help(self) -> str:
+        return folded(super().format_help(), _width())
+
+    def format_usage(self) -> str:
+        return folded(super().format_usage(), _width())
+
+    def print_help(self, file: Any = None) -> None:
+        show(self.format_help(), file)  # argparse keeps to itself that nobody takes it
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, message and folded(message, _width()))
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def _run(command: Command, words: Sequence[str], *, name: str, about: str) -> int:
     """Run a command; its options and words may stand in any order."""
-    parser = argparse.ArgumentParser(prog=name, description=about)
+    parser = _Parser(prog=name, description=about)
     command.add_arguments(parser)
     given = parser.parse_intermixed_args(_marked(words))
     for key, value in vars(given).items():

@@ -120,10 +120,12 @@ def run_experiment(
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as Parquet, atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(list(rows)), temporary)
+    with temporary.open("wb") as handle:
+        pq.write_table(pa.Table.from_pylist(list(rows)), handle)
     temporary.replace(path)
 
 
 def read_rows(path: Path) -> list[Row]:
     """Rows of a Parquet file."""
-    return pq.read_table(path).to_pylist()
+    with path.open("rb") as handle:
+        return pq.read_table(handle).to_pylist()

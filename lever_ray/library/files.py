@@ -155,7 +155,7 @@ def _checked_bytes(location: Path, file: DataFile) -> pa.Buffer:
                 )
             small = handle.read() if size < _MAPPED_FROM else None
             digest = hashlib.sha256(small) if small is not None else hashlib.file_digest(handle, "sha256")
-        content = pa.py_buffer(small) if small is not None else pa.memory_map(str(location)).read_buffer()
+        content = pa.py_buffer(small) if small is not None else mapped(location)
     except FileNotFoundError:
         raise MissingFile(f"library {location.parent} lacks its file {location.name}; {REPAIR}") from None
     except OSError as error:
@@ -167,6 +167,11 @@ def _checked_bytes(location: Path, file: DataFile) -> pa.Buffer:
     return content
 
 
+def mapped(location: Path) -> pa.Buffer:
+    """A file's bytes as they are on disk. Arrow takes names that are not UTF-8 as bytes alone."""
+    return pa.memory_map(os.fsencode(location)).read_buffer()
+
+
 def labels_of(schema: pa.Schema) -> dict[str, str]:
     """What a data file says of where it belongs: ``lever_ray.library``, ``lever_ray.kind``, ``lever_ray.shard``."""
     pairs = (schema.metadata or {}).items()
@@ -176,7 +181,7 @@ def labels_of(schema: pa.Schema) -> dict[str, str]:
 def belongs_to(location: Path, library: str) -> bool:
     """Whether a file is an Arrow file that says it is of a library; its content is not checked."""
     try:
-        data = pa.memory_map(str(location)).read_buffer()
+        data = mapped(location)
         check_messages(data, rows=None)
         return labels_of(pa.ipc.open_file(data).schema).get("lever_ray.library") == library
     except (pa.ArrowException, OSError, ValueError):

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.environments import Environments
-from lever_ray.library.files import belongs_to, decode, labels_of, write_atomically
+from lever_ray.library.files import belongs_to, decode, labels_of, mapped, write_atomically
 from lever_ray.library.ipc import check_messages
 from lever_ray.library.lock import WriteLock, write_lock
 from lever_ray.library.manifest import MANIFEST, DataFile, Manifest, OtherVersion, Shard, read_manifest
@@ -100,7 +100,7 @@ def _describe(file: Path) -> _Found | None:
     if kind not in ("policies", "tables", "environments") or (kind == "environments" and not sound):
         return None
     try:
-        data = pa.memory_map(str(file)).read_buffer()
+        data = mapped(file)
         rows = check_messages(data, rows=None)
         schema = pa.ipc.open_file(data).schema
         states = schema.field("support").type.list_size if kind == "tables" else 0
@@ -174,7 +174,7 @@ def _shard_of(begun: Change, name: str, part: Mapping[str, _Found]) -> Shard | N
     policies, tables = part["policies"].file, part["tables"].file
     (schema,) = schemas_of("policies", 0)
     try:
-        data = pa.memory_map(str(begun.path / policies.name)).read_buffer()
+        data = mapped(begun.path / policies.name)
         column = decode(begun.path / policies.name, data, (schema,), rows=policies.rows)["environment"]
         environments = tuple(sorted({str(each) for each in column.unique().to_pylist()}))
         shard = Shard(name, policies.rows, part["tables"].states, environments, (policies, tables))

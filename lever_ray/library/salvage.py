@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.arrays import Tables
-from lever_ray.library.files import decode
+from lever_ray.library.files import decode, mapped
 from lever_ray.library.manifest import DataFile, Shard
 from lever_ray.library.schema import schemas_of
 from lever_ray.library.sealed import AnyEnvironment, AnyPolicy, SealedEnvironment
@@ -88,7 +88,7 @@ def _as_it_is(path: Path, file: DataFile, states: int) -> pa.Table | None:
     """A file of the right size, structure and columns, whatever its content; else None."""
     location = path / file.name
     try:
-        data = pa.memory_map(str(location)).read_buffer()
+        data = mapped(location)
         if data.size != file.bytes:
             return None
         return decode(location, data, schemas_of(file.kind, states), rows=file.rows, full=False)

@@ -118,6 +118,7 @@ _AT_ONCE = 64
 def _pooled(texts: list[str]) -> NDArray[np.float32]:
     """float32[n, 256]: means of the texts' token vectors, by the steps of wordllama, and to the same bits."""
     tokenizer, vectors = _word_vectors()
+    texts = [text.encode(errors="replace").decode() for text in texts]  # of words that are no UTF-8
     encoded = tokenizer.encode_batch(texts, is_pretokenized=False, add_special_tokens=False)
     tokens = np.array([each.ids for each in encoded], np.int32).clip(0, len(vectors) - 1)
     present = np.array([each.attention_mask for each in encoded], np.float32)

@@ -54,7 +54,8 @@ def tracking_uri(settings: TrackingSettings) -> str:
     """Where runs go: the settings, else ``MLFLOW_TRACKING_URI``, else :func:`lever_ray.config.default_store`.
 
     Raises:
-        SettingsError: the URI is a relative path, which would mean another place in every working directory.
+        SettingsError: the URI is a relative path, which would mean another place in every working directory, or holds
+            bytes that are not UTF-8.
     """
     uri = settings.uri or os.environ.get(URI_VARIABLE, "") or f"sqlite:///{default_store()}"
     relative_file = uri.startswith("sqlite:///") and not uri.startswith("sqlite:////")
@@ -62,11 +63,20 @@ def tracking_uri(settings: TrackingSettings) -> str:
         raise SettingsError(
             f"tracking URI {uri!r} is relative or has no scheme; use e.g. sqlite:////absolute/mlflow.db or http://127.0.0.1:5000"
         )
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(
+            f"tracking URI {uri!r} holds bytes that are not UTF-8; set {URI_VARIABLE} to another place"
+        ) from None
     return uri
 
 
 def _check_reachable(uri: str) -> None:
-    """Fail at once where a tracking server takes no connection; the client itself would try for minutes."""
+    """Fail at once where a file or a tracking server is out of reach; the client itself would try for minutes."""
+    file = _sqlite_file(uri)
+    if file is not None:
+        _check_writable(file)
     place = urlparse(uri)
     if place.scheme not in ("http", "https") or place.hostname is None:
         return
@@ -78,6 +88,19 @@ def _check_reachable(uri: str) -> None:
             f"no MLflow server answers at {uri} ({error}); start it, or unset tracking.uri and {URI_VARIABLE} "
             "for a local file"
         ) from error
+
+
+def _check_writable(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"MLflow store {file} cannot be written ({error.strerror}); set tracking.uri or {URI_VARIABLE} to another "
+            "place, or use tracking=none"
+        ) from error
+    why = unwritable(file) or ("" if not file.exists() or os.access(file, os.W_OK) else f"{file} takes no writing")
+    if why:
+        raise SettingsError(f"MLflow store {why}; or use tracking.uri, {URI_VARIABLE} or tracking=none")
 
 
 def job_variables(settings: TrackingSettings, folder: Path) -> dict[str, str]:
@@ -137,8 +160,6 @@ class Tracker:
 
     def _experiment(self, name: str) -> str:
         file = _sqlite_file(self.uri)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
@@ -307,7 +328,7 @@ def ui_command(tracker: Tracker, *, port: int) -> list[str]:
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    return Path(unquote(urlparse(uri).path)) if uri.startswith("sqlite:") else None
+    return Path("/", unquote(urlparse(uri).path).lstrip("/")) if uri.startswith("sqlite:") else None
 
 
 def _write_ahead_log(file: Path) -> None:

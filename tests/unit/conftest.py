@@ -1,9 +1,11 @@
 """Small libraries of made-up policies, with all vectors."""
 
+import os
 import shutil
 
 import pytest
 
+from lever_ray.library.store import PolicyLibrary
 from tests.library_files import RECORDS, make_library, opened
 
 
@@ -23,3 +25,23 @@ def own_library(_three_appends, tmp_path):
     """A library of three appends that a test may do with as it likes."""
     shutil.copytree(_three_appends.path, tmp_path / "own")
     return opened(tmp_path / "own")
+
+
+@pytest.fixture(scope="session")
+def console_home(small_library, tmp_path_factory):
+    """A home whose library ``grid8`` is the small one, with text vectors; no test changes it."""
+    path = tmp_path_factory.mktemp("home")
+    shutil.copytree(small_library, path / "libraries" / "grid8")
+    PolicyLibrary.open(path / "libraries" / "grid8").embed()
+    return path
+
+
+@pytest.fixture(scope="session")
+def odd_home(console_home, tmp_path_factory):
+    """The same in a folder whose name has a space, letters beyond ASCII, brackets, and a byte that is no UTF-8."""
+    path = tmp_path_factory.mktemp("odd") / os.fsdecode("a b ü 中 [x] ".encode() + b"\xff")
+    try:
+        shutil.copytree(console_home, path)
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    return path

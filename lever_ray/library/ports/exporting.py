@@ -128,7 +128,7 @@ def _text(record: PolicyRecord, name: str) -> str:
 
 def _parquet(path: Path, parts: Iterator[list[PolicyRecord]]) -> int:
     count = 0
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    with path.open("wb") as handle, pq.ParquetWriter(handle, SCHEMA, compression="zstd") as writer:
         for records in parts:
             writer.write_table(_table(records))
             count += len(records)

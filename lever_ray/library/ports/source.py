@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lever_ray.errors import LibraryError
+from lever_ray.library.files import mapped
 
 _DEFLATE = 1032
 """No deflated stream grows more than so much."""
@@ -141,8 +142,9 @@ def _first_line(error: BaseException) -> str:
 
 def _parquet(path: Path) -> Source:
     try:
-        texts = [each.name for each in pq.read_schema(path) if _is_text(each.type)]
-        file = pq.ParquetFile(path, memory_map=True, read_dictionary=texts)
+        content = mapped(path)
+        texts = [each.name for each in pq.read_schema(pa.BufferReader(content)) if _is_text(each.type)]
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
         schema = file.schema_arrow
         _check_claims(file.metadata, path)
     except (pa.ArrowException, OSError, ValueError) as error:
