@@ -312,7 +312,7 @@ class _Reading:
         if names:
             told = f" of {', '.join(map(repr, names[:4]))}" if any(names) else ""
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            self.missing.append(f"the layout{told}{more}: --layout FILE.json")
+            self.missing.append(f"the layout{told}{more}: --layout FILE")
 
     # What was recorded in training.
 
