@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -11,9 +11,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markup import escape
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from lever_ray.glossary import EXPERIMENT, Terms, legend
 from lever_ray.query.result import UNION, CompositionResult
 from lever_ray.query.rivals import Rivals
 from lever_ray.query.route_words import told_on_the_way
@@ -52,6 +54,26 @@ class FirstFit:
 _UNBOUNDED = 10_000
 
 
+class Folding:
+    """A table that breaks its words over lines; it fits from some width on.
+
+    Args:
+        table: it.
+        least: columns of the terminal that it needs.
+    """
+
+    def __init__(self, table: RenderableType, *, least: int) -> None:
+        self._table, self._least = table, least
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table."""
+        yield self._table
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """What it needs."""
+        return Measurement(self._least, self._least)
+
+
 def plain_table(title: str = "", caption: str = "") -> Table:
     """A table as all commands print it."""
     return Table(
@@ -63,6 +85,47 @@ def plain_table(title: str = "", caption: str = "") -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
+
+
+def listed(title: str, rows: Iterable[tuple[str, Iterable[tuple[str, str]]]], caption: str = "") -> Group:
+    """What a table says where no table fits: the head of each row, and below it every cell with its column's name.
+
+    Args:
+        title: above it.
+        rows: head and cells of each; cells of no text are left out.
+        caption: below it.
+    """
+    parts: list[RenderableType] = [Text(title, style="italic"), ""] if title else []
+    for head, cells in rows:
+        told = ", ".join(f"{name} {cell}".strip() for name, cell in cells if cell)
+        parts += [Text(head, style="bold"), Padding(Text(told), (0, 0, 0, 2))]
+    if caption:
+        parts += ["", Text(caption, style="dim")]
+    return Group(*parts)
+
+
+def explained(terms: Terms, *texts: str) -> Group:
+    """What words mean: a line for each of the terms that appear in some texts."""
+    return Group(*(Text(f"{term}: {meaning}", style="dim") for term, meaning in legend(terms, texts)))
+
+
+class Explained:
+    """Something, and below it what the words mean that appear in it as it is shown.
+
+    Args:
+        shown: e.g. a table.
+        terms: those that may be explained.
+    """
+
+    def __init__(self, shown: RenderableType, terms: Terms) -> None:
+        self._shown, self._terms = shown, terms
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What is shown."""
+        segments = list(console.render(self._shown, options))
+        yield from segments
+        yield ""
+        yield explained(self._terms, "".join(segment.text for segment in segments))
 
 
 def add_numbers(table: Table, *names: str, style: str = "") -> None:
@@ -176,7 +239,16 @@ def result_table(task: Environment, result: CompositionResult, beside: Rivals) -
         *(("warning", escape(warning)) for warning in result.warnings),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
-    return Group(table, "", Text(task.text(route.path) or _steps_told(task, route)))
+    return Group(table, "", _drawn(task.text(route.path) or _steps_told(task, route)))
+
+
+def _drawn(text: str) -> Group:
+    """A picture in text, cells side by side without blanks where it is wider than the terminal, and what is below."""
+    picture, rest = [], text.splitlines()
+    while rest and all(len(cell) == 1 for cell in rest[0].split()):
+        picture.append(rest.pop(0))
+    close = "\n".join(line[::2] for line in picture)
+    return Group(*([FirstFit(Text("\n".join(picture)), Text(close))] if picture else []), Text("\n".join(rest)))
 
 
 def _steps_told(task: Environment, route: Rollout, *, most: int = 20) -> str:
@@ -221,7 +293,7 @@ def findings_table(findings: Sequence[Any]) -> Table:
     return table
 
 
-def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Table:
+def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Explained:
     """How much each parameter decides, by target; shares of 1."""
     table = plain_table("Parameter importance (PED-ANOVA)")
     add_words(table, "parameter")
@@ -229,4 +301,4 @@ def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Table:
     names = {name for shares in importances.values() for name in shares}
     for name in sorted(names, key=lambda name: -sum(shares.get(name, 0.0) for shares in importances.values())):
         table.add_row(name, *(f"{shares.get(name, 0.0):.0%}" for shares in importances.values()))
-    return table
+    return Explained(table, EXPERIMENT)

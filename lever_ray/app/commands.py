@@ -23,6 +23,7 @@ from lever_ray.library.build import BuildReport, build_library
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.order import natural_key
 from lever_ray.query.warm import warm_up
 from lever_ray.tasks import registry
 
@@ -202,7 +203,7 @@ def _in_words(value: Any) -> str:
 
 
 def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
-    for failure in rows.failures:
+    for failure in sorted(rows.failures, key=lambda failure: natural_key(failure.environment)):
         parts.console.print(f"[red]failed[/red] {failure.environment}: {failure.error}", soft_wrap=True)
 
 

@@ -20,6 +20,7 @@ from lever_ray.config import Settings, home
 from lever_ray.errors import SettingsError, UnknownName, check_known
 from lever_ray.library.manifest import MANIFEST
 from lever_ray.library.settings import check_settings
+from lever_ray.order import in_natural_order
 
 OWN_GROUP = "strategy"
 """The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
@@ -109,7 +110,7 @@ def _check_key(override: str, own: Path) -> None:
     folder = conf_folder() / key
     if folder.is_dir():
         places = (folder, own / key) if key == OWN_GROUP else (folder,)
-        options = sorted(file.stem for place in places for file in place.glob("*.yaml"))
+        options = in_natural_order(file.stem for place in places for file in place.glob("*.yaml"))
         check_known(f"option of {key}", value, options)
     elif key not in setting_keys() and "[" not in key:
         group = key.partition(".")[0]

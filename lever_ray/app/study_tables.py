@@ -6,22 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from lever_ray.composition.operators import OPERATORS
-from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
+from lever_ray.console import Explained, FirstFit, Folding, add_numbers, add_words, listed, plain_table
 from lever_ray.experiment.plan import gamma_told, modes_of
 from lever_ray.experiment.statistics import significant
+from lever_ray.glossary import EXPERIMENT
 from lever_ray.query.result import UNION
 
 Row = dict[str, Any]
 
 
-def summary_table(summary: Sequence[Row]) -> FirstFit:
+def summary_table(summary: Sequence[Row]) -> Explained:
     """Quality, controls and speed-up per gamma, setup, operator and strategy; as wide as there is room for."""
-    return FirstFit(_wide_summary(summary), Group(_controls(summary), _composed(summary)))
+    return Explained(FirstFit(_wide_summary(summary), _narrow_summary(summary)), EXPERIMENT)
 
 
 def _title(summary: Sequence[Row]) -> str:
@@ -49,36 +50,32 @@ def _wide_summary(summary: Sequence[Row]) -> Table:
     return table
 
 
-def _controls(summary: Sequence[Row]) -> Table:
-    """What compositions are held against, a line per gamma, mode and setup."""
-    table = plain_table(f"{_title(summary)}: what compositions are held against")
-    add_words(table, "gamma", "mode", whole=True)
-    add_words(table, "objective")
-    add_numbers(table, *(name.replace(" ", "\n") for name in _CONTROLS))
-    shown = set()
-    for lines in _by_strategy(summary):
-        first = next(iter(lines.values()))
-        place = (gamma_told(first["gamma"]), first["mode"], first["setup"])
-        if place not in shown:
-            table.add_row(*place, *(_one_decimal(first[f"return/{name}"]) for name in _CONTROLLED))
-        shown.add(place)
-    return table
-
-
-def _composed(summary: Sequence[Row]) -> Table:
-    """What was composed, a line per strategy and ranker."""
-    table = plain_table(f"{_title(summary)}: compositions", _CAPTION.replace("\n", " ").replace(" (better ranker)", ""))
-    add_words(table, "strategy, ranker")
-    add_numbers(table, "composed", "random\nQ", "speed-up", "evaluated")
-    previous = None
+def _narrow_summary(summary: Sequence[Row]) -> Group:
+    """A table per gamma, mode and setup, below what its compositions are held against."""
+    places: dict[str, list[Row]] = {}
     for lines in _by_strategy(summary):
         for line in lines.values():
             place = f"gamma {gamma_told(line['gamma'])}, {line['mode']}, {line['setup']}"
-            if place != previous:
-                table.add_section()
-                table.add_row(Text(place, style="bold"))
-            previous = place
-            table.add_row(Text(f"{_way(line)}, {line['ranker']}"), *_composed_cells(line))
+            places.setdefault(place, []).append(line)
+    parts: list[RenderableType] = [Text(_title(summary), style="italic")]
+    for place, shown in places.items():
+        parts += ["", Text(place, style="bold"), Text(_held_against(shown[0])), _composed(shown)]
+    return Group(*parts, Text(_CAPTION.replace("\n", " ").replace(" (better ranker)", ""), style="dim"))
+
+
+def _held_against(line: Row) -> str:
+    """The controls of a gamma, mode and setup."""
+    names = ("scratch at the same gamma", "at its best gamma", "best single policy", "optimum")
+    values = (_one_decimal(line[f"return/{name}"]) for name in _CONTROLLED)
+    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True) if value)
+
+
+def _composed(lines: Sequence[Row]) -> Table:
+    table = plain_table()
+    add_words(table, "strategy, ranker")
+    add_numbers(table, "composed", "random\nQ", "speed-up", "evaluated")
+    for line in lines:
+        table.add_row(Text(f"{_way(line)}, {line['ranker']}"), *_composed_cells(line))
     return table
 
 
@@ -153,9 +150,10 @@ def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:
     return [*composed, *map(_one_decimal, controls), *speed, _searched(first)]
 
 
-def front_table(front: Sequence[Row], *, recommended: int | None = None) -> FirstFit:
+def front_table(front: Sequence[Row], *, recommended: int | None = None) -> Explained:
     """The Pareto front of a tuning study, cheapest first: as tuned, and on environments that tuning never saw."""
-    return FirstFit(_wide_front(front, recommended), _narrow_front(front, recommended))
+    narrow = Folding(_narrow_front(front, recommended), least=80)
+    return Explained(FirstFit(_wide_front(front, recommended), narrow, _listed_front(front, recommended)), EXPERIMENT)
 
 
 def _wide_front(front: Sequence[Row], recommended: int | None) -> Table:
@@ -184,13 +182,39 @@ def _narrow_front(front: Sequence[Row], recommended: int | None) -> Table:
     return table
 
 
+def _listed_front(front: Sequence[Row], recommended: int | None) -> Group:
+    """Where no table fits."""
+    title, caption = _front_told(front)
+    rows = [
+        (f"{_trial(row, row['number'] == recommended)}: {row['label']}, {row['tier']}", _named_numbers(row))
+        for row in front
+    ]
+    return listed(title, rows, caption)
+
+
+def _named_numbers(row: Row) -> list[tuple[str, str]]:
+    candidates, milliseconds, tuned, held_out = _front_numbers(row)
+    return [
+        ("candidates", candidates),
+        ("ms per query", milliseconds),
+        ("quality tuned", tuned),
+        ("held out", f"{held_out} ({_interval(row)})" if _interval(row) else held_out),
+        ("gain over the one above", _gain(row)),
+        ("", row["verdict"]),
+    ]
+
+
 def _front(front: Sequence[Row]) -> Table:
+    return plain_table(*_front_told(front))
+
+
+def _front_told(front: Sequence[Row]) -> tuple[str, str]:
+    """Title and caption."""
     cost = front[0]["minimised"] if front else "candidates"
     here = max((row["environments"] for row in front), default=0)
     there = max((row["held_out/environments"] for row in front), default=0)
-    return plain_table(
-        f"Pareto front: normalised quality against {cost} per query", _FRONT_CAPTION.format(here=here, there=there)
-    )
+    title = f"Pareto front: normalised quality against {cost} per query"
+    return title, _FRONT_CAPTION.format(here=here, there=there)
 
 
 _FRONT_NUMBERS = ("cand-\nidates", "ms per\nquery", "quality\ntuned", "quality\nheld out")

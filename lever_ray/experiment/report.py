@@ -23,6 +23,7 @@ from lever_ray.experiment.statistics import (
     sign_flip,
     significant,
 )
+from lever_ray.order import in_natural_order
 
 WAY = ("gamma", "operator", "strategy", "ranker")
 
@@ -130,7 +131,7 @@ def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings
     extended, ends = [_extended(row) for row in rows], ends_of(rows)
     layouts = layouts_of(rows)
     draws = resamples(len(layouts), count=bootstrap)
-    families = ", ".join(sorted({row["family"] for row in rows}))
+    families = ", ".join(in_natural_order({row["family"] for row in rows}))
     trivial = len(layouts_of(row for row in rows if row["trivial_layout"]))
     parts = [f"{len(layouts)} layouts of {families}; {trivial} of them are trivial."]
     if contrasts:

@@ -50,6 +50,7 @@ def test_blanks_the_legend_and_marks_on_empty_cells_do_not_matter(layout: Layout
     end = data.draw(st.sampled_from(["\n", "\r\n", "\n\n"]))
     text = end.join(line.replace(" ", blank) for line in drawn.splitlines())
     assert Layout.from_text(f"\n{text}{end}{LEGEND}\n", name="maze") == in_reading_order(layout)
+    assert Layout.from_text(f"{drawn}\n{LEGEND[:60]}\n{LEGEND[60:]}") == in_reading_order(layout)
 
 
 def test_a_map_has_the_name_that_it_is_given() -> None:

@@ -115,7 +115,7 @@ def _rows(text: str) -> list[tuple[int, list[tuple[int, str]]]]:
     rows = []
     for line, given in enumerate(text.removeprefix("\ufeff").splitlines(), start=1):
         cells = [(column, symbol) for column, symbol in enumerate(given, start=1) if not symbol.isspace()]
-        if not cells or given.split() == LEGEND.split():
+        if not cells or _of_legend(given.split()):
             continue
         for column, symbol in cells:
             if symbol not in _KINDS and symbol not in _EMPTY:
@@ -124,6 +124,13 @@ def _rows(text: str) -> list[tuple[int, list[tuple[int, str]]]]:
     if not rows:
         raise InvalidTask("the map is empty; draw a line for each row of the grid, e.g. 'S . $' above '# . E'")
     return rows
+
+
+def _of_legend(words: list[str]) -> bool:
+    """Whether a line is the legend, or a part of it where a terminal has broken it."""
+    whole = LEGEND.split()
+    parts = (whole[begin : begin + len(words)] for begin in range(len(whole)))
+    return any(len(word) > 1 for word in words) and any(words == part for part in parts)
 
 
 def _check_square(rows: list[tuple[int, list[tuple[int, str]]]]) -> None:
