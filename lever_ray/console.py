@@ -97,7 +97,7 @@ def listed(title: str, rows: Iterable[tuple[str, Iterable[tuple[str, str]]]], ca
     """
     parts: list[RenderableType] = [Text(title, style="italic"), ""] if title else []
     for head, cells in rows:
-        told = ", ".join(f"{name} {cell}".strip() for name, cell in cells if cell)
+        told = "; ".join(f"{name} {cell}".strip() for name, cell in cells if cell)
         parts += [Text(head, style="bold"), Padding(Text(told), (0, 0, 0, 2))]
     if caption:
         parts += ["", Text(caption, style="dim")]

@@ -17,7 +17,7 @@ EXPERIMENT: Terms = {
     "budgeted-n": (r"budgeted(-[\dx]+)?", "tries at most n combinations"),
     "exhaustive": (r"exhaustive", "tries all combinations"),
     "sum": (r"sum", "adds up the action values of the policies"),
-    "max": (r"max", "takes the largest of the action values of the policies"),
+    "max": (r"max(?!\()", "takes the largest of the action values of the policies"),
     "normalized-sum": (r"normalized-sum", "adds up action values after scaling those of each policy alike"),
     "gpi": (r"gpi", "in every state takes what the policy says that would go on best from there"),
     "switch": (r"switch", "follows one policy, then another from some step on"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
-from lever_ray.config import Settings, home, library_path
+from lever_ray.config import Settings, home, library_path, unwritable
 from lever_ray.console import progress, telling_kept, working
 from lever_ray.errors import SettingsError, check_known
 from lever_ray.experiment.plan import check_all_answer
@@ -129,12 +129,16 @@ def experiment(parts: Session) -> ExperimentReport:
     return report
 
 
-def report(settings: Settings) -> Path:
-    """Write ``report.md`` beside the rows of the experiment that the settings describe; the file.
+def report(settings: Settings, *, page: str | None = None) -> list[Path]:
+    """Write ``report.md`` beside the rows of the experiment that the settings describe; the files that were written.
+
+    Args:
+        settings: of the experiment.
+        page: where the report with its figures is written as a page, too; empty for ``report.html`` beside the other.
 
     Raises:
         LibraryError: the library is missing.
-        SettingsError: the experiment has not been run.
+        SettingsError: the experiment has not been run, or a file cannot be written.
     """
     library = PolicyLibrary.open(library_path(settings.library))
     names = environments_of(library, settings)
@@ -142,13 +146,27 @@ def report(settings: Settings) -> Path:
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
     if not (folder / "rows.parquet").exists():
         raise SettingsError(f"no rows in {folder}; run `lever-ray experiment` with the same settings first")
-    text = markdown_report(
-        read_rows(folder / "rows.parquet"),
-        contrasts=settings.experiment.contrasts,
-        bootstrap=settings.experiment.bootstrap,
-    )
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    return folder / "report.md"
+    files = [folder / "report.md", *([] if page is None else [Path(page or folder / "report.html")])]
+    for file in files:
+        if why := unwritable(file):
+            raise SettingsError(why)
+    rows, bootstrap = read_rows(folder / "rows.parquet"), settings.experiment.bootstrap
+    text = markdown_report(rows, contrasts=settings.experiment.contrasts, bootstrap=bootstrap)
+    _write(files[0], text)
+    if page is not None:
+        from lever_ray.experiment.figures import all_figures
+        from lever_ray.experiment.page import html_page
+
+        title = f"Experiment {settings.experiment.name}"
+        _write(files[1], html_page(title, text, all_figures(summarise(rows, bootstrap=bootstrap))))
+    return files
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}); choose another place") from error
 
 
 def settings_of_study(name: str, overrides: Sequence[str]) -> Any:
@@ -265,11 +283,8 @@ def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, s
     run.table("summary", headline_rows(report.summary))
     run.file(report.folder / "rows.parquet")
     run.file(report.folder / "summary.parquet")
-    for operator in dict.fromkeys(line["operator"] for line in report.summary):
-        lines = [line for line in report.summary if line["operator"] == operator]
-        run.figure(f"quality_versus_speedup_{operator}", figures.quality_versus_speedup(lines))
-        run.figure(f"controls_{operator}", figures.controls(lines))
-        run.figure(f"time_by_stage_{operator}", figures.time_by_stage(lines))
+    for drawn in figures.all_figures(report.summary):
+        run.figure(drawn.name, drawn.figure)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
