@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ Row = dict[str, Any]
 
 def summary_table(summary: Sequence[Row]) -> Explained:
     """Quality, controls and speed-up per gamma, setup, operator and strategy; as wide as there is room for."""
-    return Explained(FirstFit(_wide_summary(summary), _narrow_summary(summary)), EXPERIMENT)
+    tables = (_wide_summary(summary), _wide_summary(summary, close=True))
+    return Explained(FirstFit(*tables, _narrow_summary(summary)), EXPERIMENT)
 
 
 def _title(summary: Sequence[Row]) -> str:
@@ -30,36 +32,50 @@ def _title(summary: Sequence[Row]) -> str:
     return f"Mean return over {layouts} layout{'s' if layouts != 1 else ''}"
 
 
-def _wide_summary(summary: Sequence[Row]) -> Table:
-    """One line per strategy; rankers side by side."""
+def _wide_summary(summary: Sequence[Row], *, close: bool = False) -> Table:
+    """One line per strategy; rankers side by side.
+
+    Args:
+        summary: lines.
+        close: break objectives and headings over lines.
+    """
     rankers = list(dict.fromkeys(line["ranker"] for line in summary))
     table = plain_table(_title(summary), _CAPTION)
     add_words(table, "gamma", "mode", "objective", "strategy", whole=True)
+    controls = (*_CONTROLS[:3], "random Q\nsearched", _CONTROLS[3])
     add_numbers(table, *(_stacked("composed", ranker) for ranker in rankers), style="bold")
-    add_numbers(table, *_CONTROLS[:3], "random Q\nsearched", _CONTROLS[3])
+    add_numbers(table, *(name.replace(" ", "\n") if close else name for name in controls))
     add_numbers(table, *(_stacked("speed-up", ranker) for ranker in rankers), "evaluated")
-    previous = None
+    for (gamma, mode, setup), shown in _by_place(summary).items():
+        told = textwrap.wrap(setup, _CLOSE) if close else [setup]
+        names = [*told[: len(shown) - 1], "\n".join(told[len(shown) - 1 :])] + [""] * len(shown)
+        for row, lines in enumerate(shown):
+            place = (gamma_told(gamma), mode) if row == 0 else ("", "")
+            table.add_row(*place, names[row], _way(next(iter(lines.values()))), *_numbers(lines, rankers))
+        table.add_section()
+    return table
+
+
+_CLOSE = 14
+"""Columns of an objective that is broken over lines."""
+
+
+def _by_place(summary: Sequence[Row]) -> dict[tuple[float, str, str], list[dict[str, Row]]]:
+    """Lines by ranker, those of one gamma, mode and setup together."""
+    places: dict[tuple[float, str, str], list[dict[str, Row]]] = {}
     for lines in _by_strategy(summary):
         first = next(iter(lines.values()))
-        place = (first["gamma"], first["mode"], first["setup"])
-        if previous not in (None, place):
-            table.add_section()
-        shown = ("", "", "") if place == previous else (gamma_told(first["gamma"]), first["mode"], first["setup"])
-        table.add_row(*shown, _way(first), *_numbers(lines, rankers))
-        previous = place
-    return table
+        places.setdefault((first["gamma"], first["mode"], first["setup"]), []).append(lines)
+    return places
 
 
 def _narrow_summary(summary: Sequence[Row]) -> Group:
     """A table per gamma, mode and setup, below what its compositions are held against."""
-    places: dict[str, list[Row]] = {}
-    for lines in _by_strategy(summary):
-        for line in lines.values():
-            place = f"gamma {gamma_told(line['gamma'])}, {line['mode']}, {line['setup']}"
-            places.setdefault(place, []).append(line)
     parts: list[RenderableType] = [Text(_title(summary), style="italic")]
-    for place, shown in places.items():
-        parts += ["", Text(place, style="bold"), Text(_held_against(shown[0])), _composed(shown)]
+    for (gamma, mode, setup), shown in _by_place(summary).items():
+        lines = [line for each in shown for line in each.values()]
+        place = Text(f"gamma {gamma_told(gamma)}, {mode}, {setup}", style="bold")
+        parts += ["", place, Text(_held_against(lines[0])), _composed(lines)]
     return Group(*parts, Text(_CAPTION.replace("\n", " ").replace(" (better ranker)", ""), style="dim"))
 
 
