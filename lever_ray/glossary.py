@@ -9,7 +9,10 @@ Terms = Mapping[str, tuple[str, str]]
 """By term: the pattern of its occurrences as a whole word, and what it means."""
 
 EXPERIMENT: Terms = {
-    "gamma": (r"gamma", "discount of training: at 0 policies look at the next reward alone, near 1 far ahead"),
+    "gamma": (
+        r"gamma",
+        "discount of training: at 0 the next reward alone counts, near 1 later ones do, too; all mixes them",
+    ),
     "mode": (r"mode", "which policies may be combined"),
     "setup": (r"setup", "the objective that is asked for"),
     "targeted": (r"targeted", "takes the best policy of each group, one combination"),

@@ -45,7 +45,7 @@ main ul { padding-left: 1.1rem; columns: 22rem; column-gap: 2.5rem; font-size: 0
 figure { margin: 1.5rem 0; }
 figcaption { font-size: 0.875rem; color: var(--muted); }
 figcaption b { color: var(--ink); }
-figure img { display: block; width: 100%; min-width: 32rem; max-width: 60rem; height: auto; }
+figure img { display: block; height: auto; }
 @media (max-width: 40rem) {
   body { padding: 0.75rem 0.75rem 2rem; }
   table { font-size: 0.8125rem; }
@@ -64,7 +64,7 @@ figure img { display: block; width: 100%; min-width: 32rem; max-width: 60rem; he
   th { min-width: 0; }
   td { white-space: normal; }
   td small { font-size: 6pt; }
-  figure img { min-width: 0; max-width: 100%; max-height: 120mm; width: auto; }
+  figure img { min-width: 0 !important; width: auto !important; max-width: 100%; max-height: 120mm; }
   h2, figcaption { break-after: avoid; }
   tr, figure { break-inside: avoid; }
 }
@@ -119,9 +119,12 @@ def _rendered(markdown: str) -> str:
 
 
 def _figure(drawn: Drawn) -> str:
+    """Where it does not fit at a size that can be read, it scrolls."""
     title, told = html.escape(drawn.title), html.escape(drawn.told)
+    inches = drawn.figure.get_figwidth()
+    size = f"width: min(100%, {inches * 1.3:.2f}in); min-width: {inches * 0.7:.2f}in"
     return (
-        f'<figure id="{_anchor(drawn.name)}">\n<div class="scroll" tabindex="0"><img alt="{title}" '
+        f'<figure id="{_anchor(drawn.name)}">\n<div class="scroll" tabindex="0"><img alt="{title}" style="{size}" '
         f'src="data:image/svg+xml;base64,{_coded(drawn)}"></div>\n'
         f"<figcaption><b>{title}.</b> {told}</figcaption>\n</figure>"
     )

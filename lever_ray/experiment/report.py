@@ -10,6 +10,7 @@ import numpy as np
 
 from lever_ray.config import ContrastSettings
 from lever_ray.errors import UnknownName
+from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import (
     Interval,
     Row,
@@ -179,7 +180,7 @@ def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[str | int], d
         lines.setdefault(tuple(row[name] for name in spec.by), []).append(row)
     header = [*spec.by, *spec.metrics.values()]
     body = [
-        [*(_plain(value) for value in key), *(_cell(line, metric, layouts, draws) for metric in spec.metrics)]
+        [*map(_named, spec.by, key), *(_cell(line, metric, layouts, draws) for metric in spec.metrics)]
         for key, line in lines.items()
     ]
     rule = ["---"] * len(spec.by) + ["---:"] * len(spec.metrics)
@@ -200,6 +201,10 @@ def _shown(estimate: Interval) -> str:
 
 def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _named(column: str, value: object) -> str:
+    return gamma_told(value) if column == "gamma" and isinstance(value, float) else _plain(value)
 
 
 def _joined(cells: Sequence[str]) -> str:
