@@ -131,7 +131,7 @@ def inspect(path: Path, *, rows: int) -> None:
     library, console = PolicyLibrary.open(path), make_console()
     console.print(tables.library_table(library, rows=rows))
     lines = list(tables.library_lines(library))
-    for line in lines:
+    for line in ("", *lines, ""):
         _say(console, line)
     console.print(explained(LIBRARY, *lines))
 

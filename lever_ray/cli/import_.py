@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """example:
   lever-ray import tables.npz --to runs/libraries/theirs --layout maze.json --environment maze --gamma 0.9
-  docs/import-export.md lists the names and shapes of columns that are understood"""
+docs/import-export.md lists the names and shapes of columns that are understood"""
 _FOR_ALL: tuple[str, ...] = ("environment", "objective", "description", "label", "algorithm", "gamma", "episodes")
 
 
