@@ -336,6 +336,10 @@ def unwritable(file: Path) -> str:
         return f"{file} cannot be written: there is no folder {folder}; make it, or choose another place"
     if not _takes_files(folder):
         return f"{file} cannot be written: folder {folder} takes no files; choose another place"
+    if file.is_dir():
+        return f"{file} cannot be written: it is a folder; name a file in it"
+    if file.exists() and not os.access(file, os.W_OK):
+        return f"{file} cannot be written: it is there and protected; choose another place"
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,8 @@ from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
+
+from lever_ray.glossary import EXPERIMENT, Terms, legend
 
 if TYPE_CHECKING:
     from lever_ray.query.result import CompositionResult
@@ -56,29 +58,6 @@ def make_console(*, stderr: bool = False) -> Console:
 def say(console: Console, line: str, *, style: str = "") -> None:
     """Print a line of plain text: broken over lines on a terminal that is too narrow, whole on a pipe."""
     console.print(escape(line), style=style, soft_wrap=not console.is_terminal)
-
-
-def show_document(text: str) -> None:
-    """Print Markdown as it is; on a terminal that is narrower, laid out for it."""
-    console = make_console()
-    if not console.is_terminal or all(cell_len(line) <= console.width for line in text.splitlines()):
-        sys.stdout.write(text)
-        return
-    from rich.markdown import Markdown, TableElement
-
-    class FittingElement(TableElement):
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            table = plain_table()
-            for cell in self.header.row.cells if self.header and self.header.row else ():
-                add_words(table, cell.content)
-            for row in self.body.rows if self.body else ():
-                table.add_row(*(cell.content for cell in row.cells))
-            yield table
-
-    class Document(Markdown):
-        elements = Markdown.elements | {"table_open": FittingElement}
-
-    console.print(Document(_encodable(text, console.encoding)))
 
 
 class FirstFit:
@@ -148,6 +127,26 @@ def _flat(console: Console, cell: RenderableType) -> str:
     return text.plain.replace("-\n", "-").replace("\n", " ").strip() if isinstance(text, Text) else ""
 
 
+class Folding:
+    """A table that breaks its words over lines; it fits from some width on.
+
+    Args:
+        table: it.
+        least: columns of the terminal that it needs.
+    """
+
+    def __init__(self, table: RenderableType, *, least: int) -> None:
+        self._table, self._least = table, least
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table."""
+        yield self._table
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """What it needs."""
+        return Measurement(self._least, self._least)
+
+
 def plain_table(title: str = "", caption: str = "") -> Table:
     """A table as all commands print it."""
     return FittingTable(
@@ -159,6 +158,47 @@ def plain_table(title: str = "", caption: str = "") -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
+
+
+def listed(title: str, rows: Iterable[tuple[str, Iterable[tuple[str, str]]]], caption: str = "") -> Group:
+    """What a table says where no table fits: the head of each row, and below it every cell with its column's name.
+
+    Args:
+        title: above it.
+        rows: head and cells of each; cells of no text are left out.
+        caption: below it.
+    """
+    parts: list[RenderableType] = [Text(title, style="italic"), ""] if title else []
+    for head, cells in rows:
+        told = "; ".join(f"{name} {cell}".strip() for name, cell in cells if cell)
+        parts += [Text(head, style="bold"), Padding(Text(told), (0, 0, 0, 2))]
+    if caption:
+        parts += ["", Text(caption, style="dim")]
+    return Group(*parts)
+
+
+def explained(terms: Terms, *texts: str) -> Group:
+    """What words mean: a line for each of the terms that appear in some texts."""
+    return Group(*(Text(f"{term}: {meaning}", style="dim") for term, meaning in legend(terms, texts)))
+
+
+class Explained:
+    """Something, and below it what the words mean that appear in it as it is shown.
+
+    Args:
+        shown: e.g. a table.
+        terms: those that may be explained.
+    """
+
+    def __init__(self, shown: RenderableType, terms: Terms) -> None:
+        self._shown, self._terms = shown, terms
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What is shown."""
+        segments = list(console.render(self._shown, options))
+        yield from segments
+        yield ""
+        yield explained(self._terms, "".join(segment.text for segment in segments))
 
 
 def add_numbers(table: Table, *names: str, style: str = "") -> None:
@@ -274,20 +314,31 @@ def result_table(task: Environment, result: CompositionResult, beside: Rivals) -
         *(("warning", escape(warning)) for warning in result.warnings),
     ):
         table.add_row(f"[bold]{name}[/bold]", value)
-    return Group(table, "", _Drawing(task.text(route.path), Text(_steps_told(task, route))))
+    return Group(table, "", Drawing(task.text(route.path), Text(_steps_told(task, route))))
 
 
-class _Drawing:
-    """What a task draws, whose last line may be broken; something else where the width is too short for the others."""
+class Drawing:
+    """A picture in text, its cells side by side without blanks where they are wider than the terminal.
 
-    def __init__(self, drawing: str, otherwise: RenderableType) -> None:
-        self._drawing, self._otherwise = drawing, otherwise
+    Args:
+        text: a line per row of cells, and lines below them that may be broken.
+        otherwise: what is shown where neither fits, or where there is no picture.
+    """
+
+    def __init__(self, text: str, otherwise: RenderableType = "") -> None:
+        self._text, self._otherwise = text, otherwise
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What is shown."""
-        lines = self._drawing.splitlines()
-        fits = bool(lines) and all(cell_len(line) <= options.max_width for line in lines[:-1])
-        yield Text(self._drawing) if fits else self._otherwise
+        rows, below = [], self._text.splitlines()
+        while below and all(len(cell) == 1 for cell in below[0].split()):
+            rows.append(below.pop(0))
+        for picture in (rows, [row[::2] for row in rows]):
+            if picture and max(map(cell_len, picture)) <= options.max_width:
+                yield Text("\n".join([*picture, *below]))
+                return
+        fits = not rows and below and all(cell_len(line) <= options.max_width for line in below[:-1])
+        yield Text(self._text) if fits else self._otherwise
 
 
 def _steps_told(task: Environment, route: Rollout, *, most: int = 20) -> str:
@@ -332,7 +383,7 @@ def finding_line(finding: Any) -> Text:
     return Text.assemble(f"{finding.part:<9} ", (f"{state:<6}", style), finding.text)
 
 
-def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Table:
+def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Explained:
     """How much each parameter decides, by target; shares of 1."""
     table = plain_table("Parameter importance (PED-ANOVA)")
     add_words(table, "parameter")
@@ -340,4 +391,4 @@ def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Table:
     names = {name for shares in importances.values() for name in shares}
     for name in sorted(names, key=lambda name: -sum(shares.get(name, 0.0) for shares in importances.values())):
         table.add_row(name, *(f"{shares.get(name, 0.0):.0%}" for shares in importances.values()))
-    return table
+    return Explained(table, EXPERIMENT)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
-from lever_ray.config import Settings, home, library_path
+from lever_ray.config import Settings, home, library_path, unwritable
 from lever_ray.console import progress, say, telling_kept, working
 from lever_ray.errors import SettingsError, check_known
 from lever_ray.executor import in_order
@@ -25,6 +25,7 @@ from lever_ray.library.build import BuildReport, build_library
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.order import natural_key
 from lever_ray.tasks import registry
 
 if TYPE_CHECKING:
@@ -128,12 +129,16 @@ def experiment(parts: Session) -> ExperimentReport:
     return report
 
 
-def report(settings: Settings) -> Path:
-    """Write ``report.md`` beside the rows of the experiment that the settings describe; the file.
+def report(settings: Settings, *, page: str | None = None) -> list[Path]:
+    """Write ``report.md`` beside the rows of the experiment that the settings describe; the files that were written.
+
+    Args:
+        settings: of the experiment.
+        page: where the report with its figures is written as a page, too; empty for ``report.html`` beside the other.
 
     Raises:
         LibraryError: the library is missing.
-        SettingsError: the experiment has not been run.
+        SettingsError: the experiment has not been run, or a file cannot be written.
     """
     library = PolicyLibrary.open(library_path(settings.library))
     names = environments_of(library, settings)
@@ -141,13 +146,27 @@ def report(settings: Settings) -> Path:
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
     if not (folder / "rows.parquet").exists():
         raise SettingsError(f"no rows in {folder}; run `lever-ray experiment` with the same settings first")
-    text = markdown_report(
-        read_rows(folder / "rows.parquet"),
-        contrasts=settings.experiment.contrasts,
-        bootstrap=settings.experiment.bootstrap,
-    )
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    return folder / "report.md"
+    files = [folder / "report.md", *([] if page is None else [Path(page or folder / "report.html")])]
+    for file in files:
+        if why := unwritable(file):
+            raise SettingsError(why)
+    rows, bootstrap = read_rows(folder / "rows.parquet"), settings.experiment.bootstrap
+    text = markdown_report(rows, contrasts=settings.experiment.contrasts, bootstrap=bootstrap)
+    _write(files[0], text)
+    if page is not None:
+        from lever_ray.experiment.figures import all_figures
+        from lever_ray.experiment.page import html_page
+
+        title = f"Experiment {settings.experiment.name}"
+        _write(files[1], html_page(title, text, all_figures(summarise(rows, bootstrap=bootstrap))))
+    return files
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written ({error.strerror}); choose another place") from error
 
 
 def settings_of_study(name: str, overrides: Sequence[str]) -> Any:
@@ -204,7 +223,7 @@ def _in_words(value: Any) -> str:
 
 
 def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
-    for failure in rows.failures:
+    for failure in sorted(rows.failures, key=lambda failure: natural_key(failure.environment)):
         say(parts.console, f"failed {failure.environment}: {failure.error}", style="red")
 
 

@@ -18,6 +18,7 @@ import yaml
 from lever_ray.app.keys import key_of, setting_keys
 from lever_ray.config import Settings, conf_folder, home
 from lever_ray.errors import SettingsError, UnknownName, check_known
+from lever_ray.order import in_natural_order
 
 OWN_GROUP = "strategy"
 """The group whose options are looked for under ``LEVER_RAY_HOME`` as well as in ``conf/``."""
@@ -104,7 +105,7 @@ def _check_key(override: str, own: Path) -> None:
     folder = conf_folder() / key
     if folder.is_dir():
         places = (folder, own / key) if key == OWN_GROUP else (folder,)
-        options = sorted(file.stem for place in places for file in place.glob("*.yaml"))
+        options = in_natural_order(file.stem for place in places for file in place.glob("*.yaml"))
         if key == "library":
             _check_library(value, options, own)
         check_known(f"option of {key}", value, options)

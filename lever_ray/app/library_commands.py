@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lever_ray.app import library_tables as tables
 from lever_ray.config import Settings
-from lever_ray.console import make_console, say
+from lever_ray.console import explained, make_console, say
 from lever_ray.errors import LibraryError, SettingsError, UnknownName
+from lever_ray.glossary import LIBRARY
 from lever_ray.library import maintenance, recovery
 from lever_ray.library.checking import verify as verify_library
 from lever_ray.library.manifest import MANIFEST, DamagedManifest
@@ -128,8 +129,10 @@ def inspect(path: Path, *, rows: int) -> None:
     """Show what a library holds, with at most so many environments."""
     library, console = PolicyLibrary.open(path), make_console()
     console.print(tables.library_table(library, rows=rows))
-    for line in tables.library_lines(library):
+    lines = list(tables.library_lines(library))
+    for line in ("", *lines, ""):
         say(console, line)
+    console.print(explained(LIBRARY, *lines))
 
 
 # Keeping.

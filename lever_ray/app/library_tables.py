@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from lever_ray.composition.coverage import library_coverage
-from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
+from lever_ray.console import Explained, FirstFit, Folding, add_numbers, add_words, listed, plain_table
 from lever_ray.experiment.statistics import significant
+from lever_ray.glossary import LIBRARY
 from lever_ray.library.checking import Damage
 from lever_ray.library.manifest import EMBEDDING_MODEL
 from lever_ray.library.ports.understanding import Understanding
@@ -54,50 +57,79 @@ def _add(table: Table, *cells: str, style: str | None = None) -> None:
     table.add_row(*map(escape, cells), style=style)
 
 
-def understanding_table(understood: Understanding) -> Table:
+def understanding_table(understood: Understanding) -> FirstFit:
     """What every field was taken from, what was converted, what is ignored and what is not there."""
-    table = _table(escape(f"{understood.source}: {understood.policies} policies"), "field", "taken from", "as", "")
-    for each in understood.taken:
-        _add(table, each.field, each.column or f"({each.kind})", each.kind if each.column else "", each.told)
-    for name, why in understood.ignored:
-        _add(table, "ignored", name, "", why, style="dim")
-    for note in understood.notes:
-        _add(table, "note", "", "", note, style="dim")
-    for missing in understood.missing:
-        _add(table, "missing", "", "", missing, style="red")
-    return table
+    title = f"{understood.source}: {understood.policies} policies"
+    table = _table(escape(title), "field", "taken from", "as", "")
+    rows = [
+        (each.field, each.column or f"({each.kind})", each.kind if each.column else "", each.told, "")
+        for each in understood.taken
+    ]
+    rows += [("ignored", name, "", why, "dim") for name, why in understood.ignored]
+    rows += [("note", "", "", note, "dim") for note in understood.notes]
+    rows += [("missing", "", "", missing, "red") for missing in understood.missing]
+    for *cells, style in rows:
+        _add(table, *cells, style=style or None)
+    told = [(name, [("from", taken), ("as", kind), ("", words)]) for name, taken, kind, words, _ in rows]
+    return FirstFit(Folding(table, least=_ROOMY), listed(title, told))
 
 
-def library_table(library: PolicyLibrary, *, rows: int = SHOWN) -> Table:
-    """What a library holds per environment: groups, members and coverage."""
-    table = _table(
-        "Policy library",
-        *("environment", "states", "gamma", "episodes", "objectives", "policies", "coverage"),
-        right=("states", "policies", "coverage"),
-    )
+_ROOMY = 72
+"""Columns of a terminal from which on tables of words are no worse than lists."""
+
+
+def library_table(library: PolicyLibrary, *, rows: int = SHOWN) -> Explained:
+    """What a library holds per environment: groups, members and coverage; as wide as there is room for."""
     held: dict[str, dict[GroupKey, int]] = {}
     for key, count in library.census().items():
         held.setdefault(key.environment, {})[key] = count
-    for name in library.environments[:rows]:
-        _add(table, *_environment_cells(library, name, held.get(name, {})))
+    found = [_environment_cells(library, name, held.get(name, {})) for name in library.environments[:rows]]
     more = len(library.environments) - rows
-    if more > 0:
-        table.caption, table.caption_justify = f"and {more} more environments; --rows lists more", "left"
+    caption = f"and {more} more environments; --rows lists more" if more > 0 else ""
+    wide, middle, narrow = (_held_table(found, columns, caption) for columns in _LIBRARY_COLUMNS)
+    apart = Group(FirstFit(middle, narrow), *(Text(line) for line in _objectives_told(found)))
+    return Explained(FirstFit(wide, apart), LIBRARY)
+
+
+_LIBRARY_COLUMNS = (
+    ("environment", "states", "gamma", "episodes", "objectives", "policies", "coverage"),
+    ("environment", "states", "gamma", "episodes", "policies", "coverage"),
+    ("environment", "gamma", "policies", "coverage"),
+)
+
+
+def _held_table(found: Sequence[Mapping[str, str]], columns: Sequence[str], caption: str) -> Table:
+    """Words in the place of coverage break over lines where columns are left out."""
+    right = ("states", "policies", "coverage") if "states" in columns else ("policies",)
+    table = _table("Policy library", *columns, right=right)
+    table.caption = caption or None
+    for cells in found:
+        _add(table, *(cells[name] for name in columns))
     return table
 
 
-def _environment_cells(library: PolicyLibrary, name: str, groups: dict[GroupKey, int]) -> list[str]:
+def _objectives_told(found: Sequence[Mapping[str, str]]) -> list[str]:
+    """Objectives on lines of their own, once for all environments that have them."""
+    having: dict[str, list[str]] = {}
+    for cells in found:
+        having.setdefault(cells["objectives"], []).append(cells["environment"])
+    if len(having) == 1:
+        return [f"objectives: {told}" for told in having]
+    return [f"objectives of {_listed(names, 3)}: {told or 'none'}" for told, names in having.items()]
+
+
+def _environment_cells(library: PolicyLibrary, name: str, groups: dict[GroupKey, int]) -> dict[str, str]:
     states, coverage = _size_and_coverage(library, name)
     objectives = sorted({key.objective for key in groups}, key=lambda each: (each.count("-"), each))
-    return [
-        name,
-        states,
-        ", ".join(f"{gamma:g}" for gamma in sorted({key.gamma for key in groups})),
-        ", ".join(map(str, sorted({key.episodes for key in groups}))),
-        _listed([each or "(described in words)" for each in objectives]),
-        str(sum(groups.values())),
-        coverage,
-    ]
+    return {
+        "environment": name,
+        "states": states,
+        "gamma": ", ".join(f"{gamma:g}" for gamma in sorted({key.gamma for key in groups})),
+        "episodes": ", ".join(map(str, sorted({key.episodes for key in groups}))),
+        "objectives": _listed([each or "(described in words)" for each in objectives]),
+        "policies": str(sum(groups.values())),
+        "coverage": coverage,
+    }
 
 
 def _size_and_coverage(library: PolicyLibrary, name: str) -> tuple[str, str]:
@@ -147,22 +179,27 @@ def _embed_hint(missing: bool, ours: bool) -> str:
     return "; `lever-ray library embed` makes the others" if missing else ""
 
 
-def damage_table(damages: Sequence[Damage]) -> Table:
+def damage_table(damages: Sequence[Damage]) -> FirstFit:
     """What is broken, and how many policies go with it."""
     table = _table("Broken", "kind", "shard", "policies lost", "what", right=("policies lost",))
     for damage in damages[:SHOWN]:
         _add(table, damage.kind, damage.shard, str(damage.policies), damage.what)
-    if len(damages) > SHOWN:
-        table.caption = f"and {len(damages) - SHOWN} more"
-    return table
+    more = f"and {len(damages) - SHOWN} more" if len(damages) > SHOWN else ""
+    table.caption = more or None
+    told = [
+        (f"{each.kind} {each.shard}".strip(), [("policies lost", str(each.policies)), ("", each.what)])
+        for each in damages[:SHOWN]
+    ]
+    return FirstFit(Folding(table, least=_ROOMY), listed("Broken", told, more))
 
 
-def matches_table(matches: Sequence[Match], records: Sequence[PolicyRecord]) -> FirstFit:
-    """Policies that a search found."""
+def matches_table(matches: Sequence[Match], records: Sequence[PolicyRecord]) -> Explained:
+    """Policies that a search found; as wide as there is room for."""
     numbers = ("similarity", "gamma", "return")
     columns = ("id", "similarity", "environment", "objective", "gamma", "description", "return")
     wide = _table("", *columns, right=numbers, whole=("id",))
     narrow = _table("", "id", *numbers, "environment, objective, description", right=numbers, whole=("id",))
+    narrowest = []
     for match, record in zip(matches, records, strict=True):
         objective = record.objective.id if record.objective else ""
         total = "" if record.total != record.total else f"{record.total:.1f}"
@@ -170,4 +207,6 @@ def matches_table(matches: Sequence[Match], records: Sequence[PolicyRecord]) -> 
         _add(wide, match.id, similarity, record.environment, objective, gamma, record.description, total)
         words = ", ".join(filter(None, (record.environment, objective, record.description)))
         _add(narrow, match.id, similarity, gamma, total, words)
-    return FirstFit(wide, narrow)
+        told = zip(numbers, (similarity, gamma, total), strict=True)
+        narrowest.append((match.id, [*told, ("", words)]))
+    return Explained(FirstFit(wide, Folding(narrow, least=76), listed("", narrowest)), LIBRARY)

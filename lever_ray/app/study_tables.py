@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
+from lever_ray.console import Explained, FirstFit, Folding, add_numbers, add_words, listed, plain_table
 from lever_ray.experiment.overview import in_reading_order, way_of
 from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import significant
+from lever_ray.glossary import EXPERIMENT
 
 Row = dict[str, Any]
 
 
-def summary_table(summary: Sequence[Row]) -> FirstFit:
+def summary_table(summary: Sequence[Row]) -> Explained:
     """Quality, controls and speed-up per gamma, setup, operator and strategy; as wide as there is room for."""
-    return FirstFit(_wide_summary(summary), Group(_controls(summary), _composed(summary)))
+    tables = (_wide_summary(summary), _wide_summary(summary, close=True))
+    return Explained(FirstFit(*tables, _narrow_summary(summary)), EXPERIMENT)
 
 
 def _title(summary: Sequence[Row]) -> str:
@@ -28,56 +31,66 @@ def _title(summary: Sequence[Row]) -> str:
     return f"Mean return over {layouts} layout{'s' if layouts != 1 else ''}"
 
 
-def _wide_summary(summary: Sequence[Row]) -> Table:
-    """One line per strategy; rankers side by side."""
+def _wide_summary(summary: Sequence[Row], *, close: bool = False) -> Table:
+    """One line per strategy; rankers side by side.
+
+    Args:
+        summary: lines.
+        close: break objectives and headings over lines.
+    """
     rankers = list(dict.fromkeys(line["ranker"] for line in summary))
     table = plain_table(_title(summary), _CAPTION)
     add_words(table, "gamma", "mode", "objective", "strategy", whole=True)
+    controls = (*_CONTROLS[:3], "random Q\nsearched", _CONTROLS[3])
     add_numbers(table, *(_stacked("composed", ranker) for ranker in rankers), style="bold")
-    add_numbers(table, *_CONTROLS[:3], "random Q\nsearched", _CONTROLS[3])
+    add_numbers(table, *(name.replace(" ", "\n") if close else name for name in controls))
     add_numbers(table, *(_stacked("speed-up", ranker) for ranker in rankers), "evaluated")
-    previous = None
-    for lines in _by_strategy(summary):
-        first = next(iter(lines.values()))
-        place = (first["gamma"], first["mode"], first["setup"])
-        if previous not in (None, place):
-            table.add_section()
-        shown = ("", "", "") if place == previous else (gamma_told(first["gamma"]), first["mode"], first["setup"])
-        table.add_row(*shown, way_of(first), *_numbers(lines, rankers))
-        previous = place
+    for (gamma, mode, setup), shown in _by_place(summary).items():
+        told = textwrap.wrap(setup, _CLOSE) if close else [setup]
+        names = [*told[: len(shown) - 1], "\n".join(told[len(shown) - 1 :])] + [""] * len(shown)
+        for row, lines in enumerate(shown):
+            place = (gamma_told(gamma), mode) if row == 0 else ("", "")
+            table.add_row(*place, names[row], way_of(next(iter(lines.values()))), *_numbers(lines, rankers))
+        table.add_section()
     return table
 
 
-def _controls(summary: Sequence[Row]) -> Table:
-    """What compositions are held against, a line per gamma, mode and setup."""
-    table = plain_table(f"{_title(summary)}: what compositions are held against")
-    add_words(table, "gamma", "mode", whole=True)
-    add_words(table, "objective")
-    add_numbers(table, *(name.replace(" ", "\n") for name in _CONTROLS))
-    shown = set()
+_CLOSE = 14
+"""Columns of an objective that is broken over lines."""
+
+
+def _by_place(summary: Sequence[Row]) -> dict[tuple[float, str, str], list[dict[str, Row]]]:
+    """Lines by ranker, those of one gamma, mode and setup together."""
+    places: dict[tuple[float, str, str], list[dict[str, Row]]] = {}
     for lines in _by_strategy(summary):
         first = next(iter(lines.values()))
-        place = (gamma_told(first["gamma"]), first["mode"], first["setup"])
-        if place not in shown:
-            table.add_row(*place, *(_one_decimal(first[f"return/{name}"]) for name in _CONTROLLED))
-        shown.add(place)
-    return table
+        places.setdefault((first["gamma"], first["mode"], first["setup"]), []).append(lines)
+    return places
 
 
-def _composed(summary: Sequence[Row]) -> Table:
-    """What was composed, a line per strategy and ranker."""
-    table = plain_table(f"{_title(summary)}: compositions", _CAPTION.replace("\n", " ").replace(" (better ranker)", ""))
+def _narrow_summary(summary: Sequence[Row]) -> Group:
+    """A table per gamma, mode and setup, below what its compositions are held against."""
+    parts: list[RenderableType] = [Text(_title(summary), style="italic")]
+    for (gamma, mode, setup), shown in _by_place(summary).items():
+        lines = [line for each in shown for line in each.values()]
+        place = Text(f"gamma {gamma_told(gamma)}, {mode}, {setup}", style="bold")
+        parts += ["", place, Text(_held_against(lines[0])), _composed(lines)]
+    return Group(*parts, Text(_CAPTION.replace("\n", " ").replace(" (better ranker)", ""), style="dim"))
+
+
+def _held_against(line: Row) -> str:
+    """The controls of a gamma, mode and setup."""
+    names = ("scratch at the same gamma", "at its best gamma", "best single policy", "optimum")
+    values = (_one_decimal(line[f"return/{name}"]) for name in _CONTROLLED)
+    return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True) if value)
+
+
+def _composed(lines: Sequence[Row]) -> Table:
+    table = plain_table()
     add_words(table, "strategy, ranker")
     add_numbers(table, "composed", "random\nQ", "speed-up", "evaluated")
-    previous = None
-    for lines in _by_strategy(summary):
-        for line in lines.values():
-            place = f"gamma {gamma_told(line['gamma'])}, {line['mode']}, {line['setup']}"
-            if place != previous:
-                table.add_section()
-                table.add_row(Text(place, style="bold"))
-            previous = place
-            table.add_row(Text(f"{way_of(line)}, {line['ranker']}"), *_composed_cells(line))
+    for line in lines:
+        table.add_row(Text(f"{way_of(line)}, {line['ranker']}"), *_composed_cells(line))
     return table
 
 
@@ -136,9 +149,10 @@ def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:
     return [*composed, *map(_one_decimal, controls), *speed, _searched(first)]
 
 
-def front_table(front: Sequence[Row], *, recommended: int | None = None) -> FirstFit:
+def front_table(front: Sequence[Row], *, recommended: int | None = None) -> Explained:
     """The Pareto front of a tuning study, cheapest first: as tuned, and on environments that tuning never saw."""
-    return FirstFit(_wide_front(front, recommended), _narrow_front(front, recommended))
+    narrow = Folding(_narrow_front(front, recommended), least=80)
+    return Explained(FirstFit(_wide_front(front, recommended), narrow, _listed_front(front, recommended)), EXPERIMENT)
 
 
 def _wide_front(front: Sequence[Row], recommended: int | None) -> Table:
@@ -167,13 +181,39 @@ def _narrow_front(front: Sequence[Row], recommended: int | None) -> Table:
     return table
 
 
+def _listed_front(front: Sequence[Row], recommended: int | None) -> Group:
+    """Where no table fits."""
+    title, caption = _front_told(front)
+    rows = [
+        (f"{_trial(row, row['number'] == recommended)}: {row['label']}, {row['tier']}", _named_numbers(row))
+        for row in front
+    ]
+    return listed(title, rows, caption)
+
+
+def _named_numbers(row: Row) -> list[tuple[str, str]]:
+    candidates, milliseconds, tuned, held_out = _front_numbers(row)
+    return [
+        ("candidates", candidates),
+        ("ms per query", milliseconds),
+        ("quality tuned", tuned),
+        ("held out", f"{held_out} ({_interval(row)})" if _interval(row) else held_out),
+        ("gain over the one above", _gain(row)),
+        ("", row["verdict"]),
+    ]
+
+
 def _front(front: Sequence[Row]) -> Table:
+    return plain_table(*_front_told(front))
+
+
+def _front_told(front: Sequence[Row]) -> tuple[str, str]:
+    """Title and caption."""
     cost = front[0]["minimised"] if front else "candidates"
     here = max((row["environments"] for row in front), default=0)
     there = max((row["held_out/environments"] for row in front), default=0)
-    return plain_table(
-        f"Pareto front: normalised quality against {cost} per query", _FRONT_CAPTION.format(here=here, there=there)
-    )
+    title = f"Pareto front: normalised quality against {cost} per query"
+    return title, _FRONT_CAPTION.format(here=here, there=there)
 
 
 _FRONT_NUMBERS = ("cand-\nidates", "ms per\nquery", "quality\ntuned", "quality\nheld out")

@@ -26,7 +26,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "report": Entry(
         "lever_ray.cli.report",
-        "Show a finished experiment as Markdown tables with intervals, and keep them beside its rows.",
+        "Show a finished experiment as tables with intervals, kept beside its rows; with its figures as a page.",
     ),
     "tune": Entry(
         "lever_ray.cli.tune", "Search for good candidate budgets; a study of the same name goes on where it stopped."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """example:
   lever-ray import tables.npz --to runs/libraries/theirs --layout maze.json --environment maze --gamma 0.9
-  docs/import-export.md lists the names and shapes of columns that are understood"""
+docs/import-export.md lists the names and shapes of columns that are understood"""
 _FOR_ALL: tuple[str, ...] = ("environment", "objective", "description", "label", "algorithm", "gamma", "episodes")
 
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", type=Path, help="an .npz or .parquet file")
     add("place", nargs="*", metavar="library=NAME", help="the library that the policies join; or --to")
     add("--to", type=Path, metavar="PATH", help="folder of the library, made if it is not there")
-    add("--layout", type=Path, metavar="FILE.json", help="the layout, or a mapping of environment names to layouts")
+    add("--layout", type=Path, metavar="FILE", help="the layout as JSON or as a map, or JSON of layouts by environment")
     _add_values(parser)
     add("--actions", metavar="NAMES", help="order of the file's actions (default: that of the environment)")
     told = "what a column is, where its name does not tell"

@@ -1,25 +1,60 @@
-"""``lever-ray report``: a finished experiment as Markdown tables."""
+"""``lever-ray report``: a finished experiment as tables, and as a page with figures."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from lever_ray.cli.exit_codes import OK
 from lever_ray.cli.streams import tell
-from lever_ray.cli.words import add_settings
+from lever_ray.cli.words import add_settings, show_example
+from lever_ray.errors import InvalidValue, SettingsError
+
+_EXAMPLE = """example:
+  lever-ray report experiment=quick --html report.html"""
+_BESIDE = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Settings alone."""
+    """Settings, and where a page is wanted."""
+    told = "also write one page with tables and figures, .html; without FILE beside report.md"
+    parser.add_argument("--html", nargs="?", const=_BESIDE, metavar="FILE", help=told)
     add_settings(parser)
+    show_example(parser, _EXAMPLE)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the report, and print it."""
+    """Write the report, and print it: laid out in a terminal, as Markdown on a pipe."""
+    page, words = _page_and_settings(arguments)
     from lever_ray.app import commands, settings
-    from lever_ray.console import show_document
+    from lever_ray.app.report_view import show_report
 
-    file = commands.report(settings.load_settings(arguments.settings, about=(settings.EXPERIMENT,)))
-    show_document(file.read_text(encoding="utf-8"))
-    tell(f"Written to {file}")
+    files = commands.report(settings.load_settings(words, about=(settings.EXPERIMENT,)), page=page)
+    show_report(files[0].read_text(encoding="utf-8"))
+    for file in files:
+        tell(f"Written to {file}")
     return OK
+
+
+def _page_and_settings(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """Where the page goes, empty for its usual place, None where none is wanted; and the settings.
+
+    Raises:
+        InvalidValue: the file is no ``.html``.
+        SettingsError: it cannot be written.
+    """
+    from lever_ray.app.keys import is_setting
+    from lever_ray.config import unwritable
+
+    given, words = arguments.html, list(arguments.settings)
+    if given in (None, _BESIDE):
+        return given, words
+    if is_setting(given):
+        return _BESIDE, [given, *words]
+    if Path(given).suffix.lower() not in (".html", ".htm"):
+        raise InvalidValue(
+            f"--html is {given!r}; it must end in .html, or be left out for report.html beside report.md"
+        )
+    if why := unwritable(Path(given)):
+        raise SettingsError(why)
+    return given, words

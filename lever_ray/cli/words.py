@@ -34,5 +34,11 @@ def filters_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def show_example(parser: argparse.ArgumentParser, text: str) -> None:
-    """End the help with lines as they are written."""
-    parser.epilog, parser.formatter_class = text, argparse.RawDescriptionHelpFormatter
+    """End the help with lines as they are written, where they are indented; others are broken at the width."""
+    parser.epilog, parser.formatter_class = text, _KeepsExamples
+
+
+class _KeepsExamples(argparse.HelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n".join(line if line[:1] == " " else fill(line, width, indent) for line in text.splitlines())

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,36 @@ TIMES: dict[str, tuple[str, dict[str, Any]]] = {
 
 _COLOURS = (plot.BLUE, plot.PINK, plot.INK, plot.YELLOW, plot.SKY)
 _MARKERS = ("s", "o", "^", "D", "v", "P", "X")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with what files and readers call it.
+
+    Attributes:
+        name: of a file, e.g. ``controls_sum``.
+        title: e.g. ``sum: returns beside their controls``.
+        told: how to read it, in a sentence.
+        figure: it.
+    """
+
+    name: str
+    title: str
+    told: str
+    figure: Figure
+
+
+def all_figures(summary: Iterable[Line]) -> Iterator[Drawn]:
+    """Every figure of an experiment: those of one operator after those of another.
+
+    Args:
+        summary: lines of :func:`lever_ray.experiment.statistics.summarise`.
+    """
+    lines = list(summary)
+    for operator in dict.fromkeys(line["operator"] for line in lines):
+        for draw, (title, told) in _TOLD.items():
+            figure = draw([line for line in lines if line["operator"] == operator])
+            yield Drawn(f"{draw.__name__}_{operator}", f"{operator}: {title}", told, figure)
 
 
 def quality_versus_speedup(summary: Iterable[Line]) -> Figure:
@@ -168,9 +199,22 @@ def time_by_stage(summary: Iterable[Line]) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[Iterable[Line]], Figure]] = {
-    figure.__name__: figure for figure in (quality_versus_speedup, controls, time_by_stage)
+_TOLD: dict[Callable[[Iterable[Line]], Figure], tuple[str, str]] = {
+    quality_versus_speedup: (
+        "quality against speed-up",
+        "Higher is better, further right is faster. Left of the line at 1 a query takes longer than training from "
+        "scratch; lines across are what compositions have to beat.",
+    ),
+    controls: (
+        "returns beside their controls",
+        "Mean return of the composition beside everything that it is held against; the optimum is the line above.",
+    ),
+    time_by_stage: (
+        "time by stage",
+        "Time of every stage of a query beside the time to train from scratch, on a log scale.",
+    ),
 }
+FIGURES: dict[str, Callable[[Iterable[Line]], Figure]] = {figure.__name__: figure for figure in _TOLD}
 """Every figure of a summary by its name."""
 
 

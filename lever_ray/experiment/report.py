@@ -10,6 +10,7 @@ import numpy as np
 
 from lever_ray.config import ContrastSettings
 from lever_ray.errors import UnknownName
+from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import (
     Interval,
     Row,
@@ -23,6 +24,8 @@ from lever_ray.experiment.statistics import (
     sign_flip,
     significant,
 )
+from lever_ray.glossary import EXPERIMENT, legend
+from lever_ray.order import in_natural_order
 
 WAY = ("gamma", "operator", "strategy", "ranker")
 
@@ -93,7 +96,10 @@ TABLES: tuple[TableSpec, ...] = (
             "share/selection": "selection",
             "coverage/value": "value coverage",
         },
-        "Terms of the gap decomposition over J* - J_rand; with normalised quality they add up to 1.",
+        "Terms of the gap decomposition over J* - J_rand; with normalised quality they add up to 1. Coverage: what no "
+        "recorded transition leads to. Memory: what a table cannot do, since it takes the same action whenever it is "
+        "back. Operator: what the best combination falls short of that. Selection: what the chosen one falls short of "
+        "the best.",
     ),
     TableSpec(
         "How rankers choose",
@@ -130,13 +136,21 @@ def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings
     extended, ends = [_extended(row) for row in rows], ends_of(rows)
     layouts = layouts_of(rows)
     draws = resamples(len(layouts), count=bootstrap)
-    families = ", ".join(sorted({row["family"] for row in rows}))
+    families = ", ".join(in_natural_order({row["family"] for row in rows}))
     trivial = len(layouts_of(row for row in rows if row["trivial_layout"]))
-    parts = [f"{len(layouts)} layouts of {families}; {trivial} of them are trivial."]
+    easy = f"{trivial} of them are trivial: so easy that they are counted apart"
+    numbers = "Numbers are means over layouts, in brackets their 95% bootstrap intervals."
+    parts, told = [f"{len(layouts)} layouts of {families}; {easy}. {numbers}"], set[str]()
     if contrasts:
-        parts.append(_contrast_table(extended, contrasts, layouts, draws))
-    parts += [_table(_with_ends(spec, ends), extended, layouts, draws) for spec in TABLES]
+        parts.append(_explained(_contrast_table(extended, contrasts, layouts, draws), told))
+    parts += [_explained(_table(_with_ends(spec, ends), extended, layouts, draws), told) for spec in TABLES]
     return "\n\n".join(parts) + "\n"
+
+
+def _explained(table: str, told: set[str]) -> str:
+    """A table with its note, and below it what those words mean that have not been explained above."""
+    lines = [f"- {term}: {meaning}" for term, meaning in legend(EXPERIMENT, [table], told=told)]
+    return "\n\n".join([table, "\n".join(lines)]) if lines else table
 
 
 def _with_ends(spec: TableSpec, ends: Sequence[str]) -> TableSpec:
@@ -166,10 +180,11 @@ def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[str | int], d
         lines.setdefault(tuple(row[name] for name in spec.by), []).append(row)
     header = [*spec.by, *spec.metrics.values()]
     body = [
-        [*(_plain(value) for value in key), *(_cell(line, metric, layouts, draws) for metric in spec.metrics)]
+        [*map(_named, spec.by, key), *(_cell(line, metric, layouts, draws) for metric in spec.metrics)]
         for key, line in lines.items()
     ]
-    table = [_joined(header), _joined(["---"] * len(header)), *(_joined(cells) for cells in body)]
+    rule = ["---"] * len(spec.by) + ["---:"] * len(spec.metrics)
+    table = [_joined(cells) for cells in (header, rule, *body)]
     return "\n\n".join(part for part in (f"### {spec.title}", spec.note, "\n".join(table)) if part)
 
 
@@ -188,8 +203,12 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _named(column: str, value: object) -> str:
+    return gamma_told(value) if column == "gamma" and isinstance(value, float) else _plain(value)
+
+
 def _joined(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _contrast_table(
@@ -203,7 +222,7 @@ def _contrast_table(
         for contrast, difference, p in zip(contrasts, differences, p_values, strict=True)
     ]
     note = "Fixed in the configuration before the run; one sign-flip test each, over layouts."
-    return "\n\n".join(["### Contrasts", note, "\n".join([header, _joined(["---"] * 3), *lines])])
+    return "\n\n".join(["### Contrasts", note, "\n".join([header, _joined(["---", "---:", "---:"]), *lines])])
 
 
 def _difference(rows: Sequence[Row], contrast: ContrastSettings, layouts: Sequence[str | int]) -> np.ndarray:

@@ -17,6 +17,7 @@ from lever_ray.library.rows import features_of
 from lever_ray.library.salvage import salvage
 from lever_ray.library.sealed import AnyEnvironment, SealedEnvironment
 from lever_ray.library.stored import StoredShard
+from lever_ray.order import in_natural_order
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ def _not_decoded(environments: Mapping[str, AnyEnvironment]) -> Iterator[str]:
     for family, names in sorted(sealed.items()):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         yield (
-            f"environments {', '.join(sorted(names)[:3])}{more} are of task family {family!r}, which is not installed: "
-            "their policies were checked by their checksums, and not decoded; install the family to check the rest"
+            f"environments {', '.join(in_natural_order(names)[:3])}{more} are of task family {family!r}, which is not "
+            "installed: their policies were checked by their checksums, and not decoded; install the family to check "
+            "the rest"
         )
 
 

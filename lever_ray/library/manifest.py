@@ -16,6 +16,7 @@ from lever_ray.embedding.successor import GAMMA_PSI
 from lever_ray.errors import LibraryError
 from lever_ray.library.files import flush_folder, write_atomically
 from lever_ray.library.schema import EMBEDDING, MOST_ENTRIES, SCHEMA_VERSION
+from lever_ray.order import in_natural_order
 
 MANIFEST = "manifest.json"
 FORMAT = "lever-ray policy library"
@@ -155,8 +156,8 @@ class Manifest:
 
     @property
     def environment_names(self) -> tuple[str, ...]:
-        """Names of the environments, ascending."""
-        return tuple(sorted({name for file in self.environments for name in file.environments}))
+        """Names of the environments, in natural order."""
+        return tuple(in_natural_order({name for file in self.environments for name in file.environments}))
 
     def part(self, shards: Sequence[Shard]) -> Manifest:
         """What a process needs that serves some of the shards."""

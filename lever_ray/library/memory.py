@@ -19,6 +19,7 @@ from lever_ray.library.shard import LibraryShard
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder
 from lever_ray.library.writing import distinct, environment_updates
+from lever_ray.order import in_natural_order
 
 _PLACE = Path("(in memory)")
 """What stands for the folder in messages."""
@@ -77,7 +78,7 @@ class MemoryLibrary(LibraryReader):
     @property
     def environments(self) -> tuple[str, ...]:
         """See :class:`LibraryReader`."""
-        return tuple(record.name for record in self._held)
+        return tuple(in_natural_order(record.name for record in self._held))
 
     @cached_property
     def _environments(self) -> Environments:

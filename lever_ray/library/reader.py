@@ -104,7 +104,7 @@ class LibraryReader(ABC):
 
     @property
     def environments(self) -> tuple[str, ...]:
-        """Names of the environments, ascending."""
+        """Names of the environments, in natural order: ``grid8-2`` before ``grid8-10``."""
         return self._manifest.environment_names
 
     def environment(self, name: str) -> EnvironmentRecord:

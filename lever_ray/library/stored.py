@@ -17,6 +17,7 @@ from lever_ray.library.manifest import SHARD_KINDS, Shard
 from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, HeldPolicy, PolicyRecord
 from lever_ray.library.rows import PLAIN, descriptions_of
 from lever_ray.library.sealed import AnyPolicy, Lookup, SealedEnvironment, SealedPolicy
+from lever_ray.order import in_natural_order
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.support import full_support, taken_actions
 
@@ -113,7 +114,9 @@ class StoredShard:
         unknown = _distinct(table["support_source"]) - set(SUPPORT_SOURCES)
         elsewhere = _distinct(table["environment"]) - set(self.entry.environments)
         if unknown or elsewhere:
-            raise LibraryError(f"{location} has rows of {sorted(unknown | elsewhere)[:3]}, unknown here; {REPAIR}")
+            raise LibraryError(
+                f"{location} has rows of {in_natural_order(unknown | elsewhere)[:3]}, unknown here; {REPAIR}"
+            )
         return table
 
     @cached_property

@@ -311,12 +311,14 @@ class Family:
         decode: makes an environment of what its ``encode`` gave.
         sources: what libraries can be built from, by name.
         example: makes a small environment, for tests and for compiling kernels ahead of time.
+        read_text: makes an environment of what its ``text`` gave, where people may write it as text.
     """
 
     name: str
     decode: Callable[[Mapping[str, Any]], Environment]
     sources: Mapping[str, Source]
     example: Callable[[], Environment]
+    read_text: Callable[[str], Environment] | None = None
 
 
 def check_admitted(environment: Environment, objective: Objective) -> None:

@@ -74,6 +74,18 @@ def decode(document: Mapping[str, Any]) -> Environment:
     return family(str(document.get("family", next(iter(_BUILT_IN))))).decode(document)
 
 
+def read_text(text: str) -> Environment:
+    """An environment from the text that people write it as: a map of the first family.
+
+    Raises:
+        InvalidTask: it draws none.
+    """
+    reader = family(next(iter(_BUILT_IN))).read_text
+    if reader is None:
+        raise InvalidTask("no family of tasks reads text; give plain data, as encode() does")
+    return reader(text)
+
+
 def usual_source() -> Source:
     """The first source of the first family: what stands where nothing else is said."""
     return next(iter(family(next(iter(_BUILT_IN))).sources.values()))

@@ -150,3 +150,15 @@ def test_jobs_run_a_command_with_the_settings_of_the_command_line(
     paths = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(job, capture_output=True, text=True, cwd=ROOT, env=paths)
     assert (done.returncode, "unknown configuration key 'colour'" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("words", [words for words, _ in EVERY])
+def test_help_fits_the_terminal_but_for_examples(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    told = capsys.readouterr().out
+    assert told
+    assert [line for line in told.splitlines() if len(line) > 60 and "lever-ray " not in line] == []

@@ -41,6 +41,13 @@ def test_a_report_has_every_table_and_says_what_it_is_made_of():
     assert "Contrasts" not in text
 
 
+def test_a_report_calls_discounts_by_their_names():
+    rows = [row | {"gamma": gamma} for row in rows_of() for gamma in (0.0, 0.99, math.inf)]
+    text = markdown_report(rows, bootstrap=50)
+    assert all(f"| {gamma} | sum |" in text for gamma in ("0", "0.99", "all"))
+    assert "inf" not in text
+
+
 def test_a_report_tells_every_end_that_the_rows_name():
     rows = [row | {"ends/found": 0.25, "ends/truncated": 0.75} for row in rows_of()]
     table = markdown_report(rows, bootstrap=50).partition("### How episodes end")[2]

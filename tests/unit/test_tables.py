@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from lever_ray.app.library_tables import counted_as, in_bytes, matches_table
+from lever_ray.app.library_tables import (
+    counted_as,
+    damage_table,
+    in_bytes,
+    library_table,
+    matches_table,
+    understanding_table,
+)
 from lever_ray.app.study_tables import front_table, summary_table
-from lever_ray.console import finding_line, importance_table, progress, telling_kept, working
+from lever_ray.console import Drawing, finding_line, importance_table, progress, telling_kept, working
 from lever_ray.experiment.statistics import significant
+from lever_ray.glossary import EXPERIMENT, legend
+from lever_ray.learning.budgets import BUDGETS
+from lever_ray.library.checking import Damage
+from lever_ray.library.ports.options import ImportOptions
+from lever_ray.library.ports.understanding import understand
 from lever_ray.library.reader import Match
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.tasks.gridworld.layout import Layout
 
-WIDTHS = (80, 100, 120, 160, 240)
+WIDTHS = (60, 80, 100, 120, 160, 240)
 
 
 def shown(table: RenderableType, width: int) -> str:
@@ -109,6 +123,50 @@ def test_a_search_never_cuts_ids_and_numbers(small_library: Any, width: int) -> 
     text = shown(matches_table([Match(record.id, 0.987) for record in records], records), width)
     assert all(record.id in text for record in records)
     assert text.count("0.987") == 3
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_library_shows_every_environment_and_what_it_holds(small_library: Any, width: int) -> None:
+    text = shown(library_table(PolicyLibrary.open(small_library)), width)
+    assert "grid8-0 " in text
+    assert "path-gold" in " ".join(text.split())
+    assert "coverage: share of what can be reached" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_is_broken_or_not_understood_is_told_whole(width: int, tmp_path: Path) -> None:
+    damage = Damage("checksum of tables-0123.arrow is wrong", "0123456789abcdef", "tables", lost=(), policies=20)
+    text = " ".join(shown(damage_table([damage] * 21), width).split())
+    assert ("0123456789abcdef" in text, "20" in text, "and 1 more" in text) == (True, True, True)
+    np.savez(tmp_path / "x.npz", q=np.zeros((2, 64, 4)), odd=np.zeros(3))
+    understood = understand(tmp_path / "x.npz", ImportOptions(environment="grid8-0"), held=lambda _: None)
+    text = shown(understanding_table(understood), width)
+    assert "--gamma" in text
+    assert "odd" in text
+
+
+def test_words_are_explained_once_where_they_appear_and_only_there() -> None:
+    text = shown(summary_table(summary()), 160)
+    assert text.count("\nbudgeted-n: ") == text.count("\ngamma: ") == text.count("\nrandom Q: ") == 1
+    assert "exhaustive" not in text
+    assert "\nX1: " not in text
+    told: set[str] = set()
+    assert [term for term, _ in legend(EXPERIMENT, ["J* and I3, X10"], told=told)] == ["I3", "X10", "J*"]
+    assert legend(EXPERIMENT, ["I3 again"], told=told) == []
+    assert legend(EXPERIMENT, ["Jumps, hybridise, GPI3, sum-of-squares"]) == []
+
+
+def test_budgets_are_explained_as_they_are() -> None:
+    for name, budget in BUDGETS.items():
+        assert EXPERIMENT[name][1] == f"trained for {budget.episodes:,} episodes"
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_a_map_is_never_broken(size: int) -> None:
+    layout = Layout(size, (0, 0), (size - 1, size - 1))
+    text = shown(Drawing(layout.text()), 60)
+    assert Layout.from_text(text) == layout
+    assert len(text.splitlines()) == size + 2
 
 
 def test_other_tables_fit_as_well() -> None:

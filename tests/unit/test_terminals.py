@@ -192,15 +192,15 @@ def test_a_dumb_terminal_has_its_own_width_and_no_colour(console_home: Path) -> 
 def test_a_report_is_laid_out_for_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lever_ray import console
+    from lever_ray.app.report_view import show_report
 
     text = f"# Quality\n\n| strategy | gain of it |\n|---|---|\n| {'hybrid ' * 9}| 0.25 |\n\n{'word ' * 30}\n"
-    console.show_document(text)
+    show_report(text)
     assert capsys.readouterr().out == text
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "40")
-    console.show_document(text)
+    show_report(text)
     told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert max(map(cell_len, told.splitlines())) <= 40
     assert "|" not in told and "gain of it" in told and "0.25" in told

@@ -33,7 +33,7 @@ FIELDS: tuple[Field, ...] = (
     Field("transition_policies", ("transition_policy", "policy_of_transition"), "count"),
     Field("mean_rewards", ("reward_table", "recorded_reward"), "table"),
     Field("environment", ("env", "env_name", "env_id", "environment_name", "map"), "text", "--environment NAME"),
-    Field("layout", ("grid_layout", "grid"), "layout", "--layout FILE.json"),
+    Field("layout", ("grid_layout", "grid"), "layout", "--layout FILE"),
     Field("description", ("desc", "text", "caption", "sentence", "name"), "text", "--description TEXT"),
     Field("objective", ("goal", "task"), "text", "--objective NAME"),
     Field("weights", ("objective_weight",), "weights"),

@@ -90,27 +90,35 @@ def _plain(name: str, ours: Sequence[str]) -> str:
 
 
 def read_layouts(file: str | Path) -> Layouts:
-    """Layouts of a JSON file: one, or a mapping of environment names to layouts.
+    """Layouts of a file: JSON of one, or of a mapping of environment names to layouts; or a map drawn as text.
 
     Raises:
         LibraryError: the file cannot be read.
-        InvalidTask: a layout breaks a rule.
+        InvalidValue: a layout breaks a rule.
     """
     try:
-        data = json.loads(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_text(encoding="utf-8-sig")
+        data = json.loads(text) if _is_json(text) else text
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise LibraryError(f"layouts {file} cannot be read ({reason}); give a JSON file") from error
-    return layouts_of(data, what=str(file))
+        raise LibraryError(f"layouts {file} cannot be read ({reason}); give a JSON file or a map as text") from error
+    return layouts_of(data, what=f"layouts {file}")
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is meant as JSON; a map of a task begins with a cell."""
+    return text.lstrip().startswith(("{", "[", '"'))
 
 
 def layouts_of(data: Any, *, what: str) -> Layouts:
-    """A task, or tasks by environment, from plain data, JSON text, or tasks.
+    """A task, or tasks by environment, from plain data, JSON text, a map drawn as text, or tasks.
 
     Raises:
         InvalidValue: it is neither; the message begins with ``what``.
     """
     try:
+        if isinstance(data, str) and not _is_json(data):
+            return registry.read_text(data)
         given = json.loads(data) if isinstance(data, str) else data
         if _is_by_name(given):
             return {str(name): _task(each) for name, each in given.items()}

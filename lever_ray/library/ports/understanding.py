@@ -18,6 +18,7 @@ from lever_ray.library.ports.source import Source, open_source
 from lever_ray.library.ports.tables import Expected, Rows, numeric, read_q, read_tables, shaped, successors_of, whole
 from lever_ray.library.ports.understood import Taken as Taken
 from lever_ray.library.ports.understood import Understanding as Understanding
+from lever_ray.order import in_natural_order
 from lever_ray.tasks.protocol import Environment
 
 Held = Callable[[str], Environment | None]
@@ -293,15 +294,15 @@ class _Reading:
         names = self.values["environment"]
         if given is not None and not isinstance(given, list | Mapping) and len(set(names)) > 1:
             raise InvalidValue(
-                f"{self.source.name} has environments {sorted(set(names))[:4]} and one layout for all; give a mapping "
-                "of environment names to layouts"
+                f"{self.source.name} has environments {in_natural_order(set(names))[:4]} and one layout for all; "
+                "give a mapping of environment names to layouts"
             )
         stored = {name: self.held(name) for name in set(names)}
         found = [
             (each or {}).get(name) or stored[name] if each is None or isinstance(each, Mapping) else each
             for name, each in zip(names, per_row, strict=True)
         ]
-        self._ask_for_layouts(sorted({name for name, each in zip(names, found, strict=True) if each is None}))
+        self._ask_for_layouts(in_natural_order({name for name, each in zip(names, found, strict=True) if each is None}))
         self.values["layout"] = self.tasks = found
         if given is None and not self.missing and all(each is not None for each in found):
             self.taken.append(Taken("layout", "", "library", "as the library holds them"))
@@ -312,7 +313,7 @@ class _Reading:
         if names:
             told = f" of {', '.join(map(repr, names[:4]))}" if any(names) else ""
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            self.missing.append(f"the layout{told}{more}: --layout FILE.json")
+            self.missing.append(f"the layout{told}{more}: --layout FILE")
 
     # What was recorded in training.
 

@@ -29,4 +29,6 @@ def _example() -> Layout:
     return Layout(size=3, start=(0, 0), exit=(2, 2), golds=((0, 2),), hazards=((2, 0),), lever=(1, 2))
 
 
-FAMILY = Family(Layout.family, Layout.from_dict, {name: _source(name) for name in FAMILIES}, _example)
+FAMILY = Family(
+    Layout.family, Layout.from_dict, {name: _source(name) for name in FAMILIES}, _example, read_text=Layout.from_text
+)

@@ -270,6 +270,31 @@ class Layout:
         given = {part.name: data[part.name] for part in fields(cls) if part.name in data}
         return cls(**given | {"name": str(data.get("name", ""))})
 
+    def __str__(self) -> str:
+        """The grid as text, without name and legend; read by :meth:`from_text`."""
+        from lever_ray.tasks.gridworld.text import as_text
+
+        return as_text(self)
+
+    @classmethod
+    def from_text(cls, text: str, *, name: str = "") -> Layout:
+        """Build a layout from a map, the text that ``str`` and ``lever-ray compose`` print; its horizon is N^2.
+
+        Golds, blocks and hazards are listed in reading order, so a layout that lists them in another one reads back as
+        the same world with another :attr:`digest`.
+
+        Args:
+            text: a line for each row, of ``S E $ # x L`` and ``.``, ``*`` or ``@`` for empty cells. Blanks between
+                cells, blank lines and the legend do not matter.
+            name: what people call it.
+
+        Raises:
+            InvalidTask: the map is no square grid with one start and one exit; line, column and character are named.
+        """
+        from lever_ray.tasks.gridworld.text import layout_of
+
+        return layout_of(text, name=name)
+
     @classmethod
     def sample(cls, family: str | LayoutFamily, *, seed: int) -> Layout:
         """Draw a layout uniformly among the solvable ones of a family.
