@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks import (
     composition,
+    kernels,
     library,
     options,
     planning,
@@ -29,6 +30,7 @@ from benchmarks import (
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "start": start.figures,
     "startup": startup.figures,
+    "kernels": kernels.figures,
     "training": training.figures,
     "composition": composition.figures,
     "planning": planning.figures,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from lever_ray.errors import SettingsError
@@ -354,6 +355,29 @@ def _checkout_or_here() -> Path:
 def default_store() -> Path:
     """The MLflow store's SQLite file: under ``LEVER_RAY_HOME`` where that is set, else in the checkout."""
     return home() / "mlflow.db" if os.environ.get(HOME_VARIABLE) else _checkout_or_here() / "mlflow.db"
+
+
+def conf_folder() -> Path:
+    """The configuration tree: ``conf/`` of the checkout, or the copy that an installed package carries."""
+    package = Path(__file__).resolve().parent
+    beside = package.parent / "conf"
+    return beside if (beside / "config.yaml").is_file() else package / "conf"
+
+
+RECOMMENDED = "recommended.yaml"
+"""File of ``conf/`` with the discounts of members by operator, the best first; see ``lever-ray study defaults``."""
+
+
+@cache
+def recommended_gammas(operator: str) -> tuple[float, ...]:
+    """Discounts of members where nobody says which, the best first; none where nothing was measured."""
+    import yaml
+
+    file = conf_folder() / RECOMMENDED
+    if not file.is_file():
+        return ()
+    found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return tuple(float(gamma) for gamma in found.get("gammas", {}).get(operator, ()))
 
 
 def library_path(settings: LibrarySettings) -> Path:

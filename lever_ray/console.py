@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -18,11 +18,11 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from lever_ray.query.result import UNION, CompositionResult
-from lever_ray.query.rivals import Rivals
-from lever_ray.query.route_words import told_on_the_way
-from lever_ray.tasks.protocol import Environment
-from lever_ray.tasks.rollout import Rollout
+if TYPE_CHECKING:
+    from lever_ray.query.result import CompositionResult
+    from lever_ray.query.rivals import Rivals
+    from lever_ray.tasks.protocol import Environment
+    from lever_ray.tasks.rollout import Rollout
 
 Row = dict[str, Any]
 
@@ -245,6 +245,8 @@ SOURCE_WORDS: Mapping[str, str] = {
 
 def result_table(task: Environment, result: CompositionResult, beside: Rivals) -> Group:
     """A composed policy: what it earns, what it stands beside, what it is made of, and its route."""
+    from lever_ray.query.route_words import told_on_the_way
+
     table = Table(show_header=False, box=None)
     add_words(table, "", whole=True)
     add_words(table, "")
@@ -297,6 +299,8 @@ def _steps_told(task: Environment, route: Rollout, *, most: int = 20) -> str:
 
 
 def _members(result: CompositionResult) -> str:
+    from lever_ray.query.result import UNION
+
     if result.strategy == UNION:
         return f"recorded transitions of {len(result.policy_ids)} policies for {', '.join(result.groups)}"
     if result.segments is not None:
@@ -306,6 +310,8 @@ def _members(result: CompositionResult) -> str:
 
 
 def _searched(result: CompositionResult) -> str:
+    from lever_ray.query.result import UNION
+
     if result.segments is not None:
         return f"{result.segments} segments simulated"
     if result.strategy == UNION:
@@ -320,14 +326,10 @@ def _options_told(result: CompositionResult, *, most: int = 12) -> str:
     return ", ".join([*told, *([f"{left} more"] if left > 0 else [])])
 
 
-def findings_table(findings: Sequence[Any]) -> Table:
-    """What ``lever-ray doctor`` found."""
-    table = plain_table("lever-ray doctor")
-    add_words(table, "part", "", whole=True)
-    add_words(table, "finding")
-    for finding in findings:
-        table.add_row(finding.part, "[green]ok[/green]" if finding.sound else "[red]wrong[/red]", escape(finding.text))
-    return table
+def finding_line(finding: Any) -> Text:
+    """One line of what ``lever-ray doctor`` found."""
+    state, style = ("ok", "green") if finding.sound else ("wrong", "red")
+    return Text.assemble(f"{finding.part:<9} ", (f"{state:<6}", style), finding.text)
 
 
 def importance_table(importances: Mapping[str, Mapping[str, float]]) -> Table:

@@ -47,6 +47,13 @@ class Executor(Protocol):
         """Call ``function(item, *shared)`` for every item and yield outcomes as they complete, in any order."""
         ...
 
+    def prepare(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function where items will run, in the meantime: loading what they need, it saves the first ones time.
+
+        Nothing waits for it, and nothing is said where it fails.
+        """
+        ...
+
 
 class SerialExecutor:
     """Runs everything in this process, one item after the other."""
@@ -65,6 +72,9 @@ class SerialExecutor:
                 yield Outcome(index, error=error)
             else:
                 yield Outcome(index, value)
+
+    def prepare(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Nothing: items run in this process, which has loaded what it needs."""
 
 
 def in_order(outcomes: Iterable[Outcome]) -> list[Any]:

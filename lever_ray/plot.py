@@ -58,6 +58,7 @@ __all__ = [
     "WIDTH",
     "YELLOW",
     "as_html",
+    "as_png",
     "canvas",
     "counted",
     "headline",
@@ -219,6 +220,13 @@ def save(figure: Figure, path: str | Path) -> Path:
     return place
 
 
+def as_png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    written = io.BytesIO()
+    figure.savefig(written, dpi=DPI, format="png", metadata={"Software": None})
+    return written.getvalue()
+
+
 def as_html(task: Environment, result: Any) -> str:
     """The picture of an answer's route as an HTML element, for notebooks.
 
@@ -227,9 +235,7 @@ def as_html(task: Environment, result: Any) -> str:
         result: the answer.
     """
     figure = options(task, result) if getattr(result, "options", ()) else path(task, result)
-    written = io.BytesIO()
-    figure.savefig(written, dpi=DPI, format="png", metadata={"Software": None})
-    coded = base64.b64encode(written.getvalue()).decode()
+    coded = base64.b64encode(as_png(figure)).decode()
     return f'<img alt="route" style="max-width: 24em" src="data:image/png;base64,{coded}">'
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path
 from lever_ray.console import progress, say, telling_kept, working
 from lever_ray.errors import SettingsError, check_known
+from lever_ray.executor import in_order
 from lever_ray.experiment.plan import check_all_answer
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import ExperimentRows, plan_digest, read_rows, run_experiment, write_rows
@@ -23,7 +25,6 @@ from lever_ray.library.build import BuildReport, build_library
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
-from lever_ray.query.warm import warm_up
 from lever_ray.tasks import registry
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ def build(parts: Session) -> None:
 def train(parts: Session, path: Path) -> BuildReport:
     """Train what a library lacks of the environments that the settings sample."""
     settings = parts.settings.library
-    with working(parts.console, "Loading kernels (compiled the first time)"):
-        warm_up(registry.source(settings.family).family)
     path.parent.mkdir(parents=True, exist_ok=True)
     with progress(parts.console, f"Training library {settings.name}", settings.layouts) as advance:
         report = build_library(
@@ -125,7 +124,7 @@ def experiment(parts: Session) -> ExperimentReport:
             if run is not None:
                 run.write(metrics=[("failed_environments", len(rows.failures), 0)])
                 with working(parts.console, "Logging to MLflow"):
-                    _log_experiment(run, report, tags_of(settings) | {"config": digest})
+                    _log_experiment(parts, run, report, title, tags_of(settings) | {"config": digest})
     return report
 
 
@@ -172,7 +171,7 @@ def study(parts: Session, name: str, settings: Any) -> Path:
         name: of the study.
         settings: see :func:`settings_of_study`.
     """
-    from lever_ray.studies.studies import run_study, study_report
+    from lever_ray.studies.studies import run_study, study_files, study_report
 
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
     folder = home() / "studies" / f"{name}-{digest}"
@@ -183,6 +182,8 @@ def study(parts: Session, name: str, settings: Any) -> Path:
     (folder / "report.md").write_text(
         f"{_settings_list(name, settings)}\n\n{study_report(name, rows)}", encoding="utf-8"
     )
+    for file, text in study_files(name, rows).items():
+        (folder / file).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -257,19 +258,26 @@ def library_digest(settings: Settings) -> str:
     return PolicyLibrary.open(library_path(settings.library)).digest
 
 
-def _log_experiment(run: TrackedRun, report: ExperimentReport, tags: dict[str, str]) -> None:
-    from lever_ray.experiment import figures
-    from lever_ray.tracking import headline_rows, log_cells
+def _log_experiment(
+    parts: Session, run: TrackedRun, report: ExperimentReport, title: str, tags: dict[str, str]
+) -> None:
+    from lever_ray.experiment.figures import FIGURES, drawn
+    from lever_ray.tracking import headline_rows, layout_rows, log_cells
 
-    log_cells(run, report.rows.rows, report.summary, tags=tags)
+    operators = dict.fromkeys(line["operator"] for line in report.summary)
+    wanted = [(name, operator) for operator in operators for name in FIGURES]
+    with ThreadPoolExecutor(1) as aside:  # drawn while runs are logged
+        drawing = aside.submit(lambda: in_order(parts.executor.map(drawn, wanted, shared=(report.summary,))))
+        views = log_cells(run, title, report.rows.rows, report.summary, tags=tags)
+        pictures = drawing.result()
     run.table("summary", headline_rows(report.summary))
+    run.table("layouts", layout_rows(report.rows.rows))
     run.file(report.folder / "rows.parquet")
     run.file(report.folder / "summary.parquet")
-    for operator in dict.fromkeys(line["operator"] for line in report.summary):
-        lines = [line for line in report.summary if line["operator"] == operator]
-        run.figure(f"quality_versus_speedup_{operator}", figures.quality_versus_speedup(lines))
-        run.figure(f"controls_{operator}", figures.controls(lines))
-        run.figure(f"time_by_stage_{operator}", figures.time_by_stage(lines))
+    for (name, operator), png in zip(wanted, pictures, strict=True):
+        run.picture(f"{name}_{operator}", png)
+    if parts.tracker is not None:
+        parts.tracker.publish("experiment", *views)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from lever_ray.config import Settings, library_path, make_home
-from lever_ray.errors import LeverError, LibraryError
-from lever_ray.library.checking import verify
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.query.warm import warm_up
+from lever_ray.config import Settings, TrackingSettings, library_path, make_home
+from lever_ray.errors import LeverError, LibraryError, SettingsError
+
+_TOLD = ("lever-ray", "ray", "numpy", "numba", "pyarrow", "mlflow", "optuna")
+"""Packages whose versions are told."""
 
 
 @dataclass(frozen=True)
@@ -21,26 +28,45 @@ class Finding:
     text: str
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Check every part; a part that fails does not keep the others from being checked."""
-    checks: dict[str, Callable[[Settings], str]] = {
-        "home": _home,
-        "kernels": _kernels,
-        "ray": _ray,
-        "mlflow": _mlflow,
-        "library": _library,
-    }
-    return [_examine(part, check, settings) for part, check in checks.items()]
+def versions() -> Finding:
+    """What is installed; nothing of it is imported."""
+    found, missing = [f"Python {platform.python_version()}"], []
+    for name in _TOLD:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    lacking = f"{', '.join(missing)} not installed: run `make install`; " if missing else ""
+    return Finding("versions", not missing, lacking + ", ".join(found))
 
 
-def _examine(part: str, check: Callable[[Settings], str], settings: Settings) -> Finding:
+def examine(settings: Settings, *, ray: bool = False) -> Iterator[Finding]:
+    """Check every part, as it is asked for; a part that fails does not keep the others from being checked.
+
+    Args:
+        settings: what is checked.
+        ray: whether to start or join a cluster, which takes ten seconds.
+    """
+    with _Store(settings.tracking) as store:
+        checks: dict[str, Callable[[], str]] = {
+            "home": _home,
+            "kernels": _kernels,
+            "library": lambda: _library(settings),
+            "mlflow": store.told,
+            "ray": lambda: _ray(settings, start=ray),
+        }
+        for part, check in checks.items():
+            yield _examine(part, check)
+
+
+def _examine(part: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(part, True, check(settings))
+        return Finding(part, True, check())
     except (LeverError, OSError, ConnectionError, RuntimeError) as error:
         return Finding(part, False, f"{error}")
 
 
-def _home(_: Settings) -> str:
+def _home() -> str:
     place = make_home()
     probe = place / ".doctor"
     probe.write_text("")
@@ -48,13 +74,17 @@ def _home(_: Settings) -> str:
     return f"results go to {place}"
 
 
-def _kernels(_: Settings) -> str:
+def _kernels() -> str:
+    from lever_ray.query.warm import warm_up
+
     return f"compiled or loaded in {warm_up():.1f} s"
 
 
-def _ray(settings: Settings) -> str:
+def _ray(settings: Settings, *, start: bool) -> str:
     if settings.cluster.executor != "ray":
         return "not used: cluster.executor is serial"
+    if not start:
+        return "not tried; --ray starts or joins a cluster and runs tasks on it"
     from lever_ray.executor import in_order
     from lever_ray.ray_execution import RayExecutor, connect, disconnect
 
@@ -67,18 +97,68 @@ def _ray(settings: Settings) -> str:
         disconnect()
 
 
-def _mlflow(settings: Settings) -> str:
-    if not settings.tracking.enabled:
-        return "not used: tracking.enabled is false"
-    from lever_ray.tracking import Tracker
-
-    tracker = Tracker(settings.tracking)
-    return f"store {tracker.uri}, experiment {tracker.experiment_id}"
-
-
 def _library(settings: Settings) -> str:
+    from lever_ray.library.checking import verify
+    from lever_ray.library.store import PolicyLibrary
+
     library = PolicyLibrary.open(library_path(settings.library))
     damages = verify(library.path)
     if damages:
         raise LibraryError(damages[0].what)
     return f"{library.path}: {len(library)} policies, every file sound"
+
+
+class _Store:
+    """The MLflow store, opened by a process of its own while other parts are checked: importing MLflow takes longest.
+
+    Args:
+        settings: of tracking.
+    """
+
+    def __init__(self, settings: TrackingSettings) -> None:
+        self._settings = settings
+        self._opening: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> _Store:
+        if self._settings.enabled:
+            root = str(Path(__file__).resolve().parents[2])
+            paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+            self._opening = subprocess.Popen(
+                [sys.executable, "-c", _OPEN, json.dumps(asdict(self._settings))],
+                env=os.environ | {"PYTHONPATH": paths},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opening is not None and self._opening.poll() is None:
+            self._opening.kill()
+            self._opening.communicate()
+
+    def told(self) -> str:
+        """What was found.
+
+        Raises:
+            SettingsError: the store cannot be used.
+        """
+        if self._opening is None:
+            return "not used: tracking.enabled is false"
+        found, said = self._opening.communicate()
+        lines = (found if self._opening.returncode == 0 else said).strip().splitlines()
+        if self._opening.returncode:
+            raise SettingsError(lines[-1] if lines else f"MLflow ended with code {self._opening.returncode}")
+        return lines[-1]
+
+
+_OPEN = """
+import json, sys
+from lever_ray.config import TrackingSettings
+from lever_ray.errors import LeverError
+try:
+    from lever_ray.tracking import store_told
+    print(store_told(TrackingSettings(**json.loads(sys.argv[1]))))
+except LeverError as error:
+    sys.exit(str(error))
+"""

@@ -7,19 +7,20 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from lever_ray.config import Settings, library_path, make_home
-from lever_ray.console import make_console, working
+from lever_ray.console import make_console, say, working
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.query.warm import warm_up
+from lever_ray.tasks.registry import source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lever_ray.ray_execution import ShardedLibrary
     from lever_ray.tracking import Tracker
 
@@ -37,9 +38,9 @@ class Session:
         """Lines that tell where the runs can be seen."""
         if self.tracker is None:
             return []
-        lines = [f"Runs: {self.tracker.link()}"]
+        lines = [f"{kind.capitalize()}: {link}" for kind, link in self.tracker.links().items()]
         if not self.tracker.uri.startswith("http"):
-            lines.append("Start the MLflow UI with `make ui`, then open that link.")
+            lines.append("Start the MLflow UI with `make ui`, then open the link.")
         return lines
 
     def open_library(self) -> LibraryReader:
@@ -65,14 +66,17 @@ class Session:
 def session(settings: Settings, *, tracked: bool = True, console: Console | None = None) -> Iterator[Session]:
     """Create the MLflow store and start the executor side by side; ends a cluster that it started."""
     console = console or make_console()
-    make_home()
+    tell_home(console, make_home())
     wants_tracker = tracked and settings.tracking.enabled
     joined = False
     try:
-        with working(console, _opening(settings, wants_tracker)), ThreadPoolExecutor(1) as aside:
+        with working(console, _opening(settings, wants_tracker)), ThreadPoolExecutor(2) as aside:
             opening = aside.submit(_open_tracker, settings) if wants_tracker else None
+            loading = aside.submit(warm_up, source(settings.library.family).family)
             executor, joined = _start_executor(settings)
+            executor.prepare(warm_up, source(settings.library.family).family)
             tracker = None if opening is None else opening.result()
+            loading.result()
         yield Session(settings, console, executor, tracker)
     finally:
         if joined:
@@ -81,10 +85,16 @@ def session(settings: Settings, *, tracked: bool = True, console: Console | None
             disconnect()
 
 
+def tell_home(console: Console, home: Path) -> None:
+    """Say where results go, where that is not below the current folder."""
+    if not home.resolve().is_relative_to(Path.cwd().resolve()):
+        say(console, f"Results go to {home}")
+
+
 def _opening(settings: Settings, wants_tracker: bool) -> str:
     parts = ["opening the MLflow store"] if wants_tracker else []
     parts += [] if settings.cluster.executor == "serial" else ["starting Ray"]
-    text = " and ".join(parts or ["starting"])
+    text = ", ".join(["loading kernels (compiled the first time)", *parts])
     return text[0].upper() + text[1:]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lever_ray.app.conf import OWN_GROUP, checked_overrides, conf_folder, plain_settings
-from lever_ray.config import Settings, home
+from lever_ray.app.conf import OWN_GROUP, checked_overrides, plain_settings
+from lever_ray.config import Settings, conf_folder, home
 from lever_ray.errors import InvalidValue, SettingsError, check_known
 from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
 from lever_ray.learning.budgets import training_budget

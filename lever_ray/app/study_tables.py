@@ -10,11 +10,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lever_ray.composition.operators import OPERATORS
 from lever_ray.console import FirstFit, add_numbers, add_words, plain_table
-from lever_ray.experiment.plan import gamma_told, modes_of
+from lever_ray.experiment.overview import in_reading_order, way_of
+from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import significant
-from lever_ray.query.result import UNION
 
 Row = dict[str, Any]
 
@@ -44,7 +43,7 @@ def _wide_summary(summary: Sequence[Row]) -> Table:
         if previous not in (None, place):
             table.add_section()
         shown = ("", "", "") if place == previous else (gamma_told(first["gamma"]), first["mode"], first["setup"])
-        table.add_row(*shown, _way(first), *_numbers(lines, rankers))
+        table.add_row(*shown, way_of(first), *_numbers(lines, rankers))
         previous = place
     return table
 
@@ -78,7 +77,7 @@ def _composed(summary: Sequence[Row]) -> Table:
                 table.add_section()
                 table.add_row(Text(place, style="bold"))
             previous = place
-            table.add_row(Text(f"{_way(line)}, {line['ranker']}"), *_composed_cells(line))
+            table.add_row(Text(f"{way_of(line)}, {line['ranker']}"), *_composed_cells(line))
     return table
 
 
@@ -107,13 +106,6 @@ def _one_decimal(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.1f}"
 
 
-def _way(line: Row) -> str:
-    """Strategy, with the operator where that is not ``sum``."""
-    if line["operator"] == "sum":
-        return str(line["strategy"])
-    return f"{line['operator']} {line['strategy']}" if line["strategy"] != UNION else f"{line['operator']}"
-
-
 def _stacked(first: str, second: str) -> str:
     """A column's title on narrow lines."""
     return f"{first}\n" + second.replace("-", "-\n")
@@ -127,21 +119,12 @@ _CAPTION = (
 
 
 def _by_strategy(summary: Sequence[Row]) -> list[dict[str, Row]]:
+    """Lines in reading order, those that differ in the ranker alone together."""
     grouped: dict[tuple[Any, ...], dict[str, Row]] = {}
-    order = {name: place for place, name in enumerate(("targeted", "hybrid", "budgeted", "exhaustive"))}
-    known = modes_of(str(summary[0].get("family"))) if summary else ()
-    modes = {name: place for place, name in enumerate(known)}
-    operators = list(OPERATORS)
-    for line in summary:
-        key = (
-            line["gamma"],
-            modes.get(line["mode"], len(modes)),
-            len(line["setup"]),
-            operators.index(line["operator"]),
-            order.get(line["strategy"].split("-")[0], 9),
-        )
-        grouped.setdefault((*key, line["setup"], line["strategy"]), {})[line["ranker"]] = line
-    return [grouped[key] for key in sorted(grouped)]
+    for line in in_reading_order(summary):
+        key = tuple(line[name] for name in ("gamma", "mode", "setup", "operator", "strategy"))
+        grouped.setdefault(key, {})[line["ranker"]] = line
+    return list(grouped.values())
 
 
 def _numbers(lines: dict[str, Row], rankers: Sequence[str]) -> list[str]:

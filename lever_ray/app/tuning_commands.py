@@ -18,12 +18,10 @@ from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.learning.budgets import training_budget
 from lever_ray.optuna_adapter import check_question, importances, open_study, told_trials, tune
 from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
-from lever_ray.tuning.pareto import hypervolume
 from lever_ray.tuning.recommendation import PREFIX, Wish, origin, recommend, strategy_file, write_strategy
 from lever_ray.tuning.settings import search_space
 from lever_ray.tuning.study_file import only_driver
 from lever_ray.tuning.trial import (
-    Averages,
     Bench,
     TuningProblem,
     check_operators,
@@ -32,11 +30,9 @@ from lever_ray.tuning.trial import (
 )
 
 if TYPE_CHECKING:
-    from lever_ray.tracking import TrackedRun
+    from lever_ray.tracking import StudyLog, TrackedRun
 
 Row = dict[str, Any]
-SCALES: dict[str, tuple[float, float]] = {"candidates": (1.0, 1e6), "seconds": (1e-4, 10.0)}
-"""Ends of the logarithmic scale of each cost over which the front's hypervolume is averaged."""
 FEW = 8
 """Held-out environments below which intervals say little."""
 MEASURED_ON = "measured_on"
@@ -154,13 +150,13 @@ def tune_budget(parts: Session) -> TuningReport:
         nothing_new = len(before) >= settings.tuning.trials and _measured_after(folder) == len(before)
         logged = nullcontext() if nothing_new else tracked_run(parts, name, tags, ("tuning", "library"))
         with logged as run:
-            grown = _Growth(settings, run, parts.tracker, before)
+            log = None if run is None else _study_log(parts, run, name, before)
             total = max(len(before), settings.tuning.trials)
             with progress(parts.console, f"Tuning {settings.tuning.study}", total, done=len(before)) as advance:
 
                 def watch(trial: TunedTrial) -> Mapping[str, str]:
                     advance(trial.choice.label)
-                    return grown.add(trial)
+                    return {} if log is None else log.add(trial)
 
                 trials = tune(study, settings.tuning, space=space, problem=problem, evaluate=bench, watch=watch)
             rows = trial_rows(trials)
@@ -172,9 +168,18 @@ def tune_budget(parts: Session) -> TuningReport:
             with working(parts.console, "Measuring the front on held-out environments"):
                 front = _measured_front(trials, bench, problem, settings)
             report = _keep(rows, front, importances(study), settings, folder)
-            if run is not None:
-                _log(run, report, settings)
+            if run is not None and log is not None:
+                _log(log, run, report, settings)
     return report
+
+
+def _study_log(parts: Session, run: TrackedRun, name: str, before: Sequence[TunedTrial]) -> StudyLog | None:
+    from lever_ray.tracking import StudyLog
+
+    tuning = parts.settings.tuning
+    if parts.tracker is None:
+        return None
+    return StudyLog(parts.tracker, run, name, study=tuning.study, cost=tuning.cost, before=before)
 
 
 def _tell_before(parts: Session, done: int) -> None:
@@ -255,99 +260,13 @@ def recommend_strategy(settings: Settings, wish: Wish, *, name: str = "") -> tup
     return *_recommended(read_rows(file), wish, given), before
 
 
-class _Growth:
-    """Logs the front as it grows, trial by trial, to the parent run, and each new trial as a child of it.
-
-    Args:
-        settings: of the command.
-        run: the parent; None logs nothing.
-        tracker: of the session, for links.
-        before: trials of earlier runs of the study, whose figures the new parent repeats.
-    """
-
-    def __init__(self, settings: Settings, run: TrackedRun | None, tracker: Any, before: Sequence[TunedTrial]) -> None:
-        self._settings, self._run, self._tracker = settings, run, tracker
-        self._trials: list[TunedTrial] = []
-        metrics = [metric for trial in before for metric in self._grown(trial)]
-        if run is not None and metrics:
-            run.write(metrics=metrics)
-
-    def add(self, trial: TunedTrial) -> dict[str, str]:
-        """Log a trial that is about to be told; notes for it, where it is logged."""
-        metrics = self._grown(trial)
-        if self._run is None:
-            return {}
-        self._run.write(metrics=metrics)
-        row = trial_rows([trial])[0]
-        labels = {name: str(row[name]) for name in _PARAMETERS}
-        tags = {"study": self._settings.tuning.study, "trial": str(trial.number), "state": trial.state}
-        numbers = [(name, value, trial.number) for name, value in Averages.of(trial.measured)._asdict().items()]
-        self._run.child(f"trial-{trial.number:04d}", tags=tags, parameters=labels, metrics=numbers)
-        return {"mlflow": self._link(trial.number)}
-
-    def _grown(self, trial: TunedTrial) -> list[tuple[str, float, int]]:
-        self._trials.append(trial)
-        return [] if self._run is None else front_metrics(self._trials, self._settings.tuning.cost)
-
-    def _link(self, number: int) -> str:
-        """Opens the trial's run in the MLflow UI."""
-        page = self._tracker.link().partition("?")[0]
-        study = self._settings.tuning.study
-        return f"{page}?searchFilter=tags.study%20%3D%20%27{study}%27%20and%20tags.trial%20%3D%20%27{number}%27"
-
-
-_PARAMETERS: tuple[str, ...] = (
-    "label",
-    "tier",
-    "operator",
-    "strategy",
-    "k",
-    "budget",
-    "restarts",
-    "ranker",
-    "support",
-    "gamma",
-    "model",
-    "target",
-    "embedding",
-    "canonical",
-    "retrieval",
-    "threshold",
-    "width",
-    "environments",
-)
-"""Columns of a trial's row that are its run's parameters."""
-
-
-def front_metrics(trials: Sequence[TunedTrial], cost: str) -> list[tuple[str, float, int]]:
-    """The front after the last of some trials, and that trial's own figures, as metrics with step = trial."""
-    last, front = trials[-1], front_of(trials)
-    cheapest, dearest = SCALES[cost]
-    points = [trial.point for trial in front]
-    metrics = {
-        "front/hypervolume": hypervolume(points, cheapest=cheapest, dearest=dearest),
-        "front/points": float(len(front)),
-        "trial/quality": last.point.quality,
-        f"trial/{cost}": last.point.cost,
-        "trial/environments": float(len(last.measured)),
-    }
-    if front:
-        metrics |= {"front/best_quality": front[-1].point.quality, f"front/best_{cost}": front[-1].point.cost}
-    return [(name, value, last.number) for name, value in metrics.items()]
-
-
-def _log(run: TrackedRun, report: TuningReport, settings: Settings) -> None:
+def _log(log: StudyLog, run: TrackedRun, report: TuningReport, settings: Settings) -> None:
     from lever_ray.tuning import figures
 
+    log.finish(report.front, report.recommended, report.strategy_name)
     run.table("front", report.front)
     run.figure("front", figures.front(report.trials, cost=settings.tuning.cost, held_out=report.front))
     if report.importances:
         run.figure("importances", figures.importances(report.importances))
     for file in (report.folder / "trials.parquet", report.folder / "front.parquet", report.strategy):
         run.file(file)
-    row = report.recommended
-    kept = ("quality", "candidates", "seconds", "coverage")
-    run.write(
-        tags={"recommended": report.strategy_name},
-        metrics=[(f"recommended/{part}{name}", row[f"{part}{name}"], 0) for part in ("", "held_out/") for name in kept],
-    )

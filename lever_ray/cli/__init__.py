@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from lever_ray.cli.exit_codes import FAILED, INTERRUPTED, NOT_READ, OK, WRONG_INPUT
 from lever_ray.cli.streams import reach_this_machine_directly, reader_is_gone, show, standard_streams, tell
 from lever_ray.cli.table import Entry, Table
+from lever_ray.collecting import collecting_seldom
 from lever_ray.errors import LeverError
 
 COMMANDS: dict[str, Entry] = {
@@ -64,25 +63,8 @@ TABLE = Table(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the ``lever-ray`` command."""
     given = sys.argv[1:] if arguments is None else arguments
-    with _collecting_seldom():
+    with collecting_seldom():
         return guarded(lambda: TABLE.run(given))
-
-
-_MOST_UNCOLLECTED = 500_000
-"""Objects that may be made between two searches for cycles among them; Python's own 700 is for less memory than time.
-
-What a command imports lives as long as it does: looking through it again and again takes a tenth of a short command.
-"""
-
-
-@contextmanager
-def _collecting_seldom() -> Iterator[None]:
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], _MOST_UNCOLLECTED) if before[0] else 0, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def run_job(command: str) -> int:

@@ -6,14 +6,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lever_ray.cli.exit_codes import OK
 from lever_ray.cli.places import is_there
 from lever_ray.cli.recipe_options import add_recipe_options, recipe_of_options
+from lever_ray.cli.remedies import on_console
 from lever_ray.cli.words import add_settings
 from lever_ray.errors import InvalidValue, LeverError, SettingsError, UnknownName
 
@@ -41,36 +42,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compare", action="store_true", help="also train from scratch and look for the best known return")
     add("--picture", type=Path, metavar="FILE", help="write a picture of the route, PNG")
     add("--json", action="store_true", help="print the result as JSON")
-    add("--library", metavar="NAME", help="the library, as the setting library=NAME")
+    add("--library", metavar="NAME", help="the library: its folder, or as the setting library=NAME")
     add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer the query, and print the result."""
-    query, words = _query_and_settings(arguments)
+    words = _words_of(arguments)
     if arguments.picture is not None:
         _check_picture(arguments.picture)
-    with _minding(query):
-        task, result = _answer(arguments, query, words)
+    with _minding(words.query):
+        task, result = _answer(arguments, words)
     if arguments.picture is not None:
         _save_picture(task, result, arguments.picture)
     _print(task, result, result.compare() if arguments.compare else result.rivals, as_json=arguments.json)
     return OK
 
 
-def _answer(
-    arguments: argparse.Namespace, query: str | None, words: Sequence[str]
-) -> tuple[Environment, CompositionResult]:
+def _answer(arguments: argparse.Namespace, words: _Words) -> tuple[Environment, CompositionResult]:
     from lever_ray.app.conf import settings_for_answers
     from lever_ray.config import library_path
     from lever_ray.library.store import PolicyLibrary
     from lever_ray.query.compose import compose
 
-    settings = settings_for_answers(words)
-    library = PolicyLibrary.open(library_path(settings.library))
+    settings = settings_for_answers(words.settings)
+    library = PolicyLibrary.open(words.folder or library_path(settings.library))
     result = compose(
         library,
-        query,
+        words.query,
         environment=arguments.environment,
         objective=arguments.objective,
         groups=None if arguments.groups is None else arguments.groups.split(","),
@@ -105,37 +104,56 @@ def _print(task: Environment, result: CompositionResult, beside: Rivals, *, as_j
 # What the words are: decided by their places alone.
 
 
-def _query_and_settings(arguments: argparse.Namespace) -> tuple[str | None, list[str]]:
-    """The query, None where ``--objective`` stands for it, and the settings.
+class _Words(NamedTuple):
+    """What the words of a command line are.
+
+    Attributes:
+        query: None where ``--objective`` stands for it.
+        folder: of the library; None where settings name it.
+        settings: the others.
+    """
+
+    query: str | None
+    folder: Path | None
+    settings: list[str]
+
+
+def _words_of(arguments: argparse.Namespace) -> _Words:
+    """The query, the library and the settings.
 
     Raises:
-        SettingsError: a word stands where a setting should, and is none; or the library is named twice.
+        SettingsError: a word stands where a setting or a library should, and is none; or the library is named twice.
     """
     query, words = arguments.query, list(arguments.settings)
     if arguments.objective is not None and query is not None:
         query, words = None, [query, *words]
-    for word in words:
+    folders = [word for word in words if _is_library(word)]
+    settings = [word for word in words if word not in folders]
+    for word in settings:
         _check_setting(word, objective=arguments.objective)
-    if arguments.library is not None:
-        words.insert(0, _named_library(arguments.library, words))
-    return query, words
+    named = [word for word in settings if word.startswith("library=")]
+    given = [] if arguments.library is None else [f"--library {arguments.library}"]
+    if len([*folders, *named, *given]) > 1:
+        raise SettingsError(f"{' and '.join([*given, *named, *folders])} are given; give one library")
+    if arguments.library is not None and _is_library(arguments.library):
+        folders.append(arguments.library)
+    elif arguments.library is not None:
+        _check_name(arguments.library)
+        settings.insert(0, f"library={arguments.library}")
+    return _Words(query, Path(folders[0]) if folders else None, settings)
 
 
-def _named_library(name: str, words: Sequence[str]) -> str:
-    """The setting that ``--library`` stands for."""
-    if twice := [word for word in words if word.startswith("library=")]:
-        raise SettingsError(f"both --library {name} and {twice[0]} are given; give one of them")
-    if Path(name).name != name:
-        raise SettingsError(f"--library is {name!r}; {_BY_NAME}")
-    return f"library={name}"
+def _check_name(library: str) -> None:
+    if Path(library).name != library:
+        raise SettingsError(f"--library is {library!r}, and no policy library is there; {_BY_NAME}")
 
 
 def _check_setting(word: str, *, objective: str | None) -> None:
     """Refuse a word that can be no setting; keys that do not exist are refused where settings are read."""
     from lever_ray.app.keys import is_setting
 
-    if not is_setting(word) and _is_folder(word):
-        raise SettingsError(f"{word!r} is a folder; {_BY_NAME}")
+    if not is_setting(word) and is_there(Path(word)) and os.sep in word:
+        raise SettingsError(f"{word!r} holds no policy library; {_BY_NAME}")
     if "=" in word:
         return
     if objective is not None:
@@ -149,41 +167,45 @@ def _check_setting(word: str, *, objective: str | None) -> None:
     )
 
 
-_BY_NAME = "compose takes a library by name: --library NAME or library=NAME of LEVER_RAY_HOME/libraries"
+_BY_NAME = "give its folder, or --library NAME or library=NAME of LEVER_RAY_HOME/libraries"
 
 
-def _is_folder(word: str) -> bool:
+def _is_library(word: str) -> bool:
+    """Whether a word is the folder of a library; one that sets a known key never is."""
+    from lever_ray.app.keys import is_setting
     from lever_ray.library.manifest import MANIFEST
 
-    return is_there(Path(word) / MANIFEST) or (os.sep in word and is_there(Path(word)) and Path(word).is_dir())
+    return not is_setting(word) and is_there(Path(word) / MANIFEST)
 
 
 @contextmanager
 def _minding(query: str | None) -> Iterator[None]:
-    """What is refused is told with what the words were taken as, where one of them looks like something else."""
+    """What is refused is told with options in place of keywords, and with what the words were taken as."""
     try:
         yield
     except LeverError as error:
         hint = "" if query is None else _mistaken(query)
         if not hint and isinstance(error, UnknownName) and error.kind == "configuration key":
             hint = _WITHOUT_QUERY if query is None else _BESIDE_QUERY
-        if hint:
-            error.args = (f"{str(error).rstrip('.')}; {hint}",)
+        told = on_console(str(error))
+        error.args = (f"{told.rstrip('.')}; {hint}" if hint else told,)
         raise
 
 
-_WITHOUT_QUERY = "--objective stands for the query, so every word is a setting"
-_BESIDE_QUERY = "only the first word is the query, and it must be quoted; every other one is a setting"
+_WITHOUT_QUERY = "--objective stands for the query, so every word is a setting or a library's folder"
+_BESIDE_QUERY = "only the first word is the query, and it must be quoted; others are settings or a library's folder"
 
 
 def _mistaken(query: str) -> str:
-    """What to do about a query that looks like a setting or a folder; empty where it looks like text."""
+    """What to do about a query that looks like a setting or a library; empty where it looks like text."""
     from lever_ray.app.keys import is_setting
 
-    taken = f"{query!r} was taken as the query, since it is the first word"
-    if is_setting(query):
-        return f"{taken}; put the query before it, or use --objective, which does without one"
-    return f"{taken}; {_BY_NAME}" if _is_folder(query) else ""
+    if not is_setting(query) and not _is_library(query):
+        return ""
+    return (
+        f"{query!r} was taken as the query, since it is the first word; put the query before it, or use --objective, "
+        "which does without one"
+    )
 
 
 def _check_picture(picture: Path) -> None:

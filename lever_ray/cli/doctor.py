@@ -9,16 +9,25 @@ from lever_ray.cli.words import add_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Settings alone."""
+    """Whether Ray is tried, and settings."""
+    parser.add_argument("--ray", action="store_true", help="start or join a Ray cluster, too, and run tasks on it")
     add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check every part, and print what was found; exit code 1 if something is wrong."""
-    from lever_ray.app.doctor import examine
-    from lever_ray.app.settings import load_settings
-    from lever_ray.console import findings_table, make_console
+    """Check every part, and print what was found as it is found; exit code 1 if something is wrong."""
+    from lever_ray.app.conf import checked_overrides
+    from lever_ray.app.doctor import examine, versions
+    from lever_ray.config import home
+    from lever_ray.console import finding_line, make_console
 
-    findings = examine(load_settings(arguments.settings, about=()))
-    make_console().print(findings_table(findings))
-    return OK if all(finding.sound for finding in findings) else FAILED
+    checked_overrides(arguments.settings, home())
+    console, first = make_console(), versions()
+    console.print(finding_line(first), soft_wrap=not console.is_terminal)
+    from lever_ray.app.settings import load_settings
+
+    sound = first.sound
+    for finding in examine(load_settings(arguments.settings, about=()), ray=arguments.ray):
+        console.print(finding_line(finding), soft_wrap=not console.is_terminal)
+        sound = sound and finding.sound
+    return OK if sound else FAILED

@@ -66,7 +66,7 @@ def _target(arguments: argparse.Namespace) -> Path | None:
         raise SettingsError(f"both --to {arguments.to} and {' '.join(arguments.place)} are given; give one of them")
     if arguments.to is not None or not arguments.place:
         return arguments.to
-    from lever_ray.app.conf import conf_folder
+    from lever_ray.config import conf_folder
 
     known = {file.stem for file in (conf_folder() / "library").glob("*.yaml")}
     return place_of([_named(word, known) for word in arguments.place])

@@ -16,12 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the link that opens on the experiment, and become the server."""
+    """Print the links that open on what was logged last, and become the server."""
     from lever_ray.app.settings import load_settings
     from lever_ray.tracking import Tracker, ui_command
 
     tracker = Tracker(load_settings(arguments.settings, about=()).tracking)
     command = ui_command(tracker, port=arguments.port)
-    show(f"Open {tracker.link(arguments.port)}\n")
+    for kind, link in tracker.links(arguments.port).items():
+        show(f"{kind.capitalize()}: {link}\n")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(command[0], command)

@@ -244,7 +244,8 @@ class Cell:
 
     def _timed(self, recipe: Recipe) -> tuple[CompositionResult, dict[str, float]]:
         """The query, and the median of its stages' seconds over repeats; slow ones are asked less often."""
-        answers = asked_repeatedly(lambda: self._compose(recipe), self.case.plan.repeats)
+        ranked = recipe.override(ranker=self.ranker)
+        answers = asked_repeatedly(lambda: self._compose(ranked), self.case.plan.repeats)
         stages = {
             stage: median(answer.timings[stage] for answer in answers) for stage in ("retrieve", "rank", "compose")
         }
@@ -258,7 +259,7 @@ class Cell:
             environment=case.environment,
             objective=case.objective,
             groups=case.pool if self.candidates.operator.pools_members else case.setup.groups,
-            recipe=recipe.override(ranker=self.ranker),
+            recipe=recipe,
             without=case.setup.name,
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +166,18 @@ def time_by_stage(summary: Iterable[Line]) -> Figure:
     _name_groups(left, heads)
     _finish(figure, lines, [_key(left, label, **{"marker": "o"} | style) for label, style in TIMES.values()], columns=3)
     return figure
+
+
+FIGURES: dict[str, Callable[[Iterable[Line]], Figure]] = {
+    figure.__name__: figure for figure in (quality_versus_speedup, controls, time_by_stage)
+}
+"""Every figure of a summary by its name."""
+
+
+def drawn(item: tuple[str, str], summary: Iterable[Line]) -> bytes:
+    """A figure as PNG: its name and the operator whose lines it shows."""
+    name, operator = item
+    return plot.as_png(FIGURES[name]([line for line in summary if line["operator"] == operator]))
 
 
 def _draw_point(axes: Axes, line: Line, *, colour: str, marker: str) -> None:

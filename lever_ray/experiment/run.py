@@ -96,6 +96,7 @@ def run_experiment(
         gammas = [gamma for gamma in plan.member_gammas if gamma != ALL_GAMMAS]
         recipes = [recipe for gamma in gammas for recipe in plan.recipes_at(gamma)]
         open_for_ranking(library, recipes, [setup.objective for setup in plan.setups], missing[0])
+        library.publish(missing)
     for outcome in executor.map(run_environment, missing, shared=(library, plan)):
         name = missing[outcome.index]
         if outcome.error is None:

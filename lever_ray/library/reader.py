@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -165,6 +165,9 @@ class LibraryReader(ABC):
         for source, count in (pair for answer in self._ask("support_sources") for pair in answer.items()):
             counts[source] = counts.get(source, 0) + count
         return counts
+
+    def publish(self, environments: Iterable[str]) -> None:  # noqa: B027 - most libraries are read where they are used
+        """Make the groups of some environments ready for tasks that this library will be sent to."""
 
     def groups(self, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()) -> list[PolicyGroup]:
         """The members of some groups, each ordered by id; one request to every shard concerned.
@@ -383,7 +386,7 @@ class LibraryReader(ABC):
             return f"the library has no policy at gamma {gamma:g}; it has {gammas}"
         return (
             f"no policy of the library at gamma {gamma:g} is one that a regressor can learn from, with an objective of "
-            "its own and a known return; use --ranker offline-return (ranker='offline-return')"
+            "its own and a known return; use ranker='offline-return'"
         )
 
     @cached_property

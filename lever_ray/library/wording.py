@@ -50,7 +50,7 @@ class Closest(NamedTuple):
 
     def _remedy(self, retrieval: Retrieval) -> str:
         enough = admitting(self.similarity)
-        lower = "" if enough is None else f"lower the threshold (--threshold {enough:g} admits the closest)"
+        lower = "" if enough is None else f"lower the threshold (threshold={enough:g} admits the closest)"
         if retrieval.rule == "description":
             return f"{lower}, or retrieve by objective" if lower else "retrieve by objective"
         named = "import them with an objective (a column objective, --objective NAME, or --understand)"

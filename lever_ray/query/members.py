@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lever_ray.composition.groups import PolicyGroup, check_cover, cover
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.retrieval import Retrieval
+from lever_ray.config import recommended_gammas
 from lever_ray.errors import InvalidValue, LibraryError
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
@@ -50,7 +51,8 @@ def asked_keys(
     operator = recipe.make_operator()
     pooled = operator.pools_members or not (operator.needs_candidates or _undeclared(library, environment))
     if not pooled:
-        return group_keys(library, environment, objective, groups, recipe.gamma, recipe.episodes)
+        best = recommended_gammas(operator.name)
+        return group_keys(library, environment, objective, groups, recipe.gamma, recipe.episodes, best)
     found = pool_keys(library, environment, objective, groups, recipe.gamma, recipe.episodes)
     if groups is None or operator.pools_members:
         return found, ""
@@ -66,10 +68,12 @@ def group_keys(
     groups: Sequence[str] | None,
     gamma: float | None,
     episodes: int | None,
+    best: Sequence[float] = (),
 ) -> tuple[list[GroupKey], str]:
     """The groups of a cover, of one discount and budget; what is said of these where there were several.
 
-    Where several are left, the largest budget is taken, of these the discount with most members, and the smallest.
+    Where several are left, the largest budget is taken, of these the discount that is known to do best, else that with
+    most members, and the smallest.
 
     Args:
         library: where they are looked for.
@@ -79,6 +83,7 @@ def group_keys(
             policies without an objective stand for any single term.
         gamma: discount of the members; None for the usual one.
         episodes: training budget of the members; likewise.
+        best: discounts, the best first.
 
     Raises:
         UncoveredObjective: no exact cover exists, or ``groups`` is none.
@@ -100,22 +105,29 @@ def group_keys(
         names = [each.name for each in asked]
         check_cover(objective, names)
     pairs = _settings_of(usable, {*names}) or _settings_of(usable, {""}) or _settings_of(usable[:1])
-    taken = pairs[0] if len(pairs) == 1 else _usual_setting(library, environment, names, pairs)
+    taken = pairs[0] if len(pairs) == 1 else _usual_setting(library, environment, names, pairs, best)
     told = "" if len(pairs) == 1 else _choice_told(taken, pairs)
     return [GroupKey(environment, name, *taken) for name in names], told
 
 
 def _usual_setting(
-    library: LibraryReader, environment: str, names: Sequence[str], pairs: Sequence[tuple[float, int]]
+    library: LibraryReader,
+    environment: str,
+    names: Sequence[str],
+    pairs: Sequence[tuple[float, int]],
+    best: Sequence[float],
 ) -> tuple[float, int]:
-    """The largest budget, then most members, then the smallest discount."""
+    """The largest budget, then the discount known to do best, then most members, then the smallest discount."""
     census = library.census()
 
     def members(pair: tuple[float, int]) -> int:
         return sum(census.get(GroupKey(environment, name, *pair), 0) for name in names)
 
+    def known(gamma: float) -> int:
+        return best.index(gamma) if gamma in best else len(best)
+
     whole = [pair for pair in pairs if all(census.get(GroupKey(environment, name, *pair)) for name in names)]
-    return min(whole or pairs, key=lambda pair: (-pair[1], -members(pair), pair[0]))
+    return min(whole or pairs, key=lambda pair: (-pair[1], known(pair[0]), -members(pair), pair[0]))
 
 
 def _choice_told(taken: tuple[float, int], pairs: Sequence[tuple[float, int]]) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_SINGLES = 10_000
 """Members that are rolled out to find the best one."""
+MOST_PAIRS = 50_000
+"""Observations times actions up to which the optimum, or a plan, is looked for with every answer."""
 PLAN_WIDTH = Plan.width
 _SAME = 1e-9
 
@@ -133,6 +135,8 @@ def _best_single(problem: Problem) -> tuple[float, str]:
 def _highest(problem: Problem, reached: list[float], *, compare: bool) -> Highest:
     """The optimum where it is exact and cheap; else the best of what a plan over every move and the rest reached."""
     task, hooks = problem.task, problem.task.hooks
+    if not compare and task.observations * task.actions > MOST_PAIRS:
+        return Highest(max(reached), "best seen")
     if hooks.optimum is not None and hooks.exact is not None and hooks.exact(task):
         return Highest(optimum(task, objective=problem.objective).total, "optimum")
     if compare and hooks.optimum is not None:
@@ -168,6 +172,8 @@ def _other_recipes(result: CompositionResult, reached: float) -> Iterator[tuple[
     problem = result.problem
     plan = problem.task.hooks.plan
     if plan is None or result.operator == Plan.name:
+        return
+    if problem.task.observations * problem.task.actions > MOST_PAIRS:
         return
     support = np.bitwise_or.reduce(np.concatenate([group.support for group in problem.members]))
     found = plan(problem.task, problem.objective, width=PLAN_WIDTH, support=support).total

@@ -37,7 +37,7 @@ def ignored(problem: Problem, observations: np.ndarray) -> Iterator[str]:
     """
     flags = problem.task.dynamics.flags
     entered = int(np.bitwise_or.reduce(flags[observations]))
-    for bit, field, what in ((ITEM, "item_reward", "takes none"), (SWITCH, "switch_reward", "leaves it alone")):
+    for bit, field, what in ((ITEM, "item_reward", "takes none"), (SWITCH, "switch_reward", "does without it")):
         if (flags & bit).any() and not entered & bit and _reward(problem.compiled.rules, field) > 0:
             terms = [term for term in problem.objective.terms if _reward(problem.task.compile(term).rules, field) > 0]
             yield f"{' and '.join(terms)} was asked for, and the route {what}"

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
+from lever_ray.collecting import collecting_seldom
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.offline_return import OfflineReturn
@@ -60,7 +61,7 @@ def warm_up_recipe(task: Environment, recipe: Recipe) -> None:
 @cache
 def _warm_answer(name: str, operator: str, kind: str) -> None:
     """Answer once on the small example of a family, by a ranker's name or what a regressor reads."""
-    task = _example(name)
+    task = _example("" if operator == "gpi" else name)  # which answers tasks of one start
     ranker = _rankers(task).get(kind, OfflineReturn())
     if operator == "plan" and task.hooks.plan is None:
         return
@@ -71,7 +72,7 @@ def _warm_answer(name: str, operator: str, kind: str) -> None:
 def _example(name: str) -> Environment:
     """The small example of a family; of the usual one where there is none of that name."""
     try:
-        return family(name).example()
+        return family(name or usual_source().family).example()
     except UnknownFamily:
         return family(usual_source().family).example()
 
@@ -152,6 +153,11 @@ def warm_up_options() -> None:
 
 def compile_all() -> None:
     """Compile every kernel into numba's cache on disk, so that nobody waits for them later."""
+    with collecting_seldom():
+        _compile_all()
+
+
+def _compile_all() -> None:
     for name in families():
         warm_up(name)
     warm_up_routes()

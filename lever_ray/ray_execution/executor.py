@@ -97,6 +97,11 @@ class RayExecutor:
         """Cores of the cluster."""
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
+    def prepare(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """See :class:`lever_ray.executor.Executor`; one task per core of the cluster."""
+        for _ in range(self.workers):
+            _remote_call.remote(function, *arguments)
+
     def map(
         self, function: Callable[..., Any], items: Iterable[Any], *, shared: tuple[Any, ...] = ()
     ) -> Iterator[Outcome]:

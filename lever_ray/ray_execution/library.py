@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -156,6 +156,15 @@ class ShardedLibrary(LibraryReader):
         asked: list[_Asked] = list(zip(keys, wordings, strict=True)) if wordings else [(key, None) for key in keys]
         self._look_around()
         return self._up_to_date(lambda: self._read(asked))
+
+    def publish(self, environments: Iterable[str]) -> None:
+        """Have actors put groups into the object store: tasks that find them there do not wait.
+
+        Ray starts another worker for every task that waits. What is published last is remembered, 1,024 groups.
+        """
+        keys = [key for name in environments for key in self.keys(name) if key.objective]
+        asked: list[_Asked] = [(key, None) for key in keys[-_KEPT:]]
+        self._up_to_date(lambda: self._published(self._served, asked))
 
     def _read(self, asked: Sequence[_Asked]) -> list[PolicyGroup]:
         """Groups from where they were published; published again where the object store or their actor lost them."""

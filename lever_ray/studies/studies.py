@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from lever_ray.config import RECOMMENDED
 from lever_ray.errors import InvalidValue, UnknownName, look_up
 from lever_ray.executor import Executor
 from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import Row
 from lever_ray.studies.boundary_study import BoundaryStudy, run_boundary_study
+from lever_ray.studies.defaults_study import DefaultsStudy, recommended, run_defaults_study
 from lever_ray.studies.option_study import OptionStudy, run_option_study
 from lever_ray.studies.ranker_cases import CASE_COLUMNS
 from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study
@@ -26,11 +28,13 @@ class Study:
         settings: dataclass of its settings.
         run: gives its rows; each has a ``layout_seed``.
         tables: how they are summed up.
+        files: what else is made of them, by the name of its file.
     """
 
     settings: type[Any]
     run: Callable[..., list[Row]]
     tables: tuple[TableSpec, ...]
+    files: Mapping[str, Callable[[Sequence[Row]], str]] = field(default_factory=dict)
 
 
 _SHAPING = TableSpec(
@@ -76,6 +80,12 @@ _OPTIONS = TableSpec(
     },
     "J in the real environment; the best control is the better of the best single policy by oracle over the pool and "
     "scratch at its best discount, final or best snapshot. Tables and constant actions under the same mask and rule.",
+)
+_DEFAULTS = TableSpec(
+    "Which discount members have where nobody says",
+    ("family", "setup", "operator", "gamma"),
+    {"quality/normalised": "normalised quality"},
+    "The usual answer (hybrid-3, the operator's usual ranker) of policies for single terms, in the environment.",
 )
 _RECORDS = ("family", "episodes", "coverage", "drop")
 _BOUNDARY = (
@@ -134,13 +144,15 @@ _BOUNDARY = (
 )
 STUDIES: dict[str, Study] = {
     "boundary": Study(BoundaryStudy, run_boundary_study, _BOUNDARY),
+    "defaults": Study(DefaultsStudy, run_defaults_study, (_DEFAULTS,), {RECOMMENDED: recommended}),
     "options": Study(OptionStudy, run_option_study, (_OPTIONS,)),
     "rankers": Study(RankerStudy, run_ranker_study, (_RANKERS,)),
     "search": Study(SearchStudy, run_search_study, (_SEARCH,)),
     "shaping": Study(ShapingStudy, run_shaping_study, (_SHAPING,)),
 }
-"""``boundary``: options beside planning, by records; ``options``: quality beside every control;
-``rankers``: regret at full and partial coverage; ``search``: quality by budget; ``shaping``: reward without it."""
+"""``boundary``: options beside planning, by records; ``defaults``: discounts of members by operator; ``options``:
+quality beside every control; ``rankers``: regret at full and partial coverage; ``search``: quality by budget;
+``shaping``: reward without it."""
 
 
 def study_settings(name: str, overrides: Mapping[str, Any]) -> Any:
@@ -174,6 +186,11 @@ def _typed(key: str, value: Any, default: Any) -> Any:
 def run_study(name: str, settings: Any, *, executor: Executor) -> list[Row]:
     """Rows of a study."""
     return STUDIES[name].run(settings, executor=executor)
+
+
+def study_files(name: str, rows: Sequence[Row]) -> dict[str, str]:
+    """What else a study makes of its rows: texts by the name of the file."""
+    return {file: made(rows) for file, made in STUDIES[name].files.items()}
 
 
 def study_report(name: str, rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:

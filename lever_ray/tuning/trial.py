@@ -163,6 +163,7 @@ class Bench:
 
     def _measure_references(self, names: Sequence[str]) -> None:
         objective = self._problem.setup.objective
+        self._library.publish(names)
         found = in_order(self._executor.map(_reference, names, shared=(self._library, objective)))
         self._references |= dict(zip(names, found, strict=True))
 

@@ -52,7 +52,7 @@ def test_compose_speaks_json(home: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 WRONG = {
     "what is the weather in Paris": "Closest is",
-    "": "objective=",
+    "": "--objective",
 }
 
 
@@ -76,7 +76,7 @@ def test_text_that_names_nothing_is_refused(
             "Did you mean 'offline-return'",
         ),
         (["--environment", "grid8-1", "--objective", "path-gold", "--k", "0"], "k is 0"),
-        (["--environment", "grid8-1"], "give either a query in words or objective="),
+        (["--environment", "grid8-1"], "give either a query in words or --objective"),
         (["--environment", "grid8-1", "--objective", "path-gold", "--gamma", "0.5"], "no policies at gamma 0.5"),
         (
             ["--environment", "grid8-1", "--objective", "path-gold", "--gamma", "0", "library=grid16"],
@@ -114,9 +114,20 @@ def test_inspect_lists_environments_objectives_and_coverage(home: Path, capsys: 
     assert "108 policies" in told
 
 
+PARTS = ("versions", "home", "kernels", "library", "mlflow", "ray")
+
+
 def test_doctor_finds_what_is_wrong(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "cluster=serial"]) == 0
-    assert "108 policies, every file sound" in capsys.readouterr().out
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in told] == [[part, "ok"] for part in PARTS]
+    assert "108 policies, every file sound" in told[3]
+    assert told[4].endswith("mlflow.db, which the first run makes")
+    assert not (home / "mlflow.db").exists()
+    assert main(["doctor", f"tracking.uri=sqlite:///{home}"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[4].startswith(f"mlflow    wrong MLflow store sqlite:///{home} cannot be used (")
+    assert told[5] == "ray       ok    not tried; --ray starts or joins a cluster and runs tasks on it"
     next((home / "libraries" / "grid8").glob("policies-*.arrow")).unlink()
     assert main(["doctor", "cluster=serial", "tracking=none"]) == 1
     assert "wrong" in capsys.readouterr().out

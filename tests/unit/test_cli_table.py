@@ -21,7 +21,10 @@ ROOT = Path(lever_ray.__file__).resolve().parents[1]
 HEAVY = ("numpy", "rich", "hydra", "omegaconf", "pyarrow", "numba", "ray", "mlflow", "optuna", "matplotlib")
 SHARED = {
     "lever_ray.cli",
-    *(f"lever_ray.cli.{name}" for name in ("table", "words", "places", "exit_codes", "streams", "recipe_options")),
+    *(
+        f"lever_ray.cli.{name}"
+        for name in ("table", "words", "places", "exit_codes", "remedies", "streams", "recipe_options")
+    ),
 }
 
 

@@ -106,14 +106,20 @@ def test_a_library_is_chosen_by_an_option_or_a_setting(home: Path, capsys: pytes
     shutil.rmtree("libraries/grid8")
     assert answer(["gold", "--library", "theirs", *ON_GRID8], capsys)["objective"] == "gold"
     assert answer(["--library", "theirs", *ON_GRID8, "--objective", "gold"], capsys)["objective"] == "gold"
+    assert answer(["gold", *ON_GRID8, "--library", "libraries/theirs"], capsys)["objective"] == "gold"
+    assert answer(["gold", "libraries/theirs", *ON_GRID8], capsys)["objective"] == "gold"
+    assert answer(["libraries/theirs", *ON_GRID8, "--objective", "gold"], capsys)["objective"] == "gold"
+    Path("empty").mkdir()
     for chosen, said in (
-        (["--library", "theirs", "library=theirs"], "both --library theirs and library=theirs are given"),
-        (["--library", "libraries/theirs"], "compose takes a library by name"),
-        (["--library", "thiers"], "unknown option of library 'thiers'"),
-        (["libraries/theirs"], "'libraries/theirs' is a folder; compose takes a library by name"),
+        (["--library", "theirs", "library=theirs"], "--library theirs and library=theirs are given; give one library"),
+        (["--library", "theirs", "libraries/theirs"], "--library theirs and libraries/theirs are given"),
+        (["--library", "libraries/thiers"], "--library is 'libraries/thiers', and no policy library is there"),
+        (["--library", "thiers"], "unknown library 'thiers'. Did you mean 'theirs'? Known: deep-sea,"),
+        (["./empty"], "'./empty' holds no policy library; give its folder"),
     ):
         assert said in refused(["compose", "gold", *ON_GRID8, *chosen], capsys)
-    assert "compose takes a library by name" in refused(["compose", "libraries/theirs", *ON_GRID8], capsys)
+    told = refused(["compose", "libraries/theirs", *ON_GRID8], capsys)
+    assert "'libraries/theirs' was taken as the query, since it is the first word" in told
 
 
 def test_a_folder_called_like_a_setting_is_not_taken_for_the_setting(

@@ -105,14 +105,15 @@ def test_a_group_without_policies_is_refused_and_the_message_says_what_is_held(g
         composed(gappy, environment="gappy", objective="path-lever", groups=["path", "lever"])
 
 
-def test_several_gammas_or_budgets_must_be_chosen_from(gappy):
+def test_of_several_gammas_and_budgets_the_usual_are_taken_unless_others_are_named(gappy):
     layout = gappy.environment("gappy").layout
     gappy.add(
         [made_up_record("gappy", layout, seed=9, gamma=0.99), made_up_record("gappy", layout, seed=8, episodes=7)]
     )
     ask = partial(composed, gappy, environment="gappy", objective="path")
-    with pytest.raises(InvalidValue, match=r"at several \(gamma, episodes\).*choose with gamma= and episodes="):
-        ask()
+    found = ask()
+    assert "were taken; the library also holds gamma" in found.warnings[-1]
+    assert members(gappy, found)[0].seed == 8  # of the largest budget
     assert members(gappy, ask(gamma=0.99))[0].seed == 9
     assert members(gappy, ask(episodes=7))[0].seed == 8
     with pytest.raises(LibraryError, match=r"no policies at gamma 0.5 and any episodes; it has \(gamma, episodes\)"):

@@ -7,12 +7,16 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import yaml
 
 import lever_ray as lever
 from lever_ray.__main__ import main
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.executor import SerialExecutor
 from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.studies.defaults_study import recommended
+from lever_ray.studies.studies import run_study, study_files, study_report, study_settings
 
 ASKED = {"environment": "grid8-0", "objective": "path-gold-hazard-lever"}
 
@@ -86,15 +90,37 @@ def test_one_of_several_discounts_is_taken_and_told(library):
     assert not any("were taken" in warning for warning in same.warnings)
 
 
-def test_the_largest_budget_then_most_members_are_taken(library):
+def test_the_largest_budget_then_most_members_are_taken(library, monkeypatch):
     records = library.select(environment="grid8-0")
     more = [replace(record, episodes=20_000) for record in records if record.gamma == 0.99]
     budgets = MemoryLibrary([*records, *more])
     found = lever.compose(budgets, **ASKED, operator="max", ranker="offline-return")
     assert "members of gamma 0.99 with 20,000 episodes were taken" in found.warnings[-1]
-    fewer = [record for record in records if record.gamma == 0.99 or record.label == "best"]
-    found = lever.compose(MemoryLibrary(fewer), **ASKED, operator="max", ranker="offline-return")
+    odd = [replace(record, gamma=0.5) for record in records if record.gamma == 0.99]
+    fewer = [record for record in records if record.gamma == 0.0 and record.label == "best"]
+    monkeypatch.setattr("lever_ray.query.members.recommended_gammas", lambda _: ())
+    found = lever.compose(MemoryLibrary([*odd, *fewer]), **ASKED, operator="max", ranker="offline-return")
+    assert "members of gamma 0.5 with" in found.warnings[-1]
+
+
+def test_the_discount_that_does_best_with_the_operator_is_taken(library):
+    found = lever.compose(library, **ASKED, operator="max", ranker="offline-return")
     assert "members of gamma 0.99 with" in found.warnings[-1]
+    found = lever.compose(library, **ASKED, operator="gpi")
+    assert "members of gamma 0 with" in found.warnings[-1]
+
+
+def test_recommended_discounts_are_written_by_a_study():
+    settings = study_settings("defaults", {"layouts": 2, "operators": ["max"], "training_seeds": 1})
+    rows = run_study("defaults", settings, executor=SerialExecutor())
+    (made,) = study_files("defaults", rows).values()
+    assert sorted(yaml.safe_load(made)["gammas"]["max"]) == [0, 0.9, 0.99]
+    assert "| grid8 | path-gold | max | 0.9 |" in study_report("defaults", rows, bootstrap=20)
+    rows = [{"operator": "sum", "gamma": gamma, "quality/normalised": gamma} for gamma in (0.0, 0.5)]
+    assert yaml.safe_load(recommended(rows)) == {"gammas": {"sum": [0.5, 0]}}
+    for given, said in (({"operators": ["plan"]}, "has no candidates"), ({"layouts": 1}, "layouts is 1")):
+        with pytest.raises(InvalidValue, match=said):
+            study_settings("defaults", given)
 
 
 def test_a_library_of_one_environment_is_answered_without_a_regressor(lonely):

@@ -92,6 +92,15 @@ def test_an_answer_imports_what_it_uses(asked: list[str], small_library: Path) -
     assert not set(found["kernels"]) & OTHER_KERNELS
 
 
+def test_the_first_line_of_the_doctor_waits_for_nothing() -> None:
+    code = (
+        "import json, sys; import lever_ray.app.conf, lever_ray.app.doctor as doctor, lever_ray.console as console; "
+        "console.make_console(stderr=True).print(console.finding_line(doctor.versions())); "
+        f"print(json.dumps({{'heavy': [name for name in {('numpy', 'pyarrow', *HEAVY)} if name in sys.modules]}}))"
+    )
+    assert set(_fresh(code)["heavy"]) <= {"rich"}
+
+
 def test_keeping_a_library_needs_neither_tuning_nor_learning() -> None:
     heavy = ("ray", "mlflow", "optuna", "sqlalchemy", "sklearn", "matplotlib", "pandas")
     code = (

@@ -274,7 +274,8 @@ def test_descriptions_alone_are_understood_and_stored_on_demand(home: Path, caps
         assert part in told
     said = refused([*COMPOSE, "--ranker", "offline-return"], capsys)
     assert "(a column objective, --objective NAME, or --understand), or lower the threshold (--threshold 0.2" in said
-    assert "use --ranker offline-return" in refused([*COMPOSE, "--threshold", "0.2"], capsys)
+    asked = [*COMPOSE, "--threshold", "0.2", "--ranker", "regressor"]
+    assert "use --ranker offline-return" in refused(asked, capsys)
     assert main([*words, "--understand"]) == 0
     assert "1 policies are not understood" in " ".join(capsys.readouterr().out.split())
     assert main([*COMPOSE, "--ranker", "offline-return"]) == 0
@@ -338,8 +339,8 @@ def test_files_that_cannot_be_written_are_refused_first(
 
 def test_compose_names_what_stands_where_a_query_should(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--environment", "grid8-1"]
-    assert "library=NAME" in refused(["compose", str(GRID8), *where], capsys)
-    assert "library=NAME" in refused(["compose", "grab gold", str(GRID8), *where], capsys)
+    assert "put the query before it" in refused(["compose", str(GRID8), *where], capsys)
+    assert main(["compose", "grab gold", str(GRID8), *where]) == 0
     for gamma in ("2", "nan"):
         assert "must lie in [0, 1]" in refused(["compose", "grab gold", *where, "--gamma", gamma], capsys)
 

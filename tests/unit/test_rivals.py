@@ -106,3 +106,11 @@ def test_the_console_says_it_too(small_library, tmp_path, monkeypatch, capsys):
     assert beside["scratch"] > 0
     assert main([*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["beside"]["scratch"] is None
+
+
+def test_large_tasks_are_planned_in_a_comparison_alone(library, monkeypatch):
+    monkeypatch.setattr("lever_ray.query.rivals.MOST_PAIRS", 10)
+    found = lever.compose(library, **ASKED, operator="sum", gamma=0.0)
+    reached = max(found.rivals.route.total, found.rivals.best_single)
+    assert (found.rivals.highest, found.rivals.better) == ((reached, "best seen"), ())
+    assert found.compare().highest.how == "optimum"

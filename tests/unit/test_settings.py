@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from lever_ray.app import conf
-from lever_ray.app.conf import conf_folder, plain_settings, settings_for_answers
+from lever_ray.app.conf import plain_settings, settings_for_answers
 from lever_ray.app.settings import EXPERIMENT, hydra_settings, load_settings
 from lever_ray.cli import main
-from lever_ray.config import home
+from lever_ray.config import conf_folder, home
 from lever_ray.errors import LeverError, SettingsError, UnknownName
 from lever_ray.tasks import registry
 from lever_ray.tasks.protocol import Family, Source, Words

@@ -65,7 +65,7 @@ def test_hosts_that_need_no_proxy_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.cluster
 def test_ray_starts_past_dead_proxies(console_home: Path) -> None:
-    done = ran(["doctor", "tracking=none"], variables(console_home, **PROXIES))
+    done = ran(["doctor", "--ray", "tracking=none"], variables(console_home, **PROXIES))
     assert done.code == 0
     assert b"tasks run on" in done.out
 

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from lever_ray.app.library_tables import counted_as, in_bytes, matches_table
 from lever_ray.app.study_tables import front_table, summary_table
-from lever_ray.console import findings_table, importance_table, progress, telling_kept, working
+from lever_ray.console import finding_line, importance_table, progress, telling_kept, working
 from lever_ray.experiment.statistics import significant
 from lever_ray.library.reader import Match
 from lever_ray.library.store import PolicyLibrary
@@ -113,7 +113,7 @@ def test_a_search_never_cuts_ids_and_numbers(small_library: Any, width: int) -> 
 
 def test_other_tables_fit_as_well() -> None:
     finding = type("Finding", (), {"part": "mlflow", "sound": True, "text": "store sqlite:////" + "a" * 200})
-    assert shown(findings_table([finding]), 80).replace("\n", "").replace(" ", "").count("a") >= 200
+    assert shown(finding_line(finding), 80).replace("\n", "").replace(" ", "").count("a") >= 200
     assert "42%" in shown(importance_table({"quality": {"strategy": 0.42}, "cost": {"strategy": 0.1}}), 80)
 
 

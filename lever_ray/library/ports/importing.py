@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,23 @@ def read_policies(
         InvalidValue: something needed is missing, or a column or policy has wrong values; the message names it.
         UnknownName: an option names a column, field or action that is not known.
     """
-    return records(understand(source, ImportOptions(**options), held=held))
+    try:
+        return records(understand(source, ImportOptions(**options), held=held))
+    except LeverError as error:
+        error.args = (_in_python(str(error)),)
+        raise
+
+
+def _in_python(text: str) -> str:
+    """A message with keywords in place of options of the console, e.g. ``gamma=NUMBER``."""
+    columns = re.sub(r"--column (\w+)=(\w+)", r"columns={'\1': '\2'}", text)
+    return re.sub(r"--([a-z]+)(?: ([A-Z][A-Z.a-z]*|'[^']*'))?", _keyword, columns)
+
+
+def _keyword(found: re.Match[str]) -> str:
+    if found[1] == "layout":
+        return "layouts={NAME: layout}"
+    return f"{found[1]}={found[2] or ''}"
 
 
 def _record(understood: Understanding, row: int) -> PolicyRecord:

@@ -145,7 +145,7 @@ def expected(targets, pays, choices, starts, weights, horizon, discount):
     """Expected return over the starts, see :func:`follow`."""
     actions, total = np.empty(horizon, np.int16), 0.0
     for place in range(len(starts)):
-        earned, _ = follow(targets, pays, choices, starts[place], horizon, discount, actions)
+        earned, _ = follow(targets, pays, choices, np.int64(starts[place]), horizon, discount, actions)
         total += weights[place] * earned
     return total
 

@@ -1,39 +1,51 @@
-"""MLflow: the only module that writes runs. Only the driver has a tracker; it creates the store before all else."""
+"""The MLflow store: where it is, experiments and runs, and the server that shows them."""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home, unwritable
 from lever_ray.errors import SettingsError
-from lever_ray.experiment.plan import gamma_told
-from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, RATIOS, ends_of, metrics_of
+from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
+from lever_ray.tracking.views import VIEW_TAG, View
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 COMMIT_VARIABLE = "LEVER_RAY_COMMIT"
 UI_PORT = 5000
+COLOUR_TAG = "mlflow.runColor"
+"""Tag of a run: its colour in charts, ``#rrggbb``."""
+NOTE_TAG = "mlflow.note.content"
+"""Tag of a run: its description, Markdown."""
+LATEST_TAG = "lever_ray.view."
+"""Tag of the experiment, followed by a kind of runs: key of the latest view of them."""
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag of the experiment that keeps the page from asking what it is for."""
 _BLOCK = 1_000
 """Metrics per request."""
+_MOST_RUNS = 50_000
+"""What MLflow finds at once."""
 
 Row = dict[str, Any]
 
@@ -99,7 +111,25 @@ def job_variables(settings: TrackingSettings, folder: Path) -> dict[str, str]:
         COMMIT_VARIABLE: _commit(),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "NUMBA_CACHE_LOCATOR_CLASSES": LOCATORS,
+        INSTALLATION_VARIABLE: str(PACKAGE),
     }
+
+
+def store_told(settings: TrackingSettings) -> str:
+    """Where runs go, in words, once it is known that they can; a file that does not exist yet is not made.
+
+    Raises:
+        SettingsError: see :class:`Tracker`; or the file cannot be made.
+    """
+    uri = tracking_uri(settings)
+    file = _sqlite_file(uri)
+    if file is not None and not file.exists() and file.parent.is_dir():
+        if why := unwritable(file):
+            raise SettingsError(why)
+        return f"store {uri}, which the first run makes"
+    tracker = Tracker(settings)
+    return f"store {uri}, experiment {tracker.experiment_id}"
 
 
 class Tracker:
@@ -121,6 +151,7 @@ class Tracker:
         try:
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(settings.experiment)
+            self.published: dict[str, str] = {}
         except (MlflowException, SQLAlchemyError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise SettingsError(
@@ -133,21 +164,75 @@ class Tracker:
         if found is not None:
             return str(found.experiment_id)
         location = None if file is None else (home() / "artifacts" / name).as_uri()
-        created = self._client.create_experiment(name, artifact_location=location)
+        created = self._client.create_experiment(name, artifact_location=location, tags=_KIND)
         if file is not None:
             _write_ahead_log(file)
         return str(created)
 
-    def link(self, port: int = UI_PORT) -> str:
-        """Deep link to the experiment's chart view: of the tracking server, else of ``make ui`` on that port."""
+    def link(self, port: int = UI_PORT, *, view: str = "") -> str:
+        """Deep link to the chart page: of the tracking server, else of ``make ui`` on that port.
+
+        Args:
+            port: of ``make ui``.
+            view: key of a published view; the page's own charts if empty.
+        """
         address = self.uri.rstrip("/") if self.uri.startswith("http") else f"http://127.0.0.1:{port}"
-        return f"{address}/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART"
+        shared = f"&viewStateShareKey={quote(view)}" if view else ""
+        return f"{address}/#/experiments/{self.experiment_id}/runs?compareRunsMode=CHART{shared}"
+
+    def publish(self, kind: str, *views: View) -> None:
+        """Keep views, so that links open on them and the page's menu lists them; those of their names are replaced.
+
+        Args:
+            kind: of runs that they show, e.g. ``experiment``; the latest first view of each kind is remembered.
+            views: what to show.
+        """
+        for key, value in [view.tag() for view in views]:
+            self._client.set_experiment_tag(self.experiment_id, key, value)
+        self._client.set_experiment_tag(self.experiment_id, f"{LATEST_TAG}{kind}", views[0].key)
+        self.published[kind] = views[0].key
+
+    def views(self) -> dict[str, str]:
+        """Keys of the views that this tracker published, else of the latest in the store, by kind."""
+        if self.published:
+            return dict(self.published)
+        tags = self._client.get_experiment(self.experiment_id).tags
+        return {name.removeprefix(LATEST_TAG): key for name, key in tags.items() if name.startswith(LATEST_TAG)}
+
+    def links(self, port: int = UI_PORT) -> dict[str, str]:
+        """A link by kind for each of :meth:`views`; the plain one, named ``runs``, where there is none."""
+        return {kind: self.link(port, view=key) for kind, key in self.views().items()} or {"runs": self.link(port)}
 
     def end_killed(self, name: str) -> None:
         """Mark runs of that name as killed that nobody writes to any more; only where nobody else can be at it."""
         running = self._client.search_runs([self.experiment_id], filter_string="attributes.status = 'RUNNING'")
         for run in (each for each in running if each.info.run_name == name):
             self._client.set_terminated(run.info.run_id, status="KILLED")
+
+    def leave_view(self, view: str, *, by: str, kept: Collection[str]) -> None:
+        """Take runs out of a view, but those whose tag ``by`` says one of the values that are kept."""
+        for run in (each for each in self._shown(view) if each.data.tags.get(by) not in kept):
+            self._client.delete_tag(run.info.run_id, VIEW_TAG)
+
+    def retag(self, view: str, tag: str, values: Mapping[str, str], *, by: str) -> None:
+        """Give runs of a view a tag, and take it from all others of that view.
+
+        Args:
+            view: that shows them.
+            tag: its name.
+            values: its value by what the run's tag ``by`` says.
+            by: tag that tells the runs apart.
+        """
+        for run in self._shown(view):
+            found, wanted = run.data.tags.get(tag), values.get(run.data.tags.get(by, ""))
+            if wanted is not None and found != wanted:
+                self._client.set_tag(run.info.run_id, tag, wanted)
+            elif wanted is None and found is not None:
+                self._client.delete_tag(run.info.run_id, tag)
+
+    def _shown(self, view: str) -> list[Run]:
+        told = f"tags.{VIEW_TAG} = '{view}'"
+        return list(self._client.search_runs([self.experiment_id], filter_string=told, max_results=_MOST_RUNS))
 
     @contextmanager
     def run(self, name: str, *, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> Iterator[TrackedRun]:
@@ -184,6 +269,13 @@ class TrackedRun:
     def figure(self, name: str, figure: Any) -> None:
         """Log a matplotlib figure as ``figures/<name>.png``."""
         self._client.log_figure(self.id, figure, f"figures/{name}.png")
+
+    def picture(self, name: str, png: bytes) -> None:
+        """Log a drawn figure as ``figures/<name>.png``."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{name}.png"
+            file.write_bytes(png)
+            self._client.log_artifact(self.id, str(file), "figures")
 
     def table(self, name: str, rows: Sequence[Row]) -> None:
         """Log rows as a table that the UI shows, ``<name>.json``."""
@@ -235,123 +327,6 @@ def ui_command(tracker: Tracker, *, port: int) -> list[str]:
     ]
 
 
-HEADLINES: tuple[str, ...] = (
-    *CELL_COLUMNS,
-    "return/composed",
-    "return/composed/ci_low",
-    "return/composed/ci_high",
-    "return/scratch",
-    "return/scratch_best_gamma",
-    "return/best_single",
-    "return/best_single_oracle",
-    "return/random_q",
-    "return/random",
-    "return/optimum",
-    "quality/normalised",
-    "quality/ratio",
-    "regret",
-    "rank_correlation",
-    "coverage/on_policy",
-    "candidates/evaluated",
-    "segments/simulated",
-    "seconds/query",
-    "seconds/scratch",
-    "speedup/seconds",
-    "layouts",
-    "tier",
-)
-"""Columns of the summary table in the UI; the Parquet file has all."""
-PER_LAYOUT: tuple[str, ...] = (
-    *(f"return/{name}" for name in ("composed", "scratch", "optimum", "best_single", "random", "random_q")),
-    "quality/normalised",
-    "quality/ratio",
-    "regret",
-    "rank_correlation",
-    "coverage/library",
-    "coverage/on_policy",
-    "coverage/value",
-    *(f"gap/{term}" for term in ("coverage", "memory", "operator", "selection")),
-    "candidates/evaluated",
-    "segments/simulated",
-    *(f"seconds/{stage}" for stage in ("retrieve", "rank", "compose", "scratch")),
-    "speedup/seconds",
-    "environment_steps/saved",
-)
-"""Metrics with a value per layout, beside how episodes end; of the others the mean is logged."""
-INTERVALS: tuple[str, ...] = (
-    *(f"return/{name}" for name in ("composed", "scratch", "best_single", "random_q")),
-    "quality/normalised",
-    "quality/over_controls",
-    "quality/ratio",
-    "regret",
-    "speedup/seconds",
-)
-"""Metrics whose 95% bootstrap interval is logged; the Parquet summary has all."""
-_PARENT_SECTION = "all-setups"
-"""First in the alphabet: the UI opens on the first section, and shows parents alone until they are unfolded."""
-_PARENT_CURVES = {"quality": "quality/normalised", "speedup": "speedup/seconds", "regret": "regret"}
-
-
-def headline_rows(summary: Sequence[Row]) -> list[Row]:
-    """The summary's most telling columns, rounded to what a table can show."""
-    return [
-        {name: _rounded(line[name]) for name in HEADLINES} | {"gamma": gamma_told(line["gamma"])} for line in summary
-    ]
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def log_cells(run: TrackedRun, rows: Sequence[Row], summary: Sequence[Row], *, tags: Mapping[str, str]) -> None:
-    """Log a child run per line of the summary: metrics per layout, then means and intervals.
-
-    The step of a layout is its seed; without one its place among the names of all environments. The parent gets the
-    strategies' mean quality and speed-up per layout, so that its own charts say something.
-    """
-    steps = _steps(rows)
-    by_line: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        by_line.setdefault(tuple(row[name] for name in CELL_COLUMNS), []).append(row)
-    for line in summary:
-        cells = by_line[tuple(line[name] for name in CELL_COLUMNS)]
-        labels = {name: str(line[name]) for name in (*CELL_COLUMNS, *CARRIED_COLUMNS) if name in line}
-        run.child(
-            f"{line['strategy']}/{line['ranker']}/g{gamma_told(line['gamma'])}/{line['operator']}/{line['mode']}/{line['setup']}",
-            tags={**tags, **labels},
-            parameters=labels | {"layouts": line["layouts"]},
-            metrics=[*_per_layout(cells, steps), *_summarised(line)],
-        )
-    run.write(metrics=_parent_curves(rows, steps))
-
-
-def _steps(rows: Sequence[Row]) -> dict[str, int]:
-    """The step of every environment."""
-    seeds = {row["environment"]: row["layout_seed"] for row in rows}
-    return {name: place if seeds[name] is None else seeds[name] for place, name in enumerate(sorted(seeds))}
-
-
-def _per_layout(cells: Sequence[Row], steps: Mapping[str, int]) -> list[tuple[str, float, int]]:
-    names = (*PER_LAYOUT, *ends_of(cells))
-    values = [(name, cell[name], steps[cell["environment"]]) for cell in cells for name in names]
-    return [value for value in values if not math.isnan(value[1])]
-
-
-def _summarised(line: Row) -> list[tuple[str, float, int]]:
-    means = [(f"{name}/mean", line[name], 0) for name in (*metrics_of([line]), *RATIOS)]
-    bounds = [(f"{name}/{bound}", line[f"{name}/{bound}"], 0) for name in INTERVALS for bound in ("ci_low", "ci_high")]
-    return means + bounds
-
-
-def _parent_curves(rows: Sequence[Row], steps: Mapping[str, int]) -> list[tuple[str, float, int]]:
-    sums: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
-        for short, metric in _PARENT_CURVES.items():
-            name = f"{_PARENT_SECTION}/{short}/{row['strategy']}-{row['ranker']}-{row['operator']}"
-            sums.setdefault((name, steps[row["environment"]]), []).append(row[metric])
-    return [(name, sum(values) / len(values), step) for (name, step), values in sums.items()]
-
-
 def _sqlite_file(uri: str) -> Path | None:
     return Path("/", unquote(urlparse(uri).path).lstrip("/")) if uri.startswith("sqlite:") else None
 
@@ -361,6 +336,15 @@ def _write_ahead_log(file: Path) -> None:
     connection = sqlite3.connect(file)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
+
+
+@event.listens_for(Engine, "connect")
+def _sync_seldom(connection: Any, _record: Any) -> None:
+    """Under a write-ahead log, leave syncing to its checkpoints: a loss of power may undo what was logged last."""
+    if isinstance(connection, sqlite3.Connection):
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _commit() -> str:
