@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lever_ray.cache_folder import find_room
+from lever_ray.kernel_room import find_room
 
 if TYPE_CHECKING:
     from lever_ray import plot

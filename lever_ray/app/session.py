@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lever_ray.config import Settings, library_path, make_home
-from lever_ray.console import make_console, working
+from lever_ray.console import make_console, say, working
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
@@ -88,7 +88,7 @@ def session(settings: Settings, *, tracked: bool = True, console: Console | None
 def tell_home(console: Console, home: Path) -> None:
     """Say where results go, where that is not below the current folder."""
     if not home.resolve().is_relative_to(Path.cwd().resolve()):
-        console.print(f"Results go to {home}", soft_wrap=True, markup=False)
+        say(console, f"Results go to {home}")
 
 
 def _opening(settings: Settings, wants_tracker: bool) -> str:

@@ -23,11 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     checked_overrides(arguments.settings, home())
     console, first = make_console(), versions()
-    console.print(finding_line(first), soft_wrap=True)
+    console.print(finding_line(first), soft_wrap=not console.is_terminal)
     from lever_ray.app.settings import load_settings
 
     sound = first.sound
     for finding in examine(load_settings(arguments.settings, about=()), ray=arguments.ray):
-        console.print(finding_line(finding), soft_wrap=True)
+        console.print(finding_line(finding), soft_wrap=not console.is_terminal)
         sound = sound and finding.sound
     return OK if sound else FAILED

@@ -95,17 +95,29 @@ def width_of(stream: TextIO) -> int:
 
 
 def folded(text: str, width: int) -> str:
-    """Text with the lines broken that are wider than the width; what follows is indented as its line is."""
+    """Text with the lines broken that are wider than the width; what follows is indented as they are, or a comment."""
     return "".join(_folded(line, width) for line in text.splitlines(keepends=True))
 
 
 def _folded(line: str, width: int) -> str:
     bare = line.rstrip("\n")
+    return "\n".join(_parts(bare, width)) + line[len(bare) :]
+
+
+def _parts(bare: str, width: int) -> list[str]:
+    """The lines that one line becomes; between words, but for letters that are two columns wide."""
+    if not bare.isascii():
+        from rich.cells import cell_len, chop_cells
+
+        if cell_len(bare) > len(bare):
+            return list(chop_cells(bare, width))
     if len(bare) <= width:
-        return line
+        return [bare]
     margin = min(len(bare) - len(bare.lstrip()), width // 2) * " "
-    parts = textwrap.wrap(bare.strip(), width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
-    return "\n".join(parts) + line[len(bare) :]
+    comment = "# " if bare.startswith("# ") else ""
+    return textwrap.wrap(
+        bare.strip(), width, initial_indent=margin, subsequent_indent=margin + comment, break_on_hyphens=False
+    )
 
 
 def reach_this_machine_directly() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lever_ray.app import commands
-from lever_ray.app.report_view import report_view
+from lever_ray.app.report_view import report_view, show_report
 from lever_ray.cli import main
 from lever_ray.config import ContrastSettings, unwritable
 from lever_ray.experiment.figures import all_figures

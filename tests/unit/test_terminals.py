@@ -189,6 +189,15 @@ def test_a_dumb_terminal_has_its_own_width_and_no_colour(console_home: Path) -> 
     assert max(map(cell_len, lines)) <= 40
 
 
+def test_a_terminal_of_ascii_has_bars_spinners_and_tables_of_ascii(console_home: Path) -> None:
+    environment = variables(console_home, TERM="xterm", PYTHONIOENCODING="ascii")
+    for words in (["build", *SERIAL, "library.environments=[grid8-0]"], SHOWN["verify"], SHOWN["inspect"]):
+        code, lines = on_terminal(words, 60, environment)
+        assert code == 0
+        assert "\n".join(lines).isascii()
+        assert [each for each in lines if len(each) > 60 or "\\u" in each] == []
+
+
 def test_a_report_is_laid_out_for_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,4 +217,6 @@ def test_a_report_is_laid_out_for_the_terminal(
 
 def test_folding_keeps_lines_that_fit_and_the_margin_of_the_others() -> None:
     assert folded("a b\n  one two three\n", 10) == "a b\n  one two\n  three\n"
+    assert folded("# one two three\nfour: 5\n", 10) == "# one two\n# three\nfour: 5\n"
+    assert folded("ab 中中中中 ü\n", 8) == "ab 中中\n中中 ü\n"
     assert folded("x" * 25, 10) == "\n".join(["x" * 10, "x" * 10, "x" * 5])
