@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path
-from lever_ray.console import progress, telling_kept, working
 from lever_ray.errors import SettingsError, check_known
 from lever_ray.executor import in_order
 from lever_ray.experiment.plan import check_all_answer
@@ -25,6 +24,7 @@ from lever_ray.library.build import BuildReport, build_library
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.progress import progress, telling_kept, working
 from lever_ray.tasks import registry
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def experiment(parts: Session) -> ExperimentReport:
                 kept_before=telling_kept(parts.console, advance, len(names)),
             )
         _tell_what_was_odd(parts, rows)
-        summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
+        with working(parts.console, "Summing up", at_once=False):
+            summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
         report = ExperimentReport(rows, summary, folder)
         if summary:
             write_rows(folder / "summary.parquet", summary)
@@ -174,8 +175,8 @@ def study(parts: Session, name: str, settings: Any) -> Path:
 
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
     folder = home() / "studies" / f"{name}-{digest}"
-    with working(parts.console, f"Running study {name}"):
-        rows = run_study(name, settings, executor=parts.executor)
+    with working(parts.console, f"Running study {name}") as watch:
+        rows = run_study(name, settings, executor=parts.executor, watch=watch)
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.parquet", rows)
     (folder / "report.md").write_text(
