@@ -179,9 +179,9 @@ def study(parts: Session, name: str, settings: Any) -> Path:
         rows = run_study(name, settings, executor=parts.executor, watch=watch)
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.parquet", rows)
-    (folder / "report.md").write_text(
-        f"{_settings_list(name, settings)}\n\n{study_report(name, rows)}", encoding="utf-8"
-    )
+    with working(parts.console, "Summing up", at_once=False):
+        told = study_report(name, rows)
+    (folder / "report.md").write_text(f"{_settings_list(name, settings)}\n\n{told}", encoding="utf-8")
     return folder
 
 

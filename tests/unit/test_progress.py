@@ -239,3 +239,30 @@ def test_what_keeps_a_library_tells_how_far_it_is(tmp_path: Path) -> None:
     (other.path / "manifest.json").unlink()
     restore_manifest(other.path, watch=watch)
     assert stages() == {"files read"}
+
+
+def test_an_import_tells_how_far_it_is(tmp_path: Path) -> None:
+    from lever_ray.library.ports.exporting import export
+    from lever_ray.library.ports.importing import records
+    from lever_ray.library.ports.options import ImportOptions
+    from lever_ray.library.ports.understanding import understand
+    from tests.compose_library import make_library
+
+    told: list[tuple[int, int, str]] = []
+    count = export(make_library(tmp_path / "one"), tmp_path / "some.npz")
+    understood = understand(tmp_path / "some.npz", ImportOptions(), held=lambda _: None)
+    records(understood, lambda *each: told.append(each))
+    assert told == [(done, count, "policies checked") for done in range(count + 1)]
+
+
+def test_compiling_kernels_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lever_ray.query import warm
+
+    done: list[str] = []
+    steps = ("warm_up_routes", "warm_up_options", "_warm_many", "_warm_indexes")
+    for name in ("warm_up", *steps):
+        monkeypatch.setattr(warm, name, lambda *_, name=name: done.append(name))
+    told: list[tuple[int, int, str]] = []
+    warm.compile_all(lambda *each: told.append(each))
+    assert done[-4:] == list(steps)
+    assert told == [(count, len(done), "groups of kernels") for count in range(len(done) + 1)]
