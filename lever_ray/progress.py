@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition, Thread
 from time import monotonic
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from rich.console import Console
 from rich.text import Text
 
 OFTEN = 3.0
 """Seconds between two lines on a pipe, at least; but for the last one, which comes when it comes."""
-SELDOM = 10.0
-"""Seconds between two lines on a pipe, at most."""
+SELDOM = 9.0
+"""Seconds without any line on a pipe after which there is one, so that nobody waits for ten."""
 
 
 def duration(seconds: float) -> str:
@@ -88,9 +88,13 @@ class Meter:
 class _Lines:
     """Prints lines about a meter: soon after it moves, and now and then while it does not."""
 
+    said: ClassVar[float] = monotonic()
+    """When the last line was printed, whatever it was about: short pieces of work in a row are not silent, either."""
+
     def __init__(self, console: Console, meter: Meter) -> None:
         self._console, self._meter = console, meter
-        self._changed, self._last, self._moved, self._over = Condition(), monotonic(), False, False
+        self._changed, self._moved, self._over = Condition(), False, False
+        self._begun = self._last = monotonic()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
 
     @contextmanager
@@ -103,7 +107,7 @@ class _Lines:
             with self._changed:
                 self._over = True
                 self._changed.notify()
-            self._thread.join()
+            self._thread.join(timeout=1)  # it waits where nobody reads the pipe
 
     def _move(self, change: Callable[[], None], last: bool) -> None:
         with self._changed:
@@ -115,11 +119,13 @@ class _Lines:
 
     def _due(self) -> float:
         """Seconds until the next line."""
-        return self._last + (OFTEN if self._moved else SELDOM) - monotonic()
+        due = max(self._begun + OFTEN / 3, _Lines.said + SELDOM)
+        return (min(due, self._last + OFTEN) if self._moved else due) - monotonic()
 
     def _print(self) -> None:
         self._console.print(self._meter.line(moved=self._moved), soft_wrap=True, markup=False)
-        self._last, self._moved = monotonic(), False
+        self._last = _Lines.said = monotonic()
+        self._moved = False
 
     def _watch(self) -> None:
         with self._changed:
@@ -165,6 +171,7 @@ def working(console: Console, what: str, *, at_once: bool = True) -> Iterator[Co
         return
     if at_once:
         console.print(f"{what} ...", soft_wrap=True, markup=False)
+        _Lines.said = monotonic()
     with _Lines(console, meter).beside() as moving:
         yield lambda done, total, stage="": moving(lambda: move(done, total, stage), False)
 

@@ -122,8 +122,8 @@ def export_policies(path: Path, target: Path, *, overwrite: bool, **filters: Any
     if target.exists() and not overwrite:
         raise LibraryError(f"{target} exists; choose another name, or add --overwrite")
     try:
-        with _waiting(f"Exporting to {target}"):
-            count = export(library, target, overwrite=overwrite, **filters)
+        with _waiting(f"Exporting to {target}") as watch:
+            count = export(library, target, overwrite=overwrite, watch=watch, **filters)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("nothing was written") from error
     _say(make_console(), f"{count} policies, {tables.in_bytes(target.stat().st_size)}, {target}")

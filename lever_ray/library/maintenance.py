@@ -201,7 +201,7 @@ def compact(path: str | Path, *, encoder: TextEncoder | None = None, watch: Watc
     Args:
         path: of the library's folder.
         encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
-        watch: told how many shards are looked at; merging goes on in between.
+        watch: told how many shards are looked at and, of those that are merged at a time, read and written.
 
     Returns:
         Shards before and after.
@@ -232,18 +232,18 @@ def _merged(begun: Change, environments: Environments, encoder: TextEncoder, wat
     merged: set[str] = set()
     done: set[str] = set()
     for batch in _batches(begun, environments, watch):
-        records, psi = _contents(batch, environments, done)
+        records, psi = _contents(batch, environments, done, watch)
         done |= {record.id for record in records}
         merged |= {stored.entry.id for stored in batch}
         if records:
-            new += write_shards(begun, records, encoder, psi=psi)
+            new += write_shards(begun, records, encoder, psi=psi, watch=watch)
     return [*(shard for shard in begun.manifest.shards if shard.id not in merged), *new]
 
 
 def _batches(begun: Change, environments: Environments, watch: Watch | None) -> Iterator[list[StoredShard]]:
     """Small shards of one kind that together make no more than one, two or more at a time."""
     open_batches: dict[Kind, list[StoredShard]] = {}
-    for shard in watched(begun.manifest.shards, watch, "shards"):
+    for shard in watched(begun.manifest.shards, watch, "shards looked at"):
         file = shard.file("tables")
         if file is None or file.bytes - 4 * shard.rows - _OVERHEAD >= 0.75 * SHARD_BYTES:
             continue
@@ -272,12 +272,12 @@ def _kind_of(stored: StoredShard, environments: Environments) -> Kind:
 
 
 def _contents(
-    batch: Sequence[StoredShard], environments: Environments, done: set[str]
+    batch: Sequence[StoredShard], environments: Environments, done: set[str], watch: Watch | None
 ) -> tuple[list[AnyPolicy], dict[str, np.ndarray]]:
     """The policies of some shards that are not done yet, each once, and Psi of those that have it."""
     records: dict[str, AnyPolicy] = {}
     psi: dict[str, np.ndarray] = {}
-    for stored in batch:
+    for stored in watched(batch, watch, "shards read"):
         for record in stored.kept(np.arange(len(stored.ids)), environments.any):
             if record.id not in done:
                 records[record.id] = record
