@@ -78,7 +78,8 @@ def embed(parts: Session, path: Path) -> int:
     local = PolicyLibrary.open(path)
     lacking = sum(shard.rows for shard in local.manifest.shards if shard.file("embeddings") is None)
     in_actors = lacking > _EMBEDDED_HERE and parts.executor.name == "ray"
-    library: LibraryReader = parts.open_shards(path) if in_actors else local
+    with working(parts.console, "Opening the library", at_once=False):
+        library: LibraryReader = parts.open_shards(path) if in_actors else local
     try:
         with progress(parts.console, "Embedding policies", lacking) as advance:
             return library.embed(lambda rows: advance("", rows))
@@ -98,9 +99,10 @@ class ExperimentReport:
 def experiment(parts: Session) -> ExperimentReport:
     """Run the experiment of the settings, write its rows and summary, and log it."""
     settings, plan = parts.settings, experiment_plan(parts.settings)
-    library = parts.open_library()
-    names = environments_of(library, settings)
-    digest = plan_digest(plan, names, library_digest(settings))
+    with working(parts.console, "Opening the library", at_once=False):
+        library = parts.open_library()
+        names = environments_of(library, settings)
+        digest = plan_digest(plan, names, library_digest(settings))
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
     title = f"{settings.experiment.name} {digest[:6]}"
     with tracked_run(parts, title, tags_of(settings) | {"config": digest}, ("experiment", "library")) as run:
