@@ -33,8 +33,7 @@ $(OK): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@find lever_ray -name '*.nb[ic]' -delete
-	@echo 'Compiling the kernels for this machine (once, half a minute)'
-	$(BIN)/python -c 'from lever_ray.query.warm import compile_all; compile_all()'
+	@$(BIN)/python -c 'from lever_ray.app.kernels import compile_kernels; compile_kernels()'
 	touch $@
 
 demo: $(OK)  ## the main job: library, composition, experiment, tuning; a table and a link at the end

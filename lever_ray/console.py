@@ -1,12 +1,11 @@
-"""What a person reads: progress bars and tables; plain lines where the output is a pipe."""
+"""What a person reads: tables."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -211,68 +210,6 @@ def add_words(table: Table, *names: str | Text, whole: bool = False) -> None:
     """Columns of text: whole, or broken over lines where the width is short."""
     for name in names:
         table.add_column(name, no_wrap=whole, overflow="ellipsis" if whole else "fold")
-
-
-@contextmanager
-def working(console: Console, what: str) -> Iterator[None]:
-    """Say what is being done for as long as it takes; on a pipe a plain line as it begins."""
-    if console.is_terminal:
-        with console.status(what, spinner="line" if console.options.ascii_only else "dots"):
-            yield
-    else:
-        say(console, f"{what} ...")
-        yield
-
-
-class Advance(Protocol):
-    """Says that items are finished: the name of the last, or nothing, and how many."""
-
-    def __call__(self, item: str, count: int = 1) -> None:
-        """Show it."""
-        ...
-
-
-@contextmanager
-def progress(console: Console, title: str, total: int, *, done: int = 0) -> Iterator[Advance]:
-    """A progress bar; on a pipe a plain line every tenth of the way. Call what is yielded as items finish.
-
-    Args:
-        console: where to.
-        title: of the bar.
-        total: items in all.
-        done: of these before now.
-    """
-    if total == done:
-        yield lambda _, count=1: None  # noqa: ARG005 - nothing to show
-    elif console.is_terminal:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task(title, total=total, completed=done)
-            yield lambda _, count=1: bar.advance(task, count)
-    else:
-        yield _plain_progress(console, title, total, done)
-
-
-def _plain_progress(console: Console, title: str, total: int, done: int) -> Advance:
-    def advance(item: str, count: int = 1) -> None:
-        nonlocal done
-        before, done = done, done + count
-        if done == total or done * 10 // total > before * 10 // total:
-            say(console, f"{title}: {done}/{total}" + (f" ({item})" if item else ""))
-
-    return advance
-
-
-def telling_kept(console: Console, advance: Advance, total: int) -> Callable[[int], None]:
-    """Says how many environments an earlier run finished, and counts them."""
-
-    def tell(count: int) -> None:
-        console.print(f"{count} of {total} environments kept from an earlier run")
-        advance("kept", count)
-
-    return tell
 
 
 SOURCE_WORDS: Mapping[str, str] = {

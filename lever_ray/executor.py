@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from lever_ray.watching import Watch
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,32 @@ class SerialExecutor:
 def in_order(outcomes: Iterable[Outcome]) -> list[Any]:
     """The values of all outcomes in the order of their items; raises the error of the first that failed."""
     return [outcome.result() for outcome in sorted(outcomes, key=lambda outcome: outcome.index)]
+
+
+def gathered(
+    executor: Executor,
+    function: Callable[..., Any],
+    items: Sequence[Any],
+    *,
+    shared: tuple[Any, ...] = (),
+    watch: Watch | None = None,
+    stage: str = "",
+) -> list[Any]:
+    """``function(item, *shared)`` for every item, in their order; the first that failed raises its error at the end.
+
+    Args:
+        executor: where items run.
+        function: of an item.
+        items: of the work.
+        shared: further arguments, the same for all items.
+        watch: told how many items are finished, as each is.
+        stage: of the work, as ``watch`` is told it.
+    """
+    if watch is None:
+        return in_order(executor.map(function, items, shared=shared))
+    watch(0, len(items), stage)
+    outcomes = []
+    for outcome in executor.map(function, items, shared=shared):
+        outcomes.append(outcome)
+        watch(len(outcomes), len(items), stage)
+    return in_order(outcomes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path, unwritable
-from lever_ray.console import progress, say, telling_kept, working
+from lever_ray.console import say
 from lever_ray.errors import SettingsError, check_known
 from lever_ray.executor import in_order
 from lever_ray.experiment.plan import check_all_answer
@@ -26,6 +26,7 @@ from lever_ray.library.reader import LibraryReader
 from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.order import natural_key
+from lever_ray.progress import progress, telling_kept, working
 from lever_ray.tasks import registry
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def embed(parts: Session, path: Path) -> int:
     local = PolicyLibrary.open(path)
     lacking = sum(shard.rows for shard in local.manifest.shards if shard.file("embeddings") is None)
     in_actors = lacking > _EMBEDDED_HERE and parts.executor.name == "ray"
-    library: LibraryReader = parts.open_shards(path) if in_actors else local
+    with working(parts.console, "Opening the library", at_once=False):
+        library: LibraryReader = parts.open_shards(path) if in_actors else local
     try:
         with progress(parts.console, "Embedding policies", lacking) as advance:
             return library.embed(lambda rows: advance("", rows))
@@ -100,9 +102,10 @@ class ExperimentReport:
 def experiment(parts: Session) -> ExperimentReport:
     """Run the experiment of the settings, write its rows and summary, and log it."""
     settings, plan = parts.settings, experiment_plan(parts.settings)
-    library = parts.open_library()
-    names = environments_of(library, settings)
-    digest = plan_digest(plan, names, library_digest(settings))
+    with working(parts.console, "Opening the library", at_once=False):
+        library = parts.open_library()
+        names = environments_of(library, settings)
+        digest = plan_digest(plan, names, library_digest(settings))
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
     title = f"{settings.experiment.name} {digest[:6]}"
     with tracked_run(parts, title, tags_of(settings) | {"config": digest}, ("experiment", "library")) as run:
@@ -118,7 +121,8 @@ def experiment(parts: Session) -> ExperimentReport:
                 kept_before=telling_kept(parts.console, advance, len(names)),
             )
         _tell_what_was_odd(parts, rows)
-        summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
+        with working(parts.console, "Summing up", at_once=False):
+            summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
         report = ExperimentReport(rows, summary, folder)
         if summary:
             write_rows(folder / "summary.parquet", summary)
@@ -194,13 +198,13 @@ def study(parts: Session, name: str, settings: Any) -> Path:
 
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
     folder = home() / "studies" / f"{name}-{digest}"
-    with working(parts.console, f"Running study {name}"):
-        rows = run_study(name, settings, executor=parts.executor)
+    with working(parts.console, f"Running study {name}") as watch:
+        rows = run_study(name, settings, executor=parts.executor, watch=watch)
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "rows.parquet", rows)
-    (folder / "report.md").write_text(
-        f"{_settings_list(name, settings)}\n\n{study_report(name, rows)}", encoding="utf-8"
-    )
+    with working(parts.console, "Summing up", at_once=False):
+        told = study_report(name, rows)
+    (folder / "report.md").write_text(f"{_settings_list(name, settings)}\n\n{told}", encoding="utf-8")
     for file, text in study_files(name, rows).items():
         (folder / file).write_text(text, encoding="utf-8")
     return folder

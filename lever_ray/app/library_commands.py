@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lever_ray.app import library_tables as tables
 from lever_ray.config import Settings
@@ -18,7 +17,7 @@ from lever_ray.errors import LibraryError, SettingsError, UnknownName
 from lever_ray.glossary import LIBRARY
 from lever_ray.library import maintenance, recovery
 from lever_ray.library.checking import verify as verify_library
-from lever_ray.library.manifest import MANIFEST, DamagedManifest
+from lever_ray.library.manifest import MANIFEST, DamagedManifest, Manifest
 from lever_ray.library.migrate import migrate as migrate_library
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import records
@@ -26,6 +25,7 @@ from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.understanding import Understanding, understand
 from lever_ray.library.record import PolicyRecord
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.progress import Count, working
 from lever_ray.tasks.protocol import Environment
 
 # In and out.
@@ -48,7 +48,8 @@ def import_policies(
     """
     with all_or_nothing(path):
         library = PolicyLibrary.open(path) if path is not None and (path / MANIFEST).exists() else None
-        understood = understand(source, options, held=_held(library))
+        with _waiting(f"Reading {source}"):
+            understood = understand(source, options, held=_held(library))
         if path is None and not dry_run:
             lacks = "the library: library=NAME or --to PATH"
             understood = replace(understood, missing=(*understood.missing, lacks))
@@ -66,7 +67,8 @@ def _shown(understood: Understanding, *, store_meanings: bool) -> list[PolicyRec
     console, understood = make_console(), with_meanings(understood, store=store_meanings)
     if understood.missing:
         console.print(tables.understanding_table(understood))
-    found = records(understood)
+    with _waiting(f"Importing {understood.source}") as watch:
+        found = records(understood, watch)
     console.print(tables.understanding_table(understood))
     return found
 
@@ -79,7 +81,8 @@ def _tell_new(found: Sequence[PolicyRecord], path: Path | None, library: PolicyL
 
 def _add(found: Sequence[PolicyRecord], path: Path, library: PolicyLibrary | None) -> None:
     library = library if library is not None else PolicyLibrary.create(path)
-    new = library.add(found)
+    with _waiting(f"Adding to {path}") as watch:
+        new = library.add(found, watch)
     say(make_console(), f"{new} of {len(found)} policies are new in {path}, which now holds {len(library)}")
 
 
@@ -119,7 +122,8 @@ def export_policies(path: Path, target: Path, *, overwrite: bool, **filters: Any
     if target.exists() and not overwrite:
         raise LibraryError(f"{target} exists; choose another name, or add --overwrite")
     try:
-        count = export(library, target, overwrite=overwrite, **filters)
+        with _waiting(f"Exporting to {target}") as watch:
+            count = export(library, target, overwrite=overwrite, watch=watch, **filters)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("nothing was written") from error
     say(make_console(), f"{count} policies, {tables.in_bytes(target.stat().st_size)}, {target}")
@@ -141,7 +145,7 @@ def inspect(path: Path, *, rows: int) -> None:
 def verify(path: Path) -> bool:
     """Read every file and row, and say what is broken; whether nothing is."""
     console, unknown = make_console(), list[str]()
-    with counted(console, "Shards checked") as watch:
+    with _waiting(f"Checking the shards of {path}") as watch:
         damages = verify_library(path, watch, tell=unknown.append)
     for line in unknown:
         say(console, line)
@@ -162,7 +166,8 @@ def repair(path: Path, *, sure: bool) -> None:
     """
     console = make_console()
     _restore_lost(path, console, sure=sure)
-    damages = verify_library(path)
+    with _waiting(f"Checking the shards of {path}") as watch:
+        damages = verify_library(path, watch)
     if damages:
         console.print(tables.damage_table(damages))
     if damages and not sure:
@@ -171,7 +176,8 @@ def repair(path: Path, *, sure: bool) -> None:
     if not sure:
         say(console, f"{path} is sound; nothing to repair")
         return
-    report = maintenance.repair(path)
+    with _waiting(f"Repairing {path}") as watch:
+        report = maintenance.repair(path, watch=watch)
     say(console, f"{path}: {report.policies} policies dropped, {report.orphans} files of unfinished changes removed")
 
 
@@ -185,7 +191,7 @@ def _restore_lost(path: Path, console: Console, *, sure: bool) -> None:
     if lost and not sure:
         raise SettingsError(f"{lost}. Nothing was changed; add --yes to write a new manifest from the data files")
     if lost:
-        restored = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
+        restored = _restored(path, console)
         say(console, f"A new manifest was written from the data files: {restored.rows} policies")
 
 
@@ -204,29 +210,36 @@ def _lost_manifest(path: Path) -> str:
 def restore(path: Path) -> None:
     """Write a new manifest from the data files."""
     console = make_console()
-    manifest = recovery.restore_manifest(path, tell=lambda others: _tell_others(console, others))
+    manifest = _restored(path, console)
     shards = tables.counted_as(len(manifest.shards), "shard")
     say(console, f"{path}: {manifest.rows} policies in {shards}; now verify, then embed")
 
 
-def _tell_others(console: Console, others: Mapping[str, int]) -> None:
+def _restored(path: Path, console: Console) -> Manifest:
+    """The new manifest, once it is said what was left out of it."""
+    others: dict[str, int] = {}
+    with _waiting(f"Reading the data files of {path}") as watch:
+        manifest = recovery.restore_manifest(path, tell=others.update, watch=watch)
     for library, files in others.items():
         say(
             console,
             f"left out: {files} files of another library, {library or 'of no name'}; they were left as they are. "
             "Move them to a folder of their own, and restore that",
         )
+    return manifest
 
 
 def compact(path: Path) -> None:
     """Merge small shards."""
-    before, after = maintenance.compact(path)
+    with _waiting(f"Merging shards of {path}") as watch:
+        before, after = maintenance.compact(path, watch=watch)
     say(make_console(), f"{path}: {tables.counted_as(before, 'shard')} before, {after} now")
 
 
 def migrate(path: Path) -> None:
     """Bring an older library to today's schema version."""
-    count = migrate_library(path)
+    with _waiting(f"Migrating {path}") as watch:
+        count = migrate_library(path, watch=watch)
     say(make_console(), f"{path}: {count} policies migrated" if count else f"{path} is of today's version already")
 
 
@@ -243,7 +256,9 @@ def delete(path: Path, *, ids: Sequence[str], filters: Mapping[str, Any], sure: 
         raise SettingsError(
             f"nothing was deleted; add --yes to delete {len(ids)} of {len(library)} policies from {library.path}"
         )
-    say(make_console(), f"{library.delete(ids)} policies deleted, {len(library)} left in {library.path}")
+    with _waiting(f"Deleting from {library.path}") as watch:
+        count = library.delete(ids, watch)
+    say(make_console(), f"{count} policies deleted, {len(library)} left in {library.path}")
 
 
 def _chosen(library: PolicyLibrary, ids: Sequence[str], filters: Mapping[str, Any]) -> list[str]:
@@ -304,21 +319,6 @@ def search(path: Path, words: str, k: int, *, environment: str | None, gamma: fl
     make_console().print(tables.matches_table(matches, library.policies([match.id for match in matches])))
 
 
-@contextmanager
-def counted(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that tells how much of how much is done; on a pipe a plain line every tenth of the way."""
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-    told = 0
-
-    def watch(done: int, total: int) -> None:
-        nonlocal told
-        if done * 10 // total > told:
-            told = done * 10 // total
-            say(console, f"{title}: {done}/{total}")
-
-    yield watch
+def _waiting(what: str) -> AbstractContextManager[Count]:
+    """Say on standard error what is being done, where it takes more than a few seconds; results go to the other one."""
+    return working(make_console(stderr=True), what, at_once=False)

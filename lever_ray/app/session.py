@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lever_ray.config import Settings, library_path, make_home
-from lever_ray.console import make_console, say, working
+from lever_ray.console import make_console, say
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.store import PolicyLibrary
+from lever_ray.progress import working
 from lever_ray.query.warm import warm_up
 from lever_ray.tasks.registry import source
 

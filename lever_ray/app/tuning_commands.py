@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from lever_ray.app.commands import check_source, environments_of, library_digest
 from lever_ray.app.session import Session
 from lever_ray.app.settings import tuning_setup
 from lever_ray.config import Settings, home
-from lever_ray.console import progress, say, working
+from lever_ray.console import say
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.learning.budgets import training_budget
 from lever_ray.optuna_adapter import check_question, importances, open_study, told_trials, tune
+from lever_ray.progress import Count, progress, working
 from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
 from lever_ray.tuning.recommendation import PREFIX, Wish, origin, recommend, strategy_file, write_strategy
 from lever_ray.tuning.settings import search_space
@@ -158,18 +160,20 @@ def tune_budget(parts: Session) -> TuningReport:
                     advance(trial.choice.label)
                     return {} if log is None else log.add(trial)
 
-                trials = tune(study, settings.tuning, space=space, problem=problem, evaluate=bench, watch=watch)
+                evaluate = partial(bench, watch=advance.within)
+                trials = tune(study, settings.tuning, space=space, problem=problem, evaluate=evaluate, watch=watch)
             rows = trial_rows(trials)
             folder.mkdir(parents=True, exist_ok=True)
             write_rows(folder / "trials.parquet", rows)
             if run is not None:
                 run.table("trials", rows)
             check_feasible(trials, settings.tuning.limits)
-            with working(parts.console, "Measuring the front on held-out environments"):
-                front = _measured_front(trials, bench, problem, settings)
-            report = _keep(rows, front, importances(study), settings, folder)
-            if run is not None and log is not None:
-                _log(log, run, report, settings)
+            with working(parts.console, "Measuring the front on held-out environments") as count:
+                front = _measured_front(trials, bench, problem, settings, count)
+            with working(parts.console, "Weighing parameters, drawing and logging the front", at_once=False):
+                report = _keep(rows, front, importances(study), settings, folder)
+                if run is not None and log is not None:
+                    _log(log, run, report, settings)
     return report
 
 
@@ -202,10 +206,10 @@ def _measured_after(folder: Path) -> int:
 
 
 def _measured_front(
-    trials: Sequence[TunedTrial], bench: Bench, problem: TuningProblem, settings: Settings
+    trials: Sequence[TunedTrial], bench: Bench, problem: TuningProblem, settings: Settings, watch: Count
 ) -> list[Row]:
     front = front_of(trials)
-    held_out = bench([trial.choice for trial in front], problem.held_out)
+    held_out = bench([trial.choice for trial in front], problem.held_out, watch=watch)
     rows = held_out_rows(front, held_out, cost=settings.tuning.cost, bootstrap=settings.tuning.bootstrap)
     told = (
         f"study {settings.tuning.study!r} on library {settings.library.name!r} ({problem.library[:12]}), "

@@ -25,9 +25,13 @@ def run(arguments: argparse.Namespace) -> int:
     console, first = make_console(), versions()
     console.print(finding_line(first), soft_wrap=not console.is_terminal)
     from lever_ray.app.settings import load_settings
+    from lever_ray.progress import working
 
-    sound = first.sound
-    for finding in examine(load_settings(arguments.settings, about=()), ray=arguments.ray):
+    sound, findings = first.sound, examine(load_settings(arguments.settings, about=()), ray=arguments.ray)
+    while True:
+        with working(make_console(stderr=True), "Checking the next part", at_once=False):
+            finding = next(findings, None)
+        if finding is None:
+            return OK if sound else FAILED
         console.print(finding_line(finding), soft_wrap=not console.is_terminal)
         sound = sound and finding.sound
-    return OK if sound else FAILED

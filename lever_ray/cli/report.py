@@ -28,8 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     page, words = _page_and_settings(arguments)
     from lever_ray.app import commands, settings
     from lever_ray.app.report_view import show_report
+    from lever_ray.console import make_console
+    from lever_ray.progress import working
 
-    files = commands.report(settings.load_settings(words, about=(settings.EXPERIMENT,)), page=page)
+    given = settings.load_settings(words, about=(settings.EXPERIMENT,))
+    with working(make_console(stderr=True), "Summing up", at_once=False):
+        files = commands.report(given, page=page)
     show_report(files[0].read_text(encoding="utf-8"))
     for file in files:
         tell(f"Written to {file}")

@@ -137,7 +137,7 @@ def _best_of_four(q, state, first):
     return one if q[state, one] >= q[state, other] else other
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sarsa_episodes(task, q, visits, reward_sums, rng, episodes, epsilon, decay, gamma):
     """Train for some episodes in place.
 

@@ -31,6 +31,7 @@ from lever_ray.library.writing import (
     write_shards,
 )
 from lever_ray.tasks.support import full_support, taken_actions
+from lever_ray.watching import Watch, watched
 
 _UNFINISHED = re.compile(r"\.(manifest\.json(\.damaged)?|[a-z]+-[0-9a-f]+\.arrow)\.\d+\.tmp")
 """Names of files that were being written."""
@@ -55,11 +56,16 @@ class RepairReport:
     orphans: int
 
 
-def repair(path: str | Path, *, encoder: TextEncoder | None = None) -> RepairReport:
+def repair(path: str | Path, *, encoder: TextEncoder | None = None, watch: Watch | None = None) -> RepairReport:
     """Drop what is broken and only that; vectors are left for ``embed`` to make again.
 
     Environments that are lost are read from an older row where there is one, and their recorded transitions are
     gathered again from the policies that are left; policies of environments that are lost altogether are dropped.
+
+    Args:
+        path: of the library's folder.
+        encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+        watch: told how many shards are checked and mended.
 
     Raises:
         LibraryError: the manifest is missing or damaged; see
@@ -69,24 +75,28 @@ def repair(path: str | Path, *, encoder: TextEncoder | None = None) -> RepairRep
     with change(folder) as begun:
         held = begun.manifest
         environments, damages = check_environments(folder, held)
-        for shard in held.shards:
+        for shard in watched(held.shards, watch, "shards checked"):
             damages += check_shard(folder, held, shard, environments)
         if damages:
-            begun.commit(_without(begun, damages, environments, encoder or WordLlamaEncoder()))
+            begun.commit(_without(begun, damages, environments, encoder or WordLlamaEncoder(), watch))
         orphans = remove_orphans(begun)
     dropped = tuple(identity for damage in damages for identity in damage.lost)
     return RepairReport(tuple(damages), dropped, sum(damage.policies for damage in damages), orphans)
 
 
 def _without(
-    begun: Change, damages: Sequence[Damage], environments: Mapping[str, AnyEnvironment], encoder: TextEncoder
+    begun: Change,
+    damages: Sequence[Damage],
+    environments: Mapping[str, AnyEnvironment],
+    encoder: TextEncoder,
+    watch: Watch | None,
 ) -> Manifest:
     """The manifest without what is broken."""
     by_shard: dict[str, list[Damage]] = {}
     for damage in damages:
         by_shard.setdefault(damage.shard, []).append(damage)
     shards: list[Shard] = []
-    for shard in begun.manifest.shards:
+    for shard in watched(begun.manifest.shards, watch, "shards mended"):
         shards += _mended(begun, shard, by_shard.get(shard.id, ()), environments, encoder)
     held = begun.manifest.environments
     if "" in by_shard:
@@ -144,8 +154,16 @@ def _with_transitions(begun: Change, shards: Sequence[Shard], environment: AnyEn
     return replace(environment, successors=np.maximum(environment.successors, recorded))
 
 
-def delete(path: str | Path, ids: Sequence[str], *, encoder: TextEncoder | None = None) -> int:
+def delete(
+    path: str | Path, ids: Sequence[str], *, encoder: TextEncoder | None = None, watch: Watch | None = None
+) -> int:
     """Take policies out of a library; their environments stay. Shards that hold them are written anew.
+
+    Args:
+        path: of the library's folder.
+        ids: of the policies.
+        encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+        watch: told how many shards are looked through and rewritten.
 
     Returns:
         How many were taken out.
@@ -158,7 +176,7 @@ def delete(path: str | Path, ids: Sequence[str], *, encoder: TextEncoder | None 
     with change(folder) as begun:
         held = begun.manifest
         hit: dict[str, set[str]] = {}
-        for shard in held.shards:
+        for shard in watched(held.shards, watch, "shards looked through"):
             places = places_of(StoredShard(folder, held.library, shard).ids, wanted)[0]
             hit[shard.id] = {wanted[place] for place in places.tolist()}
         for identity in wanted:
@@ -167,18 +185,23 @@ def delete(path: str | Path, ids: Sequence[str], *, encoder: TextEncoder | None 
         if wanted:
             environments = Environments(folder, held.library, held.environments)
             shards: list[Shard] = []
-            for shard in held.shards:
+            for shard in watched(held.shards, watch, "shards rewritten"):
                 lost = hit[shard.id]
                 shards += rewritten(begun, shard, lost, environments.any, texts) if lost else [shard]
             begun.commit(replace(held, shards=tuple(shards), text_model=held.text_model or model_of(texts)))
     return len(wanted)
 
 
-def compact(path: str | Path, *, encoder: TextEncoder | None = None) -> tuple[int, int]:
+def compact(path: str | Path, *, encoder: TextEncoder | None = None, watch: Watch | None = None) -> tuple[int, int]:
     """Merge small shards and environment files, and remove files of changes that were never finished.
 
     Shards of three quarters of the usual size and more stay as they are. Policies that two small shards hold are kept
     once. Doing it again changes nothing.
+
+    Args:
+        path: of the library's folder.
+        encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+        watch: told how many shards are looked at and, of those that are merged at a time, read and written.
 
     Returns:
         Shards before and after.
@@ -190,7 +213,7 @@ def compact(path: str | Path, *, encoder: TextEncoder | None = None) -> tuple[in
     with change(folder) as begun:
         held = begun.manifest
         environments = Environments(folder, held.library, held.environments)
-        shards = _merged(begun, environments, texts)
+        shards = _merged(begun, environments, texts, watch)
         files = held.environments
         if len(files) > 1:
             held_now = [environments.any(name) for name in environments.names]
@@ -203,24 +226,24 @@ def compact(path: str | Path, *, encoder: TextEncoder | None = None) -> tuple[in
     return len(held.shards), len(shards)
 
 
-def _merged(begun: Change, environments: Environments, encoder: TextEncoder) -> list[Shard]:
+def _merged(begun: Change, environments: Environments, encoder: TextEncoder, watch: Watch | None) -> list[Shard]:
     """The shards of a library after small ones were merged."""
     new: list[Shard] = []
     merged: set[str] = set()
     done: set[str] = set()
-    for batch in _batches(begun, environments):
-        records, psi = _contents(batch, environments, done)
+    for batch in _batches(begun, environments, watch):
+        records, psi = _contents(batch, environments, done, watch)
         done |= {record.id for record in records}
         merged |= {stored.entry.id for stored in batch}
         if records:
-            new += write_shards(begun, records, encoder, psi=psi)
+            new += write_shards(begun, records, encoder, psi=psi, watch=watch)
     return [*(shard for shard in begun.manifest.shards if shard.id not in merged), *new]
 
 
-def _batches(begun: Change, environments: Environments) -> Iterator[list[StoredShard]]:
+def _batches(begun: Change, environments: Environments, watch: Watch | None) -> Iterator[list[StoredShard]]:
     """Small shards of one kind that together make no more than one, two or more at a time."""
     open_batches: dict[Kind, list[StoredShard]] = {}
-    for shard in begun.manifest.shards:
+    for shard in watched(begun.manifest.shards, watch, "shards looked at"):
         file = shard.file("tables")
         if file is None or file.bytes - 4 * shard.rows - _OVERHEAD >= 0.75 * SHARD_BYTES:
             continue
@@ -249,12 +272,12 @@ def _kind_of(stored: StoredShard, environments: Environments) -> Kind:
 
 
 def _contents(
-    batch: Sequence[StoredShard], environments: Environments, done: set[str]
+    batch: Sequence[StoredShard], environments: Environments, done: set[str], watch: Watch | None
 ) -> tuple[list[AnyPolicy], dict[str, np.ndarray]]:
     """The policies of some shards that are not done yet, each once, and Psi of those that have it."""
     records: dict[str, AnyPolicy] = {}
     psi: dict[str, np.ndarray] = {}
-    for stored in batch:
+    for stored in watched(batch, watch, "shards read"):
         for record in stored.kept(np.arange(len(stored.ids)), environments.any):
             if record.id not in done:
                 records[record.id] = record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from lever_ray.library.sealed import SealedEnvironment
 from lever_ray.library.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing import Change, remove_files, write_environments, write_shards
 from lever_ray.tasks.objective import Objective
+from lever_ray.watching import Watch, watched
 
 _VERSION = 1
 _REMEDY = "restore the file from a copy, and migrate again"
@@ -57,10 +58,15 @@ _ENVIRONMENTS = pa.schema(
 )
 
 
-def migrate(path: str | Path, *, encoder: TextEncoder | None = None) -> int:
+def migrate(path: str | Path, *, encoder: TextEncoder | None = None, watch: Watch | None = None) -> int:
     """Bring a library of schema version 1 to today's; one of today's is left as it is.
 
     The old files are removed after the new manifest is in place, so a crash leaves the one or the other library.
+
+    Args:
+        path: of the library's folder.
+        encoder: makes text vectors; :class:`~lever_ray.library.text.WordLlamaEncoder` by default.
+        watch: told how many files are read, and how many policies are written.
 
     Returns:
         How many policies were migrated; 0 where there was nothing to do.
@@ -76,7 +82,7 @@ def migrate(path: str | Path, *, encoder: TextEncoder | None = None) -> int:
         old = _old_files(folder)
         begun = Change(folder, replace(Manifest.new(), library=_library_of(folder)), lock)
         try:
-            new, count = _written(begun, old, encoder or WordLlamaEncoder())
+            new, count = _written(begun, old, encoder or WordLlamaEncoder(), watch)
             begun.commit(new)
         finally:
             begun.withdraw()
@@ -115,18 +121,21 @@ def _old_files(folder: Path) -> list[dict[str, Any]]:
     return files
 
 
-def _written(begun: Change, old: Sequence[Mapping[str, Any]], encoder: TextEncoder) -> tuple[Manifest, int]:
+def _written(
+    begun: Change, old: Sequence[Mapping[str, Any]], encoder: TextEncoder, watch: Watch | None
+) -> tuple[Manifest, int]:
     """The manifest of the same library with files of today, and how many policies it has."""
     environments = _old_environments(begun.path, old)
-    records = list(_old_records(begun.path, old, environments))
-    shards = write_shards(begun, records, encoder)
+    files_read = watched(old, watch, "files read")
+    records = list(_old_records(begun.path, files_read, environments))
+    shards = write_shards(begun, records, encoder, watch=watch)
     files = write_environments(begun, [environments[name] for name in sorted(environments)])
     manifest = replace(begun.manifest, shards=tuple(shards), environments=tuple(files), text_model=model_of(encoder))
     return manifest, len(records)
 
 
 def _old_tables(
-    folder: Path, old: Sequence[Mapping[str, Any]], kind: str, schema: pa.Schema
+    folder: Path, old: Iterable[Mapping[str, Any]], kind: str, schema: pa.Schema
 ) -> Iterator[tuple[Path, pa.Table]]:
     for entry in old:
         if entry["kind"] != kind:
@@ -141,7 +150,7 @@ def _old_tables(
         yield location, decode(location, pa.py_buffer(data), (schema,), rows=None)
 
 
-def _old_environments(folder: Path, old: Sequence[Mapping[str, Any]]) -> dict[str, EnvironmentRecord]:
+def _old_environments(folder: Path, old: Iterable[Mapping[str, Any]]) -> dict[str, EnvironmentRecord]:
     found = {}
     for location, table in _old_tables(folder, old, "environments", _ENVIRONMENTS):
         for row, name in enumerate(table["name"].to_pylist()):
@@ -156,7 +165,7 @@ def _old_environments(folder: Path, old: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def _old_records(
-    folder: Path, old: Sequence[Mapping[str, Any]], environments: Mapping[str, EnvironmentRecord]
+    folder: Path, old: Iterable[Mapping[str, Any]], environments: Mapping[str, EnvironmentRecord]
 ) -> Iterator[PolicyRecord]:
     for location, table in _old_tables(folder, old, "policies", _POLICIES):
         for row in table.to_pylist():

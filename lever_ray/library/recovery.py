@@ -25,6 +25,7 @@ from lever_ray.library.schema import schemas_of
 from lever_ray.library.sealed import AnyEnvironment, AnyPolicy
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.writing import Change, rewritten, write_environments, write_shards
+from lever_ray.watching import Watch, watched
 
 
 class _Found(NamedTuple):
@@ -37,7 +38,9 @@ class _Found(NamedTuple):
     sound: bool
 
 
-def restore_manifest(path: str | Path, *, tell: Callable[[Mapping[str, int]], None] | None = None) -> Manifest:
+def restore_manifest(
+    path: str | Path, *, tell: Callable[[Mapping[str, int]], None] | None = None, watch: Watch | None = None
+) -> Manifest:
     """Write a new manifest from the data files, where it is lost, damaged, or older than the last change.
 
     Every file says which library and shard it belongs to, and its name says whether it is sound; of a damaged one the
@@ -48,6 +51,7 @@ def restore_manifest(path: str | Path, *, tell: Callable[[Mapping[str, int]], No
         path: of the library's folder.
         tell: is told which other libraries have how many files there, where any has: the library with the most
             files is restored, the others are left as they are.
+        watch: told how many files are read.
 
     Raises:
         LibraryError: the manifest is sound, of another schema version, or there is no data file to restore from.
@@ -57,7 +61,8 @@ def restore_manifest(path: str | Path, *, tell: Callable[[Mapping[str, int]], No
         raise LibraryError(f"{folder} holds no data file of a policy library; check the path")
     with write_lock(folder) as lock:
         _refuse_sound(folder, lock)
-        found = [each for file in sorted(folder.glob("*.arrow"), key=_age) if (each := _describe(file)) is not None]
+        by_age = watched(sorted(folder.glob("*.arrow"), key=_age), watch, "files read")
+        found = [each for file in by_age if (each := _describe(file)) is not None]
         if not found:
             raise LibraryError(f"{folder} holds no sound data file of a policy library; nothing can be restored")
         (library, _), *others = Counter(each.library for each in found).most_common()

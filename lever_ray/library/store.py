@@ -32,6 +32,7 @@ from lever_ray.library.writing import (
     write_environments,
     write_shards,
 )
+from lever_ray.watching import Watch
 
 if TYPE_CHECKING:
     from lever_ray.library.checking import Damage
@@ -223,11 +224,15 @@ class PolicyLibrary(LibraryReader):
         """Whether the library has a policy of some id."""
         return isinstance(identity, str) and self._up_to_date(lambda: self._place(identity)) is not None
 
-    def add(self, records: Iterable[PolicyRecord]) -> int:
+    def add(self, records: Iterable[PolicyRecord], watch: Watch | None = None) -> int:
         """Append policies; those that the library has already are left out.
 
         Nothing changes on disk unless every record is sound: new data files are written first, then the manifest is
         swapped atomically under the library's write lock.
+
+        Args:
+            records: the policies.
+            watch: told how many of those that are new are written.
 
         Returns:
             How many policies were new.
@@ -248,14 +253,18 @@ class PolicyLibrary(LibraryReader):
                     check_storable(environment)
             new = [given[identity] for identity in self._unknown(given)]
             if new:
-                self._commit_new(begun, new, environments)
+                self._commit_new(begun, new, environments, watch)
         return len(new)
 
     def _commit_new(
-        self, begun: Change, new: Sequence[PolicyRecord], environments: Sequence[EnvironmentRecord]
+        self,
+        begun: Change,
+        new: Sequence[PolicyRecord],
+        environments: Sequence[EnvironmentRecord],
+        watch: Watch | None,
     ) -> None:
         held = begun.manifest
-        shards = write_shards(begun, new, self.encoder)
+        shards = write_shards(begun, new, self.encoder, watch=watch)
         files = write_environments(begun, environments)
         manifest = replace(
             held,
@@ -287,11 +296,11 @@ class PolicyLibrary(LibraryReader):
                 known.update(places_of(stored.ids, ids)[0].tolist())
         return [identity for place, identity in enumerate(ids) if place not in known]
 
-    def delete(self, ids: Sequence[str]) -> int:
+    def delete(self, ids: Sequence[str], watch: Watch | None = None) -> int:
         """Take policies out; see :func:`lever_ray.library.maintenance.delete`."""
         from lever_ray.library import maintenance
 
-        count = maintenance.delete(self.path, ids, encoder=self.encoder)
+        count = maintenance.delete(self.path, ids, encoder=self.encoder, watch=watch)
         self.refresh()
         return count
 

@@ -29,6 +29,7 @@ from lever_ray.library.rows import (
 from lever_ray.library.sealed import AnyEnvironment, AnyPolicy, Lookup
 from lever_ray.library.stored import StoredShard
 from lever_ray.library.text import TextEncoder, model_of
+from lever_ray.watching import Watch
 
 
 class Change:
@@ -103,6 +104,7 @@ def write_shards(
     encoder: TextEncoder | None,
     *,
     psi: Mapping[str, np.ndarray] = NO_PSI,
+    watch: Watch | None = None,
 ) -> list[Shard]:
     """Write policies as new shards; text vectors too, unless the library's are of another model.
 
@@ -111,9 +113,15 @@ def write_shards(
         records: the policies.
         encoder: makes text vectors; None to leave them out.
         psi: of policies that have it already, float32[73] by id; stored where it is known of a whole shard.
+        watch: told how many policies are written.
     """
     ours = encoder is not None and begun.manifest.text_model in (None, model_of(encoder))
-    return [_write_shard(begun, part, encoder if ours else None, psi) for part in alike(records)]
+    shards: list[Shard] = []
+    for part in alike(records):
+        shards.append(_write_shard(begun, part, encoder if ours else None, psi))
+        if watch is not None:
+            watch(sum(shard.rows for shard in shards), len(records), "policies written")
+    return shards
 
 
 def _write_shard(

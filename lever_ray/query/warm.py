@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from time import perf_counter
 
 import numpy as np
@@ -34,6 +35,7 @@ from lever_ray.tasks.protocol import Environment, FeatureTables, Slots
 from lever_ray.tasks.registry import UnknownFamily, families, family, usual_source
 from lever_ray.tasks.rollout import random_return
 from lever_ray.tasks.support import full_support
+from lever_ray.watching import Watch, watched
 
 
 def warm_up_for(task: Environment) -> None:
@@ -151,18 +153,20 @@ def warm_up_options() -> None:
     _answer(_empty_problem(), recipe, OfflineReturn())
 
 
-def compile_all() -> None:
-    """Compile every kernel into numba's cache on disk, so that nobody waits for them later."""
+def compile_all(watch: Watch | None = None) -> None:
+    """Compile every kernel into numba's cache on disk, so that nobody waits for them later.
+
+    Args:
+        watch: told how many groups of kernels are compiled; the groups differ in size.
+    """
+    each = [partial(warm_up, name) for name in families()]
+    steps: list[Callable[[], object]] = [*each, warm_up_routes, warm_up_options, _warm_many, _warm_indexes]
     with collecting_seldom():
-        _compile_all()
+        for step in watched(steps, watch, "groups of kernels"):
+            step()
 
 
-def _compile_all() -> None:
-    for name in families():
-        warm_up(name)
-    warm_up_routes()
-    warm_up_options()
-    _warm_many()
+def _warm_indexes() -> None:
     vectors = np.eye(4, dtype=np.float32)
     for kind in ("flat", "flat-int8"):
         index = make_index(kind, vectors, np.zeros(8, np.int32))

@@ -13,7 +13,7 @@ from typing import Any
 from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.outcome_task import OutcomeWorth
 from lever_ray.errors import InvalidValue, check_known, check_whole
-from lever_ray.executor import Executor, in_order
+from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.recorded import walk_support
 from lever_ray.experiment.statistics import Row
@@ -21,7 +21,7 @@ from lever_ray.learning.sarsa import train
 from lever_ray.query.warm import warm_up_for, warm_up_options
 from lever_ray.studies.boundary_ways import measured
 from lever_ray.studies.groups import group_of_snapshots
-from lever_ray.studies.option_study import OptionStudy, learnt_worth, lesson
+from lever_ray.studies.option_study import LAYOUTS, LESSONS, OptionStudy, learnt_worth, lesson
 from lever_ray.studies.partial_records import DROPS, check_coverage, thin_groups
 from lever_ray.tasks.finite.terraces import GOODS, OBSERVATIONS, TERRACE_TERMS, check_observations, terraces
 from lever_ray.tasks.gridworld.layout import FAMILIES, Layout, LayoutFamily, layout_family
@@ -29,6 +29,7 @@ from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
+from lever_ray.watching import Watch
 
 OBJECTIVE = "path-gold-hazard-lever"
 LARGE = LayoutFamily("grid64", 64, 64, 60, 60)
@@ -119,22 +120,24 @@ class BoundaryStudy:
         return Layout.sample(LARGE if self.family == LARGE.name else layout_family(self.family), seed=seed)
 
 
-def run_boundary_study(study: BoundaryStudy, *, executor: Executor) -> list[Row]:
+def run_boundary_study(study: BoundaryStudy, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
     """One row per layout and size of the records: quality, milliseconds and memory of options and of planning.
 
     Rows are the same whenever they are asked for, but for milliseconds and peaks of memory, which are measured.
     """
-    worth = None if study.family == TERRACES else _learnt(study, executor)
+    worth = None if study.family == TERRACES else _learnt(study, executor, watch)
     asked = list(range(study.first_layout, study.first_layout + study.layouts))
-    return [row for rows in in_order(executor.map(_layout_rows, asked, shared=(study, worth))) for row in rows]
+    found = gathered(executor, _layout_rows, asked, shared=(study, worth), watch=watch, stage=LAYOUTS)
+    return [row for rows in found for row in rows]
 
 
-def _learnt(study: BoundaryStudy, executor: Executor) -> OutcomeWorth:
+def _learnt(study: BoundaryStudy, executor: Executor, watch: Watch | None) -> OutcomeWorth:
     """What outcomes are worth, learnt on other layouts."""
     learnt = OptionStudy(family="grid32" if study.family == LARGE.name else study.family)
     setup = Setup.of("trivial", OBJECTIVE, source(learnt.family))
     seeds = list(range(study.first_lesson, study.first_lesson + study.lessons))
-    return learnt_worth(setup, in_order(executor.map(lesson, seeds, shared=(learnt, setup.pool))))
+    shared = (learnt, setup.pool)
+    return learnt_worth(setup, gathered(executor, lesson, seeds, shared=shared, watch=watch, stage=LESSONS))
 
 
 def _layout_rows(seed: int, study: BoundaryStudy, worth: OutcomeWorth | None) -> list[Row]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.errors import InvalidValue, look_up
-from lever_ray.executor import Executor, in_order
+from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import train
@@ -22,6 +22,7 @@ from lever_ray.query.compose import compose
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import random_return, rollout
+from lever_ray.watching import Watch
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,13 @@ class DefaultsStudy:
                 raise InvalidValue(f"operator {name!r} has no candidates and takes policies of every discount")
 
 
-def run_defaults_study(study: DefaultsStudy, *, executor: Executor) -> list[Row]:
+def run_defaults_study(study: DefaultsStudy, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
     """One row per layout, objective, operator and discount: quality of the usual answer."""
     seeds = list(range(study.first_layout, study.first_layout + study.layouts))
-    trained = in_order(executor.map(_records, seeds, shared=(study,)))
+    trained = gathered(executor, _records, seeds, shared=(study,), watch=watch, stage="training")
     library = MemoryLibrary([record for records in trained for record in records])
-    return [row for rows in in_order(executor.map(_layout_rows, seeds, shared=(study, library))) for row in rows]
+    found = gathered(executor, _layout_rows, seeds, shared=(study, library), watch=watch, stage="layouts")
+    return [row for rows in found for row in rows]
 
 
 def _records(seed: int, study: DefaultsStudy) -> list[PolicyRecord]:

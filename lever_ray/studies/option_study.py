@@ -22,7 +22,7 @@ from lever_ray.embedding.outcome import outcomes
 from lever_ray.embedding.regressor import LinearPredictor, fit_regressor, term_weights
 from lever_ray.embedding.successor import make_embedder
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.executor import Executor, in_order
+from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
@@ -38,6 +38,7 @@ from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return, rollout
 from lever_ray.tasks.support import support_bits, taken_actions
+from lever_ray.watching import Watch
 
 
 @dataclass(frozen=True)
@@ -109,18 +110,21 @@ class OptionStudy:
         return [Setup.of(mode, objective, source(self.family)) for mode, objective in chosen]
 
 
+LESSONS, LAYOUTS = "layouts to learn from", "layouts"
+"""Stages of a study that first learns what outcomes are worth."""
 Lesson = tuple[np.ndarray, np.ndarray, list[str]]
 """Outcomes float32[P, 5], own returns float64[P] and objectives of one layout's policies."""
 
 
-def run_option_study(study: OptionStudy, *, executor: Executor) -> list[Row]:
+def run_option_study(study: OptionStudy, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
     """One row per layout, setup, variant and tier: quality of the route beside its controls."""
     names = tuple(dict.fromkeys(name for setup in study.problems for name in setup.pool))
     seeds = list(range(study.first_lesson, study.first_lesson + study.lessons))
-    lessons = in_order(executor.map(lesson, seeds, shared=(study, names)))
+    lessons = gathered(executor, lesson, seeds, shared=(study, names), watch=watch, stage=LESSONS)
     worths = {setup.mode + setup.objective: learnt_worth(setup, lessons) for setup in study.problems}
     asked = list(range(study.first_layout, study.first_layout + study.layouts))
-    return [row for rows in in_order(executor.map(_layout_rows, asked, shared=(study, worths))) for row in rows]
+    found = gathered(executor, _layout_rows, asked, shared=(study, worths), watch=watch, stage=LAYOUTS)
+    return [row for rows in found for row in rows]
 
 
 def lesson(seed: int, study: OptionStudy, names: tuple[str, ...]) -> Lesson:

@@ -28,7 +28,7 @@ from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import TERM_MODELS, FittedRegressor, fit_regressor, term_weights
 from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
-from lever_ray.executor import Executor, in_order
+from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row, interval, layout_means, rank_correlation, resamples
 from lever_ray.learning.budgets import training_budget
@@ -42,6 +42,7 @@ from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
 from lever_ray.tasks.support import taken_actions
+from lever_ray.watching import Watch
 
 METRICS: tuple[str, ...] = ("regret", "regret_where_returns_differ", "tau", "undefined", "returns_tie", "left_support")
 
@@ -148,7 +149,7 @@ class Lessons(NamedTuple):
     y: dict[str, np.ndarray]
 
 
-def run_ranker_study(study: RankerStudy, *, executor: Executor) -> list[Row]:
+def run_ranker_study(study: RankerStudy, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
     """Train, drop, fit and rank.
 
     Returns:
@@ -158,12 +159,14 @@ def run_ranker_study(study: RankerStudy, *, executor: Executor) -> list[Row]:
         to learn from, the first candidate is chosen, and tau is undefined.
     """
     seeds = list(range(study.first_layout, study.first_layout + study.layouts))
-    trained = in_order(executor.map(train_layout, seeds, shared=(study,)))
-    rows = []
-    for gamma, coverage in product(study.gammas, study.coverages):
-        lessons = in_order(executor.map(_lessons, trained, shared=(study, gamma, coverage)))
-        folds = executor.map(_fold_rows, list(range(study.folds)), shared=(trained, lessons, study, gamma, coverage))
-        rows += [row for part in in_order(folds) for row in part]
+    trained = gathered(executor, train_layout, seeds, shared=(study,), watch=watch, stage="training layouts")
+    rows, cases = [], list(product(study.gammas, study.coverages))
+    for place, (gamma, coverage) in enumerate(cases, 1):
+        case, told = (study, gamma, coverage), f"case {place} of {len(cases)}"
+        lessons = gathered(executor, _lessons, trained, shared=case, watch=watch, stage=f"{told}, lessons of layouts")
+        shared, folds = (trained, lessons, *case), list(range(study.folds))
+        found = gathered(executor, _fold_rows, folds, shared=shared, watch=watch, stage=f"{told}, folds")
+        rows += [row for part in found for row in part]
     return rows
 
 

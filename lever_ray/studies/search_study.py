@@ -18,7 +18,7 @@ from lever_ray.composition.strategies.budgeted import check_budget
 from lever_ray.composition.strategies.protocol import BATCH
 from lever_ray.composition.strategies.registry import STRATEGIES, named_strategy
 from lever_ray.errors import InvalidValue, look_up
-from lever_ray.executor import Executor, in_order
+from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train
@@ -28,6 +28,7 @@ from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import random_return
+from lever_ray.watching import Watch
 
 NO_GAP = 1e-3
 """Where random draws are nearer to the best than this share of (best - J_rand), the gap closed is undefined."""
@@ -93,7 +94,7 @@ class SearchStudy:
             check_budget(budget)
 
 
-def run_search_study(study: SearchStudy, *, executor: Executor) -> list[Row]:
+def run_search_study(study: SearchStudy, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
     """One row per layout, gamma, strategy and budget.
 
     Columns: ``return``, the mean return of the choice over search seeds; ``random``, the exact expectation of the best
@@ -101,8 +102,9 @@ def run_search_study(study: SearchStudy, *, executor: Executor) -> list[Row]:
     ``share``, (return - j_rand) / (best - j_rand); ``share_random``, the same of ``random``; ``gap_closed``,
     (return - random) / (best - random), NaN where random draws find the best.
     """
-    seeds = range(study.first_layout, study.first_layout + study.layouts)
-    return [row for rows in in_order(executor.map(_layout_rows, list(seeds), shared=(study,))) for row in rows]
+    seeds = list(range(study.first_layout, study.first_layout + study.layouts))
+    found = gathered(executor, _layout_rows, seeds, shared=(study,), watch=watch, stage="layouts")
+    return [row for rows in found for row in rows]
 
 
 def summarise(rows: Sequence[Row]) -> list[Row]:

@@ -11,7 +11,7 @@ from lever_ray.composition.operators import table_operator
 from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.composition.table_operators import kernel_form
 from lever_ray.embedding.offline import offline_returns
-from lever_ray.executor import Executor, in_order
+from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
@@ -23,6 +23,7 @@ from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
+from lever_ray.watching import Watch
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,11 @@ class ShapingStudy:
             table_operator(operator)
 
 
-def run_shaping_study(study: ShapingStudy, *, executor: Executor) -> list[Row]:
+def run_shaping_study(study: ShapingStudy, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
     """One row per layout, gamma, shaping, setup and operator: quality of the best composition beside its controls."""
-    outcomes = executor.map(_layout_rows, list(range(study.layouts)), shared=(study,))
-    return [row for rows in in_order(outcomes) for row in rows]
+    seeds = list(range(study.layouts))
+    found = gathered(executor, _layout_rows, seeds, shared=(study,), watch=watch, stage="layouts")
+    return [row for rows in found for row in rows]
 
 
 def _layout_rows(seed: int, study: ShapingStudy) -> list[Row]:

@@ -18,6 +18,7 @@ from lever_ray.studies.ranker_cases import CASE_COLUMNS
 from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study
 from lever_ray.studies.search_study import SearchStudy, run_search_study
 from lever_ray.studies.shaping_study import ShapingStudy, run_shaping_study
+from lever_ray.watching import Watch
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Study:
 
     Attributes:
         settings: dataclass of its settings.
-        run: gives its rows; each has a ``layout_seed``.
+        run: gives its rows, each with a ``layout_seed``; takes its settings, ``executor`` and ``watch``.
         tables: how they are summed up.
         files: what else is made of them, by the name of its file.
     """
@@ -183,9 +184,16 @@ def _typed(key: str, value: Any, default: Any) -> Any:
     return value
 
 
-def run_study(name: str, settings: Any, *, executor: Executor) -> list[Row]:
-    """Rows of a study."""
-    return STUDIES[name].run(settings, executor=executor)
+def run_study(name: str, settings: Any, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
+    """Rows of a study.
+
+    Args:
+        name: of the study.
+        settings: see :func:`study_settings`.
+        executor: where layouts are trained and asked.
+        watch: told how many layouts are done, stage by stage.
+    """
+    return STUDIES[name].run(settings, executor=executor, watch=watch)
 
 
 def study_files(name: str, rows: Sequence[Row]) -> dict[str, str]:

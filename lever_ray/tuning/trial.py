@@ -12,7 +12,7 @@ import numpy as np
 from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
 from lever_ray.composition.recipe import Recipe
 from lever_ray.errors import InvalidValue
-from lever_ray.executor import Executor, in_order
+from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup, check_all_answer
 from lever_ray.experiment.statistics import interquartile_mean, offered
 from lever_ray.experiment.timing import VERY_SLOW, asked_repeatedly
@@ -26,6 +26,7 @@ from lever_ray.query.warm import warm_up_for
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import random_return, rollout
+from lever_ray.watching import Watch
 
 _FITTED: dict[tuple[Any, ...], FittedRanker] = {}
 """Regressors that this process fitted, by everything that decides them."""
@@ -144,7 +145,9 @@ class Bench:
         self._library, self._problem, self._executor = library, problem, executor
         self._references: dict[str, _Reference] = {}
 
-    def __call__(self, choices: Sequence[Recipe], environments: Sequence[str]) -> list[list[Measured]]:
+    def __call__(
+        self, choices: Sequence[Recipe], environments: Sequence[str], *, watch: Watch | None = None
+    ) -> list[list[Measured]]:
         """Every choice in every environment: a list for each choice, in the order of the environments.
 
         Raises:
@@ -152,19 +155,19 @@ class Bench:
         """
         if not choices or not environments:
             return [[] for _ in choices]
-        self._measure_references([name for name in environments if name not in self._references])
+        self._measure_references([name for name in environments if name not in self._references], watch)
         objective, episodes = self._problem.setup.objective, self._problem.episodes
         recipes = [choice.override(episodes=episodes) for choice in choices]
         open_for_ranking(self._library, recipes, [objective], self._problem.tuning[0])
         work = [(name, self._references[name], tuple(choices)) for name in environments]
         shared = (self._library, self._problem)
-        visits = in_order(self._executor.map(_visit, work, shared=shared))
+        visits = gathered(self._executor, _visit, work, shared=shared, watch=watch, stage="environments")
         return [list(column) for column in zip(*visits, strict=True)]
 
-    def _measure_references(self, names: Sequence[str]) -> None:
-        objective = self._problem.setup.objective
+    def _measure_references(self, names: Sequence[str], watch: Watch | None) -> None:
+        shared = (self._library, self._problem.setup.objective)
         self._library.publish(names)
-        found = in_order(self._executor.map(_reference, names, shared=(self._library, objective)))
+        found = gathered(self._executor, _reference, names, shared=shared, watch=watch, stage="optima")
         self._references |= dict(zip(names, found, strict=True))
 
 

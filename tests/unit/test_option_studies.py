@@ -29,7 +29,9 @@ SMALL = {"layouts": 2, "lessons": 3, "training_seeds": 1}
 @pytest.mark.parametrize("vary", ["setups", "pools", "estimates", "trials"])
 def test_every_row_carries_its_controls(vary):
     settings = study_settings("options", SMALL | {"vary": vary, "setups": [["trivial", FOUR]]})
-    rows = run_study("options", settings, executor=SerialExecutor())
+    told = []
+    rows = run_study("options", settings, executor=SerialExecutor(), watch=lambda *each: told.append(each))
+    assert [each for each in told if each[0] == each[1]] == [(3, 3, "layouts to learn from"), (2, 2, "layouts")]
     assert {row["tier"] for row in rows} == {"I1", "I3"}
     for row in rows:
         assert row["quality/normalised"] <= 1 + 1e-9
@@ -62,8 +64,10 @@ TERRACES = BOUNDARY | {"family": "terraces", "observations": 400, "gammas": [0.9
 
 
 def test_the_boundary_is_measured_by_records_and_by_coverage():
-    given = BOUNDARY | {"family": "grid8", "lessons": 3, "episodes": [100, 1]}
-    rows = run_study("boundary", study_settings("boundary", given), executor=SerialExecutor())
+    given, told = BOUNDARY | {"family": "grid8", "lessons": 3, "episodes": [100, 1]}, []
+    watch = lambda *each: told.append(each)  # noqa: E731
+    rows = run_study("boundary", study_settings("boundary", given), executor=SerialExecutor(), watch=watch)
+    assert [each for each in told if each[0] == each[1]] == [(3, 3, "layouts to learn from"), (2, 2, "layouts")]
     assert [(row["episodes"], row["coverage"]) for row in rows[:3]] == [(1, 1.0), (100, 1.0), (100, 0.5)]
     assert [row["drop"] for row in rows[:4]] == ["nothing", "nothing", "independent", "shared"]
     assert rows[0]["pairs"] < rows[1]["pairs"]

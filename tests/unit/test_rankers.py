@@ -280,7 +280,12 @@ SMALL = RankerStudy(
 
 @pytest.fixture(scope="module")
 def rows():
-    return run_ranker_study(SMALL, executor=SerialExecutor())
+    told = []
+    rows = run_ranker_study(SMALL, executor=SerialExecutor(), watch=lambda *each: told.append(each))
+    cases, part = len(SMALL.gammas) * len(SMALL.coverages), (SMALL.layouts, SMALL.layouts, "training layouts")
+    assert next(each for each in told if each[0] == each[1]) == part
+    assert told[-1] == (SMALL.folds, SMALL.folds, f"case {cases} of {cases}, folds")
+    return rows
 
 
 def test_a_study_has_a_row_for_every_layout_setup_coverage_and_case(rows):

@@ -295,7 +295,9 @@ TINY = SearchStudy(
 
 
 def test_the_study_gives_a_row_for_every_layout_gamma_strategy_and_budget():
-    rows = run_search_study(TINY, executor=SerialExecutor())
+    told = []
+    rows = run_search_study(TINY, executor=SerialExecutor(), watch=lambda *each: told.append(each))
+    assert told[-1] == (2, 2, "layouts")
     assert [(row["layout_seed"], row["strategy"], row["budget"]) for row in rows] == list(
         product((0, 1), TINY.strategies, TINY.budgets)
     )

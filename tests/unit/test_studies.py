@@ -38,5 +38,7 @@ def test_what_is_no_setting_is_named():
 
 def test_a_study_runs_and_reports():
     settings = study_settings("shaping", {"layouts": 2, "gammas": [0], "setups": [["trivial", "path-gold"]]})
-    rows = run_study("shaping", settings, executor=SerialExecutor())
+    told = []
+    rows = run_study("shaping", settings, executor=SerialExecutor(), watch=lambda *each: told.append(each))
+    assert told == [(done, 2, "layouts") for done in range(3)]
     assert "| grid8 | path-gold | trivial | 0 | 1 | sum |" in study_report("shaping", rows, bootstrap=20)

@@ -1,4 +1,4 @@
-"""Tables and progress as a terminal of 80 columns and a pipe show them."""
+"""Tables as terminals of several widths show them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lever_ray.app.library_tables import (
     understanding_table,
 )
 from lever_ray.app.study_tables import front_table, summary_table
-from lever_ray.console import Drawing, finding_line, importance_table, progress, telling_kept, working
+from lever_ray.console import Drawing, finding_line, importance_table
 from lever_ray.experiment.statistics import significant
 from lever_ray.glossary import EXPERIMENT, legend
 from lever_ray.learning.budgets import BUDGETS
@@ -173,22 +173,6 @@ def test_other_tables_fit_as_well() -> None:
     finding = type("Finding", (), {"part": "mlflow", "sound": True, "text": "store sqlite:////" + "a" * 200})
     assert shown(finding_line(finding), 80).replace("\n", "").replace(" ", "").count("a") >= 200
     assert "42%" in shown(importance_table({"quality": {"strategy": 0.42}, "cost": {"strategy": 0.1}}), 80)
-
-
-def test_a_pipe_is_told_what_begins_and_what_was_kept() -> None:
-    console = Console(file=io.StringIO(), width=80)
-    with working(console, "Logging to MLflow"):
-        pass
-    with progress(console, "Experiment quick", 20) as advance:
-        telling_kept(console, advance, 20)(8)
-        for place in range(12):
-            advance(f"grid8-{place}")
-    with progress(console, "Tuning s", 7, done=6) as advance:
-        advance("last")
-    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[:2] == ["Logging to MLflow ...", "8 of 20 environments kept from an earlier run"]
-    assert "Experiment quick: 20/20 (grid8-11)" in lines
-    assert lines[-1] == "Tuning s: 7/7 (last)"
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,9 @@ def test_quality_and_cost_are_those_of_the_choice(small_library: Path) -> None:
         Recipe(strategy="targeted", operator="plan", gamma=0.99, width=20),
         Recipe(strategy="targeted", operator="max", gamma=0.0, support="ignore"),
     ]
-    measured = bench(tried, problem.tuning)
+    watched: list[tuple[int, int, str]] = []
+    measured = bench(tried, problem.tuning, watch=lambda *each: watched.append(each))
+    assert watched == [(done, 2, stage) for stage in ("optima", "environments") for done in range(3)]
     assert [each.candidates for each in measured[0]] == [4, 4]
     assert all(each.quality <= 1.0 + 1e-9 and each.seconds > 0 for results in measured for each in results)
     assert measured[1][0].quality > measured[0][0].quality

@@ -21,6 +21,7 @@ from lever_ray.library.rows import PLAIN
 from lever_ray.library.stored import GroupKey
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
+from lever_ray.watching import Watch
 
 TEXTS: tuple[str, ...] = ("id", "environment", "description", "label", "algorithm", "objective", "support_source")
 _NUMBERS: tuple[str, ...] = tuple(name for name in PLAIN if name not in TEXTS)
@@ -56,8 +57,18 @@ def export(
     objective: Objective | str | None = None,
     gamma: float | None = None,
     overwrite: bool = False,
+    watch: Watch | None = None,
 ) -> int:
     """Write the policies that match every filter, with their tasks, to ``.npz`` or ``.parquet``.
+
+    Args:
+        library: that they are in.
+        target: the file.
+        environment: by name; of all, if not given.
+        objective: with all of whose terms; any, if not given.
+        gamma: discount; any, if not given.
+        overwrite: whether the file may be there already.
+        watch: told how many policies are read; a Parquet file is written as they are, an npz afterwards.
 
     Returns:
         How many.
@@ -76,7 +87,7 @@ def export(
         raise LibraryError(f"{path} exists; choose another name, or say overwrite=True")
     if why := unwritable(path):
         raise LibraryError(why)
-    parts = _parts(library, environment, objective, gamma)
+    parts = _parts(library, environment, objective, gamma, watch)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         count = writers[path.suffix](temporary, parts)
@@ -92,21 +103,28 @@ def export(
 
 
 def _parts(
-    library: LibraryReader, environment: str | None, objective: Objective | str | None, gamma: float | None
+    library: LibraryReader,
+    environment: str | None,
+    objective: Objective | str | None,
+    gamma: float | None,
+    watch: Watch | None,
 ) -> Iterator[list[PolicyRecord]]:
     """The policies that match, so many at a time as memory holds easily."""
     name = None if environment is None else library.environment(environment).name
     census = library.census()
-    batch: list[GroupKey] = []
-    waiting = 0
-    for key in library.matching(list(census), objective):
-        if name in (None, key.environment) and gamma in (None, key.gamma):
-            batch, waiting = [*batch, key], waiting + census[key]
-        if waiting >= BATCH:
-            yield library.members(batch)
-            batch, waiting = [], 0
-    if batch:
-        yield library.members(batch)
+    found = library.matching(list(census), objective)
+    keys = [key for key in found if name in (None, key.environment) and gamma in (None, key.gamma)]
+    batches: list[list[GroupKey]] = [[]]
+    for key in keys:
+        batches[-1].append(key)
+        if sum(census[each] for each in batches[-1]) >= BATCH:
+            batches.append([])
+    done, total = 0, sum(census[key] for key in keys)
+    for batch in filter(None, batches):
+        yield (records := library.members(batch))
+        done += len(records)
+        if watch is not None:
+            watch(done, total, "policies")
 
 
 def _weights(record: PolicyRecord) -> list[float]:

@@ -17,18 +17,24 @@ from lever_ray.library.record import SUPPORT_SOURCES, PolicyRecord
 from lever_ray.library.rows import PLAIN
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
+from lever_ray.watching import Watch, watched
 
 _UINT32 = (1 << 32) - 1
 
 
-def records(understood: Understanding) -> list[PolicyRecord]:
+def records(understood: Understanding, watch: Watch | None = None) -> list[PolicyRecord]:
     """The policies of a file, every one checked.
+
+    Args:
+        understood: of the file.
+        watch: told how many policies are checked.
 
     Raises:
         InvalidValue: something needed is missing, or a policy has wrong values; the message names it and the remedy.
     """
     understood.check_complete()
-    return [_record(understood, row) for row in range(understood.policies)]
+    rows = range(understood.policies)
+    return [_record(understood, row) for row in watched(rows, watch, "policies checked")]
 
 
 def read_policies(
