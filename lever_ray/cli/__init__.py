@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from lever_ray.cli.exit_codes import INTERRUPTED, OK, WRONG_INPUT
+from lever_ray.cli.exit_codes import FAILED, INTERRUPTED, OK, WRONG_INPUT
 from lever_ray.cli.table import Entry, Table
 from lever_ray.collecting import collecting_seldom
-from lever_ray.errors import LeverError
+from lever_ray.errors import LeverError, StorageError, is_full, storage_error
 
 COMMANDS: dict[str, Entry] = {
     "build": Entry("lever_ray.cli.build", "Train a policy library."),
@@ -76,13 +76,22 @@ def run_job(command: str) -> int:
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command; wrong input becomes one clear line on standard error and exit code 2, never a traceback."""
+    """Run a command; what a person can mend becomes one clear line on standard error, never a traceback.
+
+    Exit code 2 says that the input was wrong, 1 that a disk is full or a store does not answer.
+    """
     try:
         return command()
     except LeverError as error:
         sys.stderr.write(f"lever-ray: {error}\n")
-        return WRONG_INPUT
+        return FAILED if isinstance(error, StorageError) or is_full(error) else WRONG_INPUT
     except KeyboardInterrupt as interrupt:
         kept = str(interrupt) or "finished work is kept, the same command goes on from it"
         sys.stderr.write(f"lever-ray: interrupted; {kept}\n")
         return INTERRUPTED
+    except Exception as error:
+        found = storage_error(error, "what the command writes")
+        if found is None:
+            raise
+        sys.stderr.write(f"lever-ray: {found}\n")
+        return FAILED
