@@ -15,11 +15,21 @@ from lever_ray.app.session import Session
 from lever_ray.app.settings import experiment_plan, read_pairs
 from lever_ray.config import Settings, home, library_path, unwritable
 from lever_ray.console import say
-from lever_ray.errors import SettingsError, check_known
+from lever_ray.errors import SettingsError, check_known, keeping
 from lever_ray.executor import in_order
-from lever_ray.experiment.plan import check_all_answer
+from lever_ray.experiment.plan import ExperimentPlan, check_all_answer
 from lever_ray.experiment.report import markdown_report
-from lever_ray.experiment.run import ExperimentRows, plan_digest, read_rows, run_experiment, write_rows
+from lever_ray.experiment.run import (
+    ExperimentRows,
+    drop_finished,
+    finished_environments,
+    finished_told,
+    held_alone,
+    plan_digest,
+    read_rows,
+    run_experiment,
+    write_rows,
+)
 from lever_ray.experiment.statistics import Row, summarise
 from lever_ray.library.build import BuildReport, build_library
 from lever_ray.library.reader import LibraryReader
@@ -54,7 +64,10 @@ def train(parts: Session, path: Path) -> BuildReport:
     """Train what a library lacks of the environments that the settings sample."""
     settings = parts.settings.library
     path.parent.mkdir(parents=True, exist_ok=True)
-    with progress(parts.console, f"Training library {settings.name}", settings.layouts) as advance:
+    with (
+        keeping(path, lambda: f"environments added so far are kept in {path}"),
+        progress(parts.console, f"Training library {settings.name}", settings.layouts) as advance,
+    ):
         report = build_library(
             path,
             settings,
@@ -100,15 +113,41 @@ class ExperimentReport:
 
 
 def experiment(parts: Session) -> ExperimentReport:
-    """Run the experiment of the settings, write its rows and summary, and log it."""
+    """Run the experiment of the settings, write its rows and summary, and log it.
+
+    Rows of finished environments are kept until all is logged. A start that finds such rows goes on in the run of the
+    one that they are from, and logs what that lacks.
+
+    Raises:
+        StorageError: a disk is full, or the store stays locked; the message says what is kept.
+        SettingsError: another process runs the same experiment.
+    """
     settings, plan = parts.settings, experiment_plan(parts.settings)
     with working(parts.console, "Opening the library", at_once=False):
         library = parts.open_library()
         names = environments_of(library, settings)
         digest = plan_digest(plan, names, library_digest(settings))
     folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
+    for name in names:
+        check_all_answer(plan.operators, library.environment(name).task)
+    busy = f"experiment {folder.name} is being run by another process; wait for it"
+    with (
+        keeping(folder, lambda: finished_told(folder)),
+        held_alone(folder.with_name(f"{folder.name}.driver"), busy),
+    ):
+        report = _experiment(parts, plan, library, names, folder, digest)
+        if not report.rows.failures:
+            drop_finished(folder)
+    return report
+
+
+def _experiment(
+    parts: Session, plan: ExperimentPlan, library: LibraryReader, names: Sequence[str], folder: Path, digest: str
+) -> ExperimentReport:
+    settings, tags = parts.settings, tags_of(parts.settings) | {"config": digest}
     title = f"{settings.experiment.name} {digest[:6]}"
-    with tracked_run(parts, title, tags_of(settings) | {"config": digest}, ("experiment", "library")) as run:
+    again = "config" if settings.experiment.resume and finished_environments(folder) else ""
+    with tracked_run(parts, title, tags, ("experiment", "library"), again=again) as run:
         with progress(parts.console, f"Experiment {settings.experiment.name}", len(names)) as advance:
             rows = run_experiment(
                 plan,
@@ -119,6 +158,7 @@ def experiment(parts: Session) -> ExperimentReport:
                 resume=settings.experiment.resume,
                 watch=advance,
                 kept_before=telling_kept(parts.console, advance, len(names)),
+                keep_finished=True,
             )
         _tell_what_was_odd(parts, rows)
         with working(parts.console, "Summing up", at_once=False):
@@ -129,7 +169,7 @@ def experiment(parts: Session) -> ExperimentReport:
             if run is not None:
                 run.write(metrics=[("failed_environments", len(rows.failures), 0)])
                 with working(parts.console, "Logging to MLflow"):
-                    _log_experiment(parts, run, report, title, tags_of(settings) | {"config": digest})
+                    _log_experiment(parts, run, report, title, tags)
     return report
 
 
@@ -232,14 +272,24 @@ def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
 
 
 @contextmanager
-def tracked_run(parts: Session, name: str, tags: dict[str, str], groups: Sequence[str]) -> Iterator[TrackedRun | None]:
-    """A parent run with the settings of some groups as parameters; None where nothing is tracked."""
+def tracked_run(
+    parts: Session, name: str, tags: dict[str, str], groups: Sequence[str], *, again: str = ""
+) -> Iterator[TrackedRun | None]:
+    """A parent run with the settings of some groups as parameters; None where nothing is tracked.
+
+    Args:
+        parts: of the command.
+        name: of the run.
+        tags: of the run.
+        groups: of settings.
+        again: see :meth:`lever_ray.tracking.Tracker.run`.
+    """
     if parts.tracker is None:
         yield None
         return
     everything = asdict(parts.settings)
     parameters = _flat({group: everything[group] for group in groups})
-    with parts.tracker.run(name, tags=tags, parameters=parameters) as run:
+    with parts.tracker.run(name, tags=tags, parameters=parameters, again=again) as run:
         yield run
 
 

@@ -72,7 +72,7 @@ def session(settings: Settings, *, tracked: bool = True, console: Console | None
     joined = False
     try:
         with working(console, _opening(settings, wants_tracker)), ThreadPoolExecutor(2) as aside:
-            opening = aside.submit(_open_tracker, settings) if wants_tracker else None
+            opening = aside.submit(_open_tracker, settings, console) if wants_tracker else None
             loading = aside.submit(warm_up, source(settings.library.family).family)
             executor, joined = _start_executor(settings)
             executor.prepare(warm_up, source(settings.library.family).family)
@@ -99,10 +99,10 @@ def _opening(settings: Settings, wants_tracker: bool) -> str:
     return text[0].upper() + text[1:]
 
 
-def _open_tracker(settings: Settings) -> Tracker:
+def _open_tracker(settings: Settings, console: Console) -> Tracker:
     from lever_ray.tracking import Tracker
 
-    return Tracker(settings.tracking)
+    return Tracker(settings.tracking, lambda line: console.print(line, soft_wrap=True, markup=False))
 
 
 def _start_executor(settings: Settings) -> tuple[Executor, bool]:

@@ -14,7 +14,7 @@ from lever_ray.app.session import Session
 from lever_ray.app.settings import tuning_setup
 from lever_ray.config import Settings, home
 from lever_ray.console import say
-from lever_ray.errors import SettingsError
+from lever_ray.errors import SettingsError, keeping
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.learning.budgets import training_budget
 from lever_ray.optuna_adapter import check_question, importances, open_study, told_trials, tune
@@ -120,7 +120,14 @@ def tune_budget(parts: Session) -> TuningReport:
     Raises:
         InvalidValue: too few environments, or no trial keeps the limits (after everything was kept and logged).
         SettingsError: see :func:`lever_ray.optuna_adapter.open_study`; also where another process drives the study.
+        StorageError: a disk is full, or a store stays locked; the message says what is kept.
     """
+    place = parts.settings.tuning.storage or study_journal(parts.settings)
+    with keeping(place, lambda: f"trials told so far are kept in {place}"):
+        return _tune_budget(parts)
+
+
+def _tune_budget(parts: Session) -> TuningReport:
     settings = parts.settings
     with working(parts.console, "Opening the library and preparing the study"):
         library = parts.open_library()
@@ -150,6 +157,7 @@ def tune_budget(parts: Session) -> TuningReport:
         if parts.tracker is not None:
             parts.tracker.end_killed(name)
         nothing_new = len(before) >= settings.tuning.trials and _measured_after(folder) == len(before)
+        nothing_new = nothing_new and (parts.tracker is None or parts.tracker.is_logged(name))
         logged = nullcontext() if nothing_new else tracked_run(parts, name, tags, ("tuning", "library"))
         with logged as run:
             log = None if run is None else _study_log(parts, run, name, before)

@@ -11,7 +11,7 @@ from lever_ray.cli.exit_codes import FAILED, INTERRUPTED, NOT_READ, OK, WRONG_IN
 from lever_ray.cli.streams import reach_this_machine_directly, reader_is_gone, show, standard_streams, tell
 from lever_ray.cli.table import Entry, Table
 from lever_ray.collecting import collecting_seldom
-from lever_ray.errors import LeverError
+from lever_ray.errors import LeverError, StorageError, is_full, storage_error
 
 COMMANDS: dict[str, Entry] = {
     "build": Entry("lever_ray.cli.build", "Train a policy library."),
@@ -90,7 +90,8 @@ def guarded(command: Callable[[], int]) -> int:
         try:
             return _written(command)
         except LeverError as error:
-            return _refused(f"{error}", WRONG_INPUT)
+            full = isinstance(error, StorageError) or is_full(error)
+            return _refused(f"{error}", FAILED if full else WRONG_INPUT)
         except KeyboardInterrupt as interrupt:
             kept = str(interrupt) or "finished work is kept, the same command goes on from it"
             return _refused(f"interrupted; {kept}", INTERRUPTED)
@@ -101,7 +102,15 @@ def guarded(command: Callable[[], int]) -> int:
         except OSError as error:
             if isinstance(error, BrokenPipeError) and reader_is_gone():
                 return NOT_READ
-            return _refused(_told(error), FAILED)
+            return _refused(str(storage_error(error, _OUTPUT) or _told(error)), FAILED)
+        except Exception as error:
+            found = storage_error(error, _OUTPUT)
+            if found is None:
+                raise
+            return _refused(str(found), FAILED)
+
+
+_OUTPUT = "what the command writes"
 
 
 def _written(command: Callable[[], int]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,16 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lever_ray.errors import SettingsError
 from lever_ray.executor import Executor
 from lever_ray.experiment.cell import Row, run_environment
 from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, check_all_answer
 from lever_ray.experiment.statistics import order_rows
 from lever_ray.library.reader import LibraryReader
 from lever_ray.query.ranking import open_for_ranking
+
+_FINISHED = "finished"
+"""Folder of the rows of finished environments, within an experiment's."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ def run_experiment(
     resume: bool = True,
     watch: Callable[[str], None] | None = None,
     kept_before: Callable[[int], None] | None = None,
+    keep_finished: bool = False,
 ) -> ExperimentRows:
     """Run every cell of every environment.
 
@@ -74,6 +81,8 @@ def run_experiment(
         resume: False starts anew.
         watch: called with the name of every environment as it finishes.
         kept_before: called first with how many environments an interrupted run finished, where it finished some.
+        keep_finished: True leaves the rows of finished environments where they are, for the next run to go on from,
+            until :func:`drop_finished`.
 
     Raises:
         UnknownName: the library has no environment of that name.
@@ -82,7 +91,7 @@ def run_experiment(
     """
     for name in environments:
         check_all_answer(plan.operators, library.environment(name).task)
-    finished = folder / "finished"
+    finished = folder / _FINISHED
     if not resume:
         shutil.rmtree(finished, ignore_errors=True)
     finished.mkdir(parents=True, exist_ok=True)
@@ -112,17 +121,59 @@ def run_experiment(
     if failures:
         write_rows(folder / "failures.parquet", [asdict(failure) for failure in failures])
     else:
-        shutil.rmtree(finished, ignore_errors=True)
         (folder / "failures.parquet").unlink(missing_ok=True)
+        if not keep_finished:
+            drop_finished(folder)
     return ExperimentRows(ordered, sorted(failures, key=lambda failure: failure.environment), len(kept))
+
+
+def finished_environments(folder: Path) -> int:
+    """How many environments a run in a folder finished that was not done."""
+    return sum(not file.name.startswith(".") for file in (folder / _FINISHED).glob("*.parquet"))
+
+
+def finished_told(folder: Path) -> str:
+    """What the folder of an experiment keeps of finished environments, as a clause."""
+    count = finished_environments(folder)
+    return f"rows of {count} finished environments are kept in {folder / _FINISHED}" if count else "no rows to keep yet"
+
+
+def drop_finished(folder: Path) -> None:
+    """Let the next run of the experiment in a folder start anew."""
+    shutil.rmtree(folder / _FINISHED, ignore_errors=True)
+
+
+@contextmanager
+def held_alone(file: Path, refusal: str) -> Iterator[None]:
+    """Hold a file's lock for as long as the block runs; a kill frees it.
+
+    Args:
+        file: made where it is missing.
+        refusal: message, where another process holds it.
+
+    Raises:
+        SettingsError: another process holds it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError(refusal) from error
+        yield
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as Parquet, atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as handle:
-        pq.write_table(pa.Table.from_pylist(list(rows)), handle)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as handle:
+            pq.write_table(pa.Table.from_pylist(list(rows)), handle)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -10,9 +10,10 @@ from itertools import islice
 from typing import Any
 
 import ray
+import ray._private.worker
 from ray.exceptions import RayError, RayTaskError
 
-from lever_ray.errors import InvalidValue, SettingsError
+from lever_ray.errors import InvalidValue, SettingsError, StorageError, storage_error
 from lever_ray.executor import Outcome
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -30,17 +31,33 @@ def connect(address: str = "", **options: Any) -> bool:
 
     Raises:
         SettingsError: nothing listens at the address.
+        StorageError: Ray does not start here, e.g. because a disk is full.
     """
     place = address or os.environ.get("RAY_ADDRESS") or "local"
     _check_reachable(place)
     if ray.is_initialized():
         return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _keep_to_itself()
     try:
         ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError) as error:
         raise SettingsError(f"Ray cluster {place!r} cannot be joined ({error}); check cluster.address") from error
+    except Exception as error:
+        if found := storage_error(error, "Ray's session folder"):
+            raise found from error
+        raise StorageError(
+            f"Ray does not start ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            "see to free memory, and to free space in its session folder and in /dev/shm, or set cluster=serial; then "
+            "run the same command again",
+        ) from error
     return True
+
+
+def _keep_to_itself() -> None:
+    """Keep what Ray says of its own state out of this process's output; what goes wrong with a task is raised."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray._private.worker._worker_logs_enabled = False
 
 
 def _check_reachable(address: str) -> None:

@@ -1,9 +1,9 @@
 """MLflow: the only package that writes runs. Only the driver has a tracker; it creates the store before all else."""
 
 from lever_ray.tracking.cells import headline_rows, layout_rows, log_cells
+from lever_ray.tracking.run import TrackedRun
 from lever_ray.tracking.store import (
     URI_VARIABLE,
-    TrackedRun,
     Tracker,
     job_variables,
     store_told,

@@ -20,7 +20,8 @@ from lever_ray.experiment.overview import (
 from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import CARRIED_COLUMNS, CELL_COLUMNS, RATIOS, metrics_of
 from lever_ray.tasks.style import INK
-from lever_ray.tracking.store import COLOUR_TAG, NOTE_TAG, TrackedRun
+from lever_ray.tracking.run import PART_TAG, TrackedRun
+from lever_ray.tracking.store import COLOUR_TAG, NOTE_TAG
 from lever_ray.tracking.views import COLOURS, PAGE, VIEW_TAG, View, bars, scatter, view_key
 
 Row = dict[str, Any]
@@ -156,7 +157,7 @@ def _log_lines(
         way = way_of(line)
         run.child(
             f"{place:0{digits}d} {_told(line)}",
-            tags={**tags, **labels, WAY_TAG: way, COLOUR_TAG: colours[way]},
+            tags={**tags, **labels, PART_TAG: _part(line), WAY_TAG: way, COLOUR_TAG: colours[way]},
             parameters=labels | {"layouts": line["layouts"]},
             metrics=[(metric, value, 0) for metric, value in values.items()],
         )
@@ -171,6 +172,10 @@ def _told(line: Row) -> str:
 
 def _cell(line: Row) -> tuple[Any, ...]:
     return tuple(line[column] for column in CELL_COLUMNS)
+
+
+def _part(line: Row) -> str:
+    return "/".join(map(str, _cell(line)))
 
 
 def _by_cell(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Row]]:

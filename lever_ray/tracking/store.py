@@ -8,28 +8,32 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute in all
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import mlflow
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home, unwritable
-from lever_ray.errors import SettingsError
+from lever_ray.errors import SettingsError, StorageError
 from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
+from lever_ray.tracking.run import MOST_RUNS, TrackedRun, parent_of, system_metrics
 from lever_ray.tracking.views import VIEW_TAG, View
+from lever_ray.tracking.waiting import Patience, Tell, patient
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 COMMIT_VARIABLE = "LEVER_RAY_COMMIT"
@@ -42,12 +46,8 @@ LATEST_TAG = "lever_ray.view."
 """Tag of the experiment, followed by a kind of runs: key of the latest view of them."""
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tag of the experiment that keeps the page from asking what it is for."""
-_BLOCK = 1_000
-"""Metrics per request."""
-_MOST_RUNS = 50_000
-"""What MLflow finds at once."""
-
-Row = dict[str, Any]
+_LEVELS = {"mlflow": logging.CRITICAL, "alembic": logging.WARNING, "urllib3.connectionpool": logging.ERROR}
+"""Of loggers that would write between the lines of a command."""
 
 
 def tracking_uri(settings: TrackingSettings) -> str:
@@ -137,19 +137,21 @@ class Tracker:
 
     Args:
         settings: where to.
+        tell: shows a line to a person, where the store does not answer.
 
     Raises:
         SettingsError: the store cannot be reached or created; the message names the URI.
+        StorageError: its disk is full, or it stays locked; so in everything that writes.
     """
 
-    def __init__(self, settings: TrackingSettings) -> None:
+    def __init__(self, settings: TrackingSettings, tell: Tell | None = None) -> None:
         self.uri = tracking_uri(settings)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        _quieten()
         mlflow.set_tracking_uri(self.uri)
         _check_reachable(self.uri)
         try:
-            self._client = MlflowClient(self.uri)
+            self._patience = Patience(self.uri, tell)
+            self._client = patient(MlflowClient(self.uri), self._patience)
             self.experiment_id = self._experiment(settings.experiment)
             self.published: dict[str, str] = {}
         except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -209,6 +211,17 @@ class Tracker:
         for run in (each for each in running if each.info.run_name == name):
             self._client.set_terminated(run.info.run_id, status="KILLED")
 
+    def is_logged(self, name: str) -> bool:
+        """Whether the latest run of that name is finished, or there is none."""
+        quote_of = '"' if "'" in name else "'"
+        found = self._client.search_runs(
+            [self.experiment_id],
+            filter_string=f"attributes.run_name = {quote_of}{name}{quote_of}",
+            max_results=1,
+            order_by=["attributes.start_time DESC"],
+        )
+        return all(run.info.status == "FINISHED" for run in found)
+
     def leave_view(self, view: str, *, by: str, kept: Collection[str]) -> None:
         """Take runs out of a view, but those whose tag ``by`` says one of the values that are kept."""
         for run in (each for each in self._shown(view) if each.data.tags.get(by) not in kept):
@@ -232,73 +245,49 @@ class Tracker:
 
     def _shown(self, view: str) -> list[Run]:
         told = f"tags.{VIEW_TAG} = '{view}'"
-        return list(self._client.search_runs([self.experiment_id], filter_string=told, max_results=_MOST_RUNS))
+        return list(self._client.search_runs([self.experiment_id], filter_string=told, max_results=MOST_RUNS))
 
     @contextmanager
-    def run(self, name: str, *, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> Iterator[TrackedRun]:
-        """A parent run with system metrics; it is marked failed where the block raises."""
-        os.environ.setdefault("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "2")
-        with mlflow.start_run(experiment_id=self.experiment_id, run_name=name, log_system_metrics=True) as run:
-            tracked = TrackedRun(self._client, self.experiment_id, run.info.run_id)
-            tracked.write(tags={**tags, "commit": _commit()}, parameters=parameters)
-            yield tracked
+    def run(
+        self, name: str, *, tags: Mapping[str, str], parameters: Mapping[str, Any], again: str = ""
+    ) -> Iterator[TrackedRun]:
+        """A parent run with system metrics; it is marked failed where the block raises.
 
+        Args:
+            name: of the run.
+            tags: of the run.
+            parameters: of the run.
+            again: a tag; where the latest parent with its value did not finish and has no other parameters, that one is
+                gone on with. Only where nobody else can be at it.
+        """
+        before = self._unfinished(again, tags[again], parameters) if again else None
+        resumed = before is not None
+        run = before or self._client.create_run(self.experiment_id, run_name=name, tags=resolve_tags(tags))
+        tracked = TrackedRun(self._client, self.experiment_id, run, resumed=resumed)
+        if resumed:
+            self._client.update_run(tracked.id, status="RUNNING")
+        with system_metrics(tracked.id, self.uri, resumed=resumed, patience=self._patience):
+            try:
+                tracked.write(tags={**tags, "commit": _commit()}, parameters=parameters)
+                yield tracked
+            except BaseException:
+                if not self._patience.spent:
+                    with suppress(MlflowException, SQLAlchemyError, OSError, StorageError):
+                        self._client.set_terminated(tracked.id, "FAILED")
+                raise
+            self._client.set_terminated(tracked.id, "FINISHED")
 
-class TrackedRun:
-    """One MLflow run and what may be written to it."""
-
-    def __init__(self, client: MlflowClient, experiment_id: str, run_id: str) -> None:
-        self._client, self._experiment_id, self.id = client, experiment_id, run_id
-
-    def write(
-        self,
-        *,
-        tags: Mapping[str, str] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        metrics: Sequence[tuple[str, float, int]] = (),
-    ) -> None:
-        """Log tags, parameters and metrics ``(name, value, step)``; NaN values are left out."""
-        now = int(time.time() * 1000)
-        entries = [Metric(name, float(value), now, step) for name, value, step in metrics if value == value]
-        run_tags = [RunTag(name, value) for name, value in (tags or {}).items()]
-        params = [Param(name, str(value)) for name, value in (parameters or {}).items()]
-        self._client.log_batch(self.id, metrics=entries[:_BLOCK], params=params, tags=run_tags)
-        for first in range(_BLOCK, len(entries), _BLOCK):
-            self._client.log_batch(self.id, metrics=entries[first : first + _BLOCK])
-
-    def figure(self, name: str, figure: Any) -> None:
-        """Log a matplotlib figure as ``figures/<name>.png``."""
-        self._client.log_figure(self.id, figure, f"figures/{name}.png")
-
-    def picture(self, name: str, png: bytes) -> None:
-        """Log a drawn figure as ``figures/<name>.png``."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{name}.png"
-            file.write_bytes(png)
-            self._client.log_artifact(self.id, str(file), "figures")
-
-    def table(self, name: str, rows: Sequence[Row]) -> None:
-        """Log rows as a table that the UI shows, ``<name>.json``."""
-        columns = {column: [row.get(column) for row in rows] for column in rows[0]}
-        self._client.log_table(self.id, data=columns, artifact_file=f"{name}.json")
-
-    def file(self, path: Path) -> None:
-        """Log a file."""
-        self._client.log_artifact(self.id, str(path))
-
-    def child(
-        self,
-        name: str,
-        *,
-        tags: Mapping[str, str],
-        parameters: Mapping[str, Any],
-        metrics: Sequence[tuple[str, float, int]],
-    ) -> None:
-        """Log a finished run below this one."""
-        nested = {"mlflow.parentRunId": self.id, **tags}
-        created = self._client.create_run(self._experiment_id, run_name=name, tags=nested)
-        TrackedRun(self._client, self._experiment_id, created.info.run_id).write(parameters=parameters, metrics=metrics)
-        self._client.set_terminated(created.info.run_id)
+    def _unfinished(self, tag: str, value: str, parameters: Mapping[str, Any]) -> Run | None:
+        """The latest parent with that tag, where it did not finish and has no other parameters."""
+        told = f"tags.{tag} = '{value}'"
+        found = self._client.search_runs(
+            [self.experiment_id], filter_string=told, max_results=MOST_RUNS, order_by=["attributes.start_time DESC"]
+        )
+        latest = next((run for run in found if parent_of(run) is None), None)
+        if latest is None or latest.info.status == "FINISHED":
+            return None
+        same = all(str(parameters.get(name)) == given for name, given in latest.data.params.items())
+        return latest if same else None
 
 
 def ui_command(tracker: Tracker, *, port: int) -> list[str]:
@@ -325,6 +314,12 @@ def ui_command(tracker: Tracker, *, port: int) -> list[str]:
         "--workers",
         "1",
     ]
+
+
+def _quieten() -> None:
+    """Keep to ourselves what libraries say of a store; what goes wrong is raised as well."""
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _sqlite_file(uri: str) -> Path | None:

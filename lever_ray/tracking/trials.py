@@ -9,7 +9,8 @@ from typing import Any
 from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.experiment.statistics import significant
 from lever_ray.tasks.style import INK
-from lever_ray.tracking.store import COLOUR_TAG, NOTE_TAG, TrackedRun, Tracker
+from lever_ray.tracking.run import TrackedRun
+from lever_ray.tracking.store import COLOUR_TAG, NOTE_TAG, Tracker
 from lever_ray.tracking.views import COLOURS, VIEW_TAG, View, bars, line, scatter, view_key
 from lever_ray.tuning.front import TunedTrial, front_of, trial_rows
 from lever_ray.tuning.pareto import hypervolume

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lever_ray.errors import SettingsError
+from lever_ray.experiment.run import held_alone
 
 _LONG_HELD = 2.0
 """Seconds after which a lock of a single write was left behind; writes take milliseconds."""
@@ -24,14 +24,8 @@ def only_driver(journal: Path) -> Iterator[None]:
     Raises:
         SettingsError: another process drives the study.
     """
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    with journal.with_name(f"{journal.name}.driver").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SettingsError(
-                f"study {journal.stem!r} is being tuned by another process; wait for it, or choose another tuning.study"
-            ) from error
+    refusal = f"study {journal.stem!r} is being tuned by another process; wait for it, or choose another tuning.study"
+    with held_alone(journal.with_name(f"{journal.name}.driver"), refusal):
         yield
 
 
