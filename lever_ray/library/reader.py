@@ -191,7 +191,7 @@ class LibraryReader(ABC):
         found = [part for part in parts if part is not None]
         if not found:
             raise LibraryError(self._no_members(key) if wording is None else self._nothing_similar(key, wording))
-        return _merge_groups(found)
+        return found[0] if len(found) == 1 else PolicyGroup.merge(found[0].objective, found).ordered()
 
     def _nothing_similar(self, key: GroupKey, wording: Wording) -> str:
         answers = self._ask("closest", key, wording, near={key.environment})
@@ -396,7 +396,3 @@ class LibraryReader(ABC):
 
 def _near(environment: str | None) -> Collection[str] | None:
     return None if environment is None else {environment}
-
-
-def _merge_groups(parts: Sequence[PolicyGroup]) -> PolicyGroup:
-    return parts[0] if len(parts) == 1 else PolicyGroup.merge(parts[0].objective, parts).ordered()
