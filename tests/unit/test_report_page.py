@@ -154,7 +154,7 @@ def test_report_writes_a_page_where_it_is_told(
 ) -> None:
     settings = asked(maze_library, home)
     capsys.readouterr()
-    (folder,) = (home / "experiments").iterdir()
+    (folder,) = (each for each in (home / "experiments").iterdir() if each.is_dir())
     for words, file in ((["--html", "page.html"], Path("page.html")), (["--html"], folder / "report.html")):
         for place in ([*words, *settings], [*settings, *words]):
             assert main(["report", *place]) == 0

@@ -43,7 +43,7 @@ def test_output_that_nobody_takes(console_home: Path, words: list[str], redirect
     done = in_shell(words, redirected, variables(console_home))
     assert done.code == code
     said = done.err.decode()
-    assert said == "" if code != 1 else re.fullmatch("lever-ray: No space left on device; check the disk .*\n", said)
+    assert said == "" if code != 1 else re.fullmatch("lever-ray: no space is left for what the command writes; .*\n", said)
 
 
 @pytest.mark.parametrize(("redirected", "code"), [(">&3", 141), (">/dev/full", 1)])
