@@ -43,7 +43,8 @@ def test_output_that_nobody_takes(console_home: Path, words: list[str], redirect
     done = in_shell(words, redirected, variables(console_home))
     assert done.code == code
     said = done.err.decode()
-    assert said == "" if code != 1 else re.fullmatch("lever-ray: no space is left for what the command writes; .*\n", said)
+    full = "lever-ray: no space is left for what the command writes; .*\n"
+    assert said == "" if code != 1 else re.fullmatch(full, said)
 
 
 @pytest.mark.parametrize(("redirected", "code"), [(">&3", 141), (">/dev/full", 1)])
