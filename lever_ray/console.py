@@ -239,7 +239,7 @@ def result_table(task: Environment, result: CompositionResult, beside: Rivals) -
         ("members", members),
         (
             "search",
-            f"{result.strategy}, {_searched(result)}, operator {result.operator}, support {result.support} "
+            f"{_searched(result)}, operator {result.operator}, support {result.support} "
             f"({SOURCE_WORDS[result.support_source]})",
         ),
         *([] if result.retrieval == "objective" else [("retrieved by", result.retrieval)]),
@@ -301,10 +301,10 @@ def _searched(result: CompositionResult) -> str:
     from lever_ray.query.result import UNION
 
     if result.segments is not None:
-        return f"{result.segments} segments simulated"
+        return f"{result.strategy}, {result.segments} segments simulated"
     if result.strategy == UNION:
-        return "of every recorded transition"
-    return f"{result.evaluated} candidate{'' if result.evaluated == 1 else 's'}"
+        return "every recorded transition"
+    return f"{result.strategy}, {result.evaluated} candidate{'' if result.evaluated == 1 else 's'}"
 
 
 def _options_told(result: CompositionResult, *, most: int = 12) -> str:

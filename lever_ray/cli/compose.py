@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -92,12 +93,14 @@ def _factors(given: str) -> dict[str, float]:
 
 
 def _print(task: Environment, result: CompositionResult, beside: Rivals, *, as_json: bool) -> None:
+    from lever_ray.cli.remedies import on_console
     from lever_ray.console import make_console, result_table
 
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict() | {"beside": beside.to_dict()}) + "\n")
     else:
-        make_console().print(result_table(task, result, beside))
+        told = replace(result, why=on_console(result.why), warnings=tuple(map(on_console, result.warnings)))
+        make_console().print(result_table(task, told, beside))
 
 
 # What the words are: decided by their places alone.
