@@ -55,8 +55,8 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def say(console: Console, line: str, *, style: str = "") -> None:
-    """Print a line of plain text: broken over lines on a terminal that is too narrow, whole on a pipe."""
-    console.print(escape(line), style=style, soft_wrap=not console.is_terminal)
+    """Print a line of plain text: broken on a terminal that is too narrow, but for links; whole on a pipe."""
+    console.print(escape(line), style=style, soft_wrap=not console.is_terminal or "http" in line)
 
 
 class FirstFit:

@@ -119,6 +119,8 @@ def _check_library(name: str, options: Sequence[str], own: Path) -> None:
     """Refuse a library that is neither described in ``conf/library`` nor there."""
     from lever_ray.library.manifest import MANIFEST
 
+    if Path(name).name != name:
+        raise SettingsError(f"no policy library is at {name}; give its folder, or a name of {own / 'libraries'}")
     there = sorted(folder.parent.name for folder in (own / "libraries").glob(f"*/{MANIFEST}"))
     if name not in options:
         hint = f"Libraries are looked for in {own / 'libraries'}; a folder may be given as well."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
-from lever_ray.cli.streams import show
 from lever_ray.cli.words import add_settings
 
 
@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     tracker = Tracker(load_settings(arguments.settings, about=()).tracking)
     command = ui_command(tracker, port=arguments.port)
     for kind, link in tracker.links(arguments.port).items():
-        show(f"{kind.capitalize()}: {link}\n")
+        sys.stdout.write(f"{kind.capitalize()}: {link}\n")  # whole: a link that is broken over lines leads nowhere
+    sys.stdout.flush()
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(command[0], command)

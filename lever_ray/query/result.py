@@ -127,7 +127,7 @@ class CompositionResult:
         beside = self.rivals
         better = beside.told_better()
         return [
-            f"returns {beside.route.total:.1f}, {self.predicted_return:.1f} predicted by {self.ranker}: "
+            f"returns {beside.route.total:.1f} ({self.predicted_return:.1f} predicted by {self.ranker}): "
             f"{told_on_the_way(self.problem.task, beside.route)}",
             f"beside it: {beside.told()}",
             *([f"better: {better}"] if better else []),

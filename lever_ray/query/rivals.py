@@ -83,6 +83,10 @@ class Rivals:
             "better": dict(self.better),
         }
 
+    def __str__(self) -> str:
+        better = self.told_better()
+        return self.told() + (f"; better: {better}" if better else "")
+
     def told(self) -> str:
         """In one line: best single policy, the best return known, and what training from scratch takes."""
         parts = [f"best single policy {self.best_single:.1f}", f"{self.highest.how} {self.highest.total:.1f}"]

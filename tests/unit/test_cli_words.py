@@ -116,6 +116,7 @@ def test_a_library_is_chosen_by_an_option_or_a_setting(home: Path, capsys: pytes
         (["--library", "libraries/thiers"], "--library is 'libraries/thiers', and no policy library is there"),
         (["--library", "thiers"], "unknown library 'thiers'. Did you mean 'theirs'? Known: deep-sea,"),
         (["./empty"], "'./empty' holds no policy library; give its folder"),
+        (["library=no/where"], "no policy library is at no/where; give its folder, or a name of"),
     ):
         assert said in refused(["compose", "gold", *ON_GRID8, *chosen], capsys)
     told = refused(["compose", "libraries/theirs", *ON_GRID8], capsys)

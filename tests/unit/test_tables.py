@@ -19,7 +19,7 @@ from lever_ray.app.library_tables import (
     understanding_table,
 )
 from lever_ray.app.study_tables import front_table, summary_table
-from lever_ray.console import Drawing, finding_line, importance_table
+from lever_ray.console import Drawing, finding_line, importance_table, say
 from lever_ray.experiment.statistics import significant
 from lever_ray.glossary import EXPERIMENT, legend
 from lever_ray.learning.budgets import BUDGETS
@@ -194,3 +194,10 @@ def test_sizes_and_plurals() -> None:
     assert [counted_as(count, "shard") for count in (0, 1, 2)] == ["0 shards", "1 shard", "2 shards"]
     assert counted_as(3, "policy") == "3 policies"
     assert significant(float(np.inf)) == "inf"
+
+
+def test_links_are_never_broken() -> None:
+    for line, lines in (("Experiment: http://127.0.0.1:5000/#/" + "x" * 60, 1), ("word " * 20, 3)):
+        console = Console(width=40, force_terminal=True, file=io.StringIO())
+        say(console, line)
+        assert len(console.file.getvalue().splitlines()) == lines  # type: ignore[attr-defined]
