@@ -108,7 +108,8 @@ def _said(recipe: Recipe | str | None, sugar: RecipeKeywords) -> Recipe:
 
 def _usual(task: Environment, sugar: RecipeKeywords, tier: str | None) -> list[Choice]:
     """Planning where moves and rewards are at hand; else options, by the outcomes that other environments paid for."""
-    options = Recipe(**sugar).override(operator="options", strategy="exhaustive")
+    members = Recipe(**sugar)
+    options = members.override(operator="options", strategy="exhaustive")
     told = f"within {tier} " if tier is not None else ""
     learnt = Choice(
         options,
@@ -118,23 +119,24 @@ def _usual(task: Environment, sugar: RecipeKeywords, tier: str | None) -> list[C
         options.override(ranker="recorded-return"),
         f"{told}the library has no other environments to learn from: options by recorded rewards (I2)",
     )
-    known = Choice(
-        options.override(ranker="offline-return"),
-        f"family {task.family!r} has no planner; moves and rewards are at hand: options by the reward (I3)",
+    return [_with_reward(task, members, options), learnt, recorded]
+
+
+def _with_reward(task: Environment, members: Recipe, options: Recipe) -> Choice:
+    if task.hooks.plan is None:
+        told = f"family {task.family!r} has no planner; moves and rewards are at hand: options by the reward (I3)"
+        return Choice(options.override(ranker="offline-return"), told)
+    return Choice(
+        members.override(operator="plan"),
+        "moves and rewards are at hand (I3), and planning was never worse than options there; tier='I1' does without "
+        "the reward",
     )
-    if task.hooks.plan is not None:
-        known = Choice(
-            Recipe(**sugar).override(operator="plan"),
-            "moves and rewards are at hand (I3), and planning was never worse than options there; tier='I1' does "
-            "without the reward",
-        )
-    return [known, learnt, recorded]
 
 
 def _with_other_rankers(recipe: Recipe) -> list[Choice]:
     """The same where a regressor has nothing to learn from, the reward first."""
-    odd = recipe.to_dict().keys() & set(Regressor.parameters)
-    if odd or not isinstance(recipe.make_ranker(), Regressor):
+    own = recipe.to_dict().keys() & set(Regressor.parameters)
+    if own or not isinstance(recipe.make_ranker(), Regressor):
         return []
     found = []
     for name in ("offline-return", "recorded-return"):

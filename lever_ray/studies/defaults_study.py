@@ -62,7 +62,9 @@ class DefaultsStudy:
             )
         for name in self.operators:
             if not look_up("operator", name, OPERATORS).needs_candidates:
-                raise InvalidValue(f"operator {name!r} has no candidates and takes policies of every discount")
+                raise InvalidValue(
+                    f"operator {name!r} has no candidates and takes policies of every discount; leave it out"
+                )
 
 
 def run_defaults_study(study: DefaultsStudy, *, executor: Executor, watch: Watch | None = None) -> list[Row]:
