@@ -374,14 +374,24 @@ RECOMMENDED = "recommended.yaml"
 
 @cache
 def recommended_gammas(operator: str) -> tuple[float, ...]:
-    """Discounts of members where nobody says which, the best first; none where nothing was measured."""
+    """Discounts of members where nobody says which, the best first; none where nothing was measured.
+
+    Raises:
+        SettingsError: the file holds something else.
+    """
     import yaml
 
     file = conf_folder() / RECOMMENDED
     if not file.is_file():
         return ()
-    found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    return tuple(float(gamma) for gamma in found.get("gammas", {}).get(operator, ()))
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return tuple(float(gamma) for gamma in found.get("gammas", {}).get(operator, ()))
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"{file} cannot be read; write discounts by operator, e.g. gammas: {{sum: [0.9, 0]}}, as `lever-ray study "
+            "defaults` does"
+        ) from error
 
 
 def library_path(settings: LibrarySettings) -> Path:

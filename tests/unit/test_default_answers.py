@@ -11,7 +11,8 @@ import yaml
 
 import lever_ray as lever
 from lever_ray.__main__ import main
-from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.config import recommended_gammas
+from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.store import PolicyLibrary
@@ -108,6 +109,14 @@ def test_the_discount_that_does_best_with_the_operator_is_taken(library):
     assert "members of gamma 0.99 with" in found.warnings[-1]
     found = lever.compose(library, **ASKED, operator="gpi")
     assert "members of gamma 0 with" in found.warnings[-1]
+
+
+@pytest.mark.parametrize("text", ["gammas: [0.9]", "gammas: {sum: 0.9}", "gammas: {sum: [a]}", "gammas: {sum: [0.9"])
+def test_recommended_discounts_that_cannot_be_read_are_named(text, tmp_path, monkeypatch):
+    (tmp_path / "recommended.yaml").write_text(text)
+    monkeypatch.setattr("lever_ray.config.conf_folder", lambda: tmp_path)
+    with pytest.raises(SettingsError, match=r"recommended\.yaml cannot be read; write discounts by operator"):
+        recommended_gammas.__wrapped__("sum")
 
 
 def test_recommended_discounts_are_written_by_a_study():
