@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 
 from lever_ray.cli.words import add_settings
+from lever_ray.errors import InvalidValue, SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +22,31 @@ def run(arguments: argparse.Namespace) -> int:
     from lever_ray.app.settings import load_settings
     from lever_ray.tracking import Tracker, ui_command
 
-    tracker = Tracker(load_settings(arguments.settings, about=()).tracking)
+    given = load_settings(arguments.settings, about=())
+    _check_port(arguments.port)
+    tracker = Tracker(given.tracking)
     command = ui_command(tracker, port=arguments.port)
     for kind, link in tracker.links(arguments.port).items():
         sys.stdout.write(f"{kind.capitalize()}: {link}\n")  # whole: a link that is broken over lines leads nowhere
     sys.stdout.flush()
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(command[0], command)
+
+
+def _check_port(port: int) -> None:
+    """Refuse a port that the server could not listen at.
+
+    Raises:
+        InvalidValue: there is none of that number.
+        SettingsError: something else listens there, or it may not be used.
+    """
+    if not 1 <= port <= 65_535:
+        raise InvalidValue(f"--port is {port}; ports are 1 to 65535")
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SettingsError(
+                f"port {port} cannot be listened at ({error.strerror}); choose another --port"
+            ) from error

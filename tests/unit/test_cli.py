@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,18 @@ def test_a_study_prints_its_settings_as_a_list(
     assert "- layouts: 2\n" in told.out
     assert "- setups: (trivial, path-gold)\n" in told.out
     assert "Running study shaping ..." in told.err
+
+
+def test_a_port_that_cannot_be_listened_at_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        for port, said in (
+            (99_999, "--port is 99999; ports are 1 to 65535"),
+            (0, "--port is 0"),
+            (busy, "choose another"),
+        ):
+            assert main(["ui", "--port", str(port)]) == 2
+            assert said in capsys.readouterr().err
+    assert not (home / "mlflow.db").exists()
