@@ -4,7 +4,6 @@ Prints one JSON line per folder: what came of it, the peak of Arrow's memory and
 """
 
 import json
-import resource
 import sys
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 from lever_ray.errors import LibraryError
 from lever_ray.library.stored import StoredShard
 from tests.library_files import opened, record
+from tests.peak import peak_resident
 
 
 def read_everything(folder):
@@ -55,8 +55,7 @@ def main():
             found = probe(folder)
         except Exception as error:  # noqa: BLE001 - what any other error would be, is what is asked for
             found = [f"{type(error).__name__}: {error}"[:300]]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        print(json.dumps([found, pa.default_memory_pool().max_memory() or 0, peak]), flush=True)
+        print(json.dumps([found, pa.default_memory_pool().max_memory() or 0, peak_resident()]), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@
 
 import hashlib
 import os
-import resource
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from lever_ray.library.manifest import DataFile, Shard, write_manifest
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.library.writing import change, write_shards
 from tests.library_files import HALL, LETTERS, opened, record
+from tests.peak import peak_resident
 
 SHARDS = int(os.environ.get("LEVER_RAY_FAULT_SHARDS", "2000"))
 REAL = min(SHARDS, int(os.environ.get("LEVER_RAY_FAULT_REAL_SHARDS", "300")))
@@ -48,8 +48,7 @@ def many_shards(folder):
 def timed(what, ask):
     start = time.perf_counter()
     found = ask()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"{what}: {time.perf_counter() - start:.2f} s, peak {peak} MB")
+    print(f"{what}: {time.perf_counter() - start:.2f} s, peak {peak_resident() >> 20} MB")
     return found
 
 
