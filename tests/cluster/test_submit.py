@@ -129,8 +129,8 @@ def _wait_for(cluster: Cluster) -> None:
 
 def test_a_submitted_job_writes_to_its_home_and_logs_to_the_given_store(cluster: Cluster, tmp_path: Path) -> None:
     home, store = tmp_path / "home", f"sqlite:///{tmp_path}/mlflow.db"
-    variables = {"LEVER_RAY_HOME": str(home), "MLFLOW_TRACKING_URI": store, "LEVER_RAY_COMMIT": "abc1234"}
-    done = cluster.submit(*JOB, variables=variables)
+    variables = _runtime_variables({"LEVER_RAY_HOME": str(home), "MLFLOW_TRACKING_URI": store})
+    done = cluster.submit(*JOB, variables=variables | {"LEVER_RAY_COMMIT": "abc1234"})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "Mean return over 2 layouts" in done.stdout
     library = PolicyLibrary.open(home / "libraries" / "tiny")
@@ -141,6 +141,23 @@ def test_a_submitted_job_writes_to_its_home_and_logs_to_the_given_store(cluster:
     session = cluster.folder / "ray"
     assert list(session.rglob("mlflow.db*")) == []
     assert not [path for path in session.rglob("runs") if path.is_dir()]
+    assert Path(variables["NUMBA_CACHE_DIR"]).is_relative_to(home)
+    for folder in (home, session):
+        assert list(folder.rglob("*.nb[ic]")) == [], "its kernels are those of the installation"
+
+
+def _runtime_variables(given: dict[str, str]) -> dict[str, str]:
+    """What `make submit` sends along from an environment."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lever_ray", "runtime-env"],
+        cwd=ROOT,
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    variables: dict[str, str] = json.loads(done.stdout)["env_vars"]
+    return variables
 
 
 def _logged_runs(store: str) -> dict[str, object]:
