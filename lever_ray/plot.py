@@ -61,6 +61,7 @@ __all__ = [
     "as_png",
     "canvas",
     "counted",
+    "draw_route",
     "headline",
     "layout",
     "options",
@@ -153,6 +154,23 @@ def routes(task: Environment, panels: Iterable[tuple[str, Any]], *, objective: O
     for axes in grid[len(named) :]:
         axes.set_axis_off()
     return figure
+
+
+def draw_route(
+    axes: Axes, task: Environment, result: Any, title: str, *, objective: Objective | str | None = None
+) -> None:
+    """Draw one route into narrow axes of a figure of your own; what came of it stands below the title, a line each.
+
+    Args:
+        axes: where to.
+        task: the environment.
+        result: what holds a route, see :func:`path`, also for the errors.
+        title: above.
+        objective: what is rewarded; needed for a Q-table.
+    """
+    route = _route_of(task, result, objective)
+    task.draw(axes, route.labels)
+    headline(axes, title, _outcome(task, route, separator="\n").replace(" · ", "\n"))
 
 
 def options(task: Environment, result: Any) -> Figure:

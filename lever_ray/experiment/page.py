@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from string import Template
 
 from markdown_it import MarkdownIt
@@ -46,6 +46,10 @@ figure { margin: 1.5rem 0; }
 figcaption { font-size: 0.875rem; color: var(--muted); }
 figcaption b { color: var(--ink); }
 figure img { display: block; height: auto; }
+details { margin: 0.5rem 0 1rem; font-size: 0.875rem; }
+summary { cursor: pointer; color: #0b5cad; }
+.pair { display: flex; flex-wrap: wrap; gap: 0 2rem; align-items: flex-start; }
+.pair figure { flex: 0 1 29rem; min-width: 0; max-width: 100%; }
 @media (max-width: 40rem) {
   body { padding: 0.75rem 0.75rem 2rem; }
   table { font-size: 0.8125rem; }
@@ -66,6 +70,7 @@ figure img { display: block; height: auto; }
   td small { font-size: 6pt; }
   figure img { min-width: 0 !important; width: auto !important; max-width: 100%; max-height: 120mm; }
   h2, figcaption { break-after: avoid; }
+  details:not([open]) { display: none; }
   tr, figure { break-inside: avoid; }
 }
 </style>
@@ -96,12 +101,23 @@ def html_page(title: str, markdown: str, figures: Iterable[Drawn]) -> str:
         figures: see :func:`lever_ray.experiment.figures.all_figures`; they stand behind the first table.
     """
     introduction, *parts = re.split(r"^### ", markdown, flags=re.MULTILINE)
-    sections = [(part.partition("\n")[0], _rendered(part.partition("\n")[2])) for part in parts]
-    sections.insert(1, (_FIGURES, "\n".join(map(_figure, figures))))
+    sections = [(part.partition("\n")[0], rendered(part.partition("\n")[2])) for part in parts]
+    sections.insert(1, (_FIGURES, "\n".join(map(figure_element, figures))))
+    return page_of(title, rendered(introduction), sections)
+
+
+def page_of(title: str, introduction: str, sections: Sequence[tuple[str, str]]) -> str:
+    """A page with a list of its sections on top.
+
+    Args:
+        title: plain text.
+        introduction: HTML below it.
+        sections: names in plain text, no two alike, each with its HTML.
+    """
     told = (f'<h2 id="{_anchor(name)}">{html.escape(name)}</h2>\n{body}' for name, body in sections)
     return _PAGE.substitute(
         title=html.escape(title),
-        introduction=_rendered(introduction),
+        introduction=introduction,
         contents="\n".join(f'<li><a href="#{_anchor(name)}">{html.escape(name)}</a></li>' for name, _ in sections),
         sections="\n".join(f"<section>\n{each}\n</section>" for each in told),
     )
@@ -111,28 +127,28 @@ def _anchor(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _rendered(markdown: str) -> str:
+def rendered(markdown: str) -> str:
     """Markdown as HTML: tables scroll within themselves, and intervals stand below their values."""
     page = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     page = page.replace("<table>", '<div class="scroll" tabindex="0">\n<table>').replace("</table>", "</table>\n</div>")
     return re.sub(r"(<td[^>]*>[^<\[]+) (\[[^\]<]+\])</td>", r"\1 <small>\2</small></td>", page)
 
 
-def _figure(drawn: Drawn) -> str:
-    """Where it does not fit at a size that can be read, it scrolls."""
+def figure_element(drawn: Drawn) -> str:
+    """A figure with its words as HTML; where it does not fit at a size that can be read, it scrolls."""
     title, told = html.escape(drawn.title), html.escape(drawn.told)
     inches = drawn.figure.get_figwidth()
     size = f"width: min(100%, {inches * 1.3:.2f}in); min-width: {inches * 0.7:.2f}in"
     return (
         f'<figure id="{_anchor(drawn.name)}">\n<div class="scroll" tabindex="0"><img alt="{title}" style="{size}" '
-        f'src="data:image/svg+xml;base64,{_coded(drawn)}"></div>\n'
+        f'src="data:image/svg+xml;base64,{base64.b64encode(as_svg(drawn)).decode()}"></div>\n'
         f"<figcaption><b>{title}.</b> {told}</figcaption>\n</figure>"
     )
 
 
-def _coded(drawn: Drawn) -> str:
-    """A figure as SVG; equal figures give equal texts."""
+def as_svg(drawn: Drawn) -> bytes:
+    """A figure as the bytes of an SVG file; equal figures give equal bytes."""
     written = io.BytesIO()
     with rc_context({"svg.hashsalt": drawn.name}):
         drawn.figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return base64.b64encode(written.getvalue()).decode()
+    return written.getvalue()

@@ -142,7 +142,7 @@ def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings
     numbers = "Numbers are means over layouts, in brackets their 95% bootstrap intervals."
     parts, told = [f"{len(layouts)} layouts of {families}; {easy}. {numbers}"], set[str]()
     if contrasts:
-        parts.append(_explained(_contrast_table(extended, contrasts, layouts, draws), told))
+        parts.append(_explained(contrast_table(extended, contrasts, layouts, draws), told))
     parts += [_explained(_table(_with_ends(spec, ends), extended, layouts, draws), told) for spec in TABLES]
     return "\n\n".join(parts) + "\n"
 
@@ -211,9 +211,20 @@ def _joined(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _contrast_table(
+def contrast_table(
     rows: Sequence[Row], contrasts: Sequence[ContrastSettings], layouts: Sequence[str | int], draws: np.ndarray
 ) -> str:
+    """Contrasts with their differences and p-values as Markdown, below a heading.
+
+    Args:
+        rows: of an experiment.
+        contrasts: named in the configuration before the run.
+        layouts: of the rows.
+        draws: float64[B, L], see :func:`~lever_ray.experiment.statistics.resamples`.
+
+    Raises:
+        UnknownName: a contrast names a column that the rows lack.
+    """
     differences = [_difference(rows, contrast, layouts) for contrast in contrasts]
     p_values = holm([sign_flip(difference) for difference in differences])
     header = _joined(["contrast", "difference, normalised", "p, Holm-corrected"])

@@ -194,13 +194,14 @@ def _draw_legend(figure: Figure | SubFigure) -> None:
     """The legend of all grids in a figure, in place of the one that was drawn for fewer."""
     for earlier in [legend for legend in figure.legends if legend.get_gid() == _LEGEND_ID]:
         earlier.remove()
-    shown = _kinds(figure)
+    shown, width = _kinds(figure), figure.bbox.width / figure.dpi
+    rows = 1 if width > 6 else 2 if width > 4 else 3
     legend = figure.legend(
         [Patch(label=kind) for kind in shown],
         [_NAMES.get(kind, kind) for kind in shown],
         handler_map={Patch: _SymbolHandler()},
         loc="outside lower center",
-        ncols=len(shown) if figure.bbox.width / figure.dpi > 6 else math.ceil(len(shown) / 2),
+        ncols=math.ceil(len(shown) / rows),
         **LEGEND,
         handlelength=2.0,
         handleheight=1.9,

@@ -1,0 +1,1 @@
+"""The published study and what it lacks, from nothing to a report."""
