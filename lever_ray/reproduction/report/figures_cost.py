@@ -62,6 +62,8 @@ def _draw_surface(axes: Axes, costs: Costs, norm: object) -> None:
     axes.plot(milliseconds, paid, color=plot.PAPER, linewidth=3.4)
     axes.plot(milliseconds, paid, color=plot.INK, linewidth=1.8)
     axes.set(yscale="log", ylim=(QUERIES[0], QUERIES[-1]), xlim=(0, milliseconds[-1]), xticks=(0, 5, 10))
+    axes.yaxis.set_major_formatter(style.thousands)
+    axes.minorticks_off()
     axes.grid(visible=False)
 
 

@@ -177,7 +177,7 @@ def predictors_finding(family: str, lines: Sequence[Row]) -> str:
     told = []
     for (metric,), ways in grouped([line | {"way": way} for way, line in best.items()], "metric").items():
         scores = sorted(line["auc"] for line in ways)
-        span = f"{scores[0]:.2f}" if len(ways) == 1 else f"{scores[0]:.2f} to {scores[-1]:.2f}"
+        span = f"{scores[0]:.2f}" if scores[0] == scores[-1] else f"{scores[0]:.2f} to {scores[-1]:.2f}"
         names = "every operator" if len(ways) == len(best) > 1 else listed(_named(line["way"]) for line in ways)
         told.append(f"{metric_words(metric)} coverage for {names} (AUC {span})")
     chance = [_named(way) for way, line in best.items() if not line["auc/ci_low"] > 0.5]

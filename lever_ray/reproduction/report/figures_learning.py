@@ -105,5 +105,5 @@ def _draw_curves(axes: Axes, curve: Sample, gammas: Sequence[float], levels: dic
     for way, level in levels.items():
         axes.axhline(level, color=style.operator_style(way.operator)[0], linestyle="-.", linewidth=1.6)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}")
+    axes.xaxis.set_major_formatter(style.thousands)
     axes.minorticks_off()

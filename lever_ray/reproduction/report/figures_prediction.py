@@ -31,6 +31,8 @@ def predicted_against_true(samples: Sequence[Sample]) -> Drawn | None:
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     bar = figure.colorbar(drawn, ax=list(axes_of.values()), location="right", aspect=30)
     bar.ax.tick_params(labelsize=style.SMALL)
+    bar.ax.yaxis.set_major_formatter(style.thousands)
+    bar.ax.minorticks_off()
     bar.set_label("answers", fontsize=8)
     figure.supxlabel("predicted, 0 = random, 1 = optimum", fontsize=8)
     figure.supylabel("earned", fontsize=8)

@@ -35,7 +35,7 @@ def introduction(rows: Sequence[Row], settings: ReportSettings, left_out: Sequen
     size = f" (size {settings.size})" if settings.size else ""
     families = in_natural_order({row["family"] for row in kept})
     layouts = len(layouts_of(kept))
-    parts = [f"{len(rows):,} answers on {layouts} layouts of {listed(families)}{size}." if kept else ""]
+    parts = [f"{len(kept):,} answers on {layouts} layouts of {listed(families)}{size}." if kept else ""]
     lost = len(rows) - len(kept)
     parts.append(f"{counted(lost, 'cell')} failed; errors are listed at the end." if lost else "")
     parts.append(f"Left out, since there are no rows: {listed(left_out)}." if left_out else "")

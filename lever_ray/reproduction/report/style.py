@@ -103,6 +103,11 @@ def curve(axes: Axes, xs: Sequence[float], estimates: Sequence[Interval], **styl
         error_bar(axes, x, each, style["color"])
 
 
+def thousands(value: float, _: int = 0) -> str:
+    """A tick of a log axis, e.g. ``10k``."""
+    return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
+
+
 def key(label: str, **style: Any) -> Line2D:
     """An entry of a legend."""
     from matplotlib.lines import Line2D
