@@ -19,7 +19,7 @@ from lever_ray.reproduction.report import style
 from lever_ray.reproduction.report.data import ReportSettings
 from lever_ray.reproduction.report.figures_routes import Routes, picked, routes_of
 from lever_ray.reproduction.report.learning import learning_curve_rows
-from lever_ray.reproduction.report.page import figures, page, reproduction_page, write_figures
+from lever_ray.reproduction.report.page import figures, page, reproduction_page, write_figures, write_report
 from lever_ray.reproduction.report.sections import Evidence, sections
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.optimum import optimum
@@ -118,6 +118,12 @@ def test_figures_are_written_as_png_and_svg(drawn: list[Drawn], tmp_path: Path) 
     assert [file.name for file in files] == ["controls.png", "controls.svg"]
     assert size_of(files[0])[0] == 660  # 3.3 in at 200 dots an inch
     assert files[1].read_text().count("<svg") == 1
+
+
+def test_a_report_is_written_with_its_figures(tmp_path: Path) -> None:
+    files = write_report(Evidence([], [], chain_rows(OVER), [], SETTINGS), tmp_path / "new")
+    assert [file.name for file in files] == ["report.html", "chain_grid8_g0.99.png", "chain_grid8_g0.99.svg"]
+    assert files[0].read_text() == reproduction_page([], [], chain_rows(OVER), [], SETTINGS)
 
 
 def test_the_page_has_every_section_figure_and_folded_table(text: str, drawn: list[Drawn], parts) -> None:

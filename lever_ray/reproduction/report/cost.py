@@ -22,9 +22,11 @@ class Costs:
 
     Attributes:
         library_steps: environment steps that training the library's members took.
-        library_seconds: computing time of that, at the speed of the trainer in the same run, and of fitting a ranker.
+        library_seconds: computing time of that (``seconds/library`` where rows have it, else at the speed of the
+            trainer in the same run) and of fitting a ranker.
         scratch_steps, scratch_seconds: of training one policy for a query.
-        query_seconds: of answering it from the library; it takes no environment step.
+        query_seconds: of answering it from the library, ``seconds/end_to_end`` where rows have it; it takes no
+            environment step.
     """
 
     library_steps: float
@@ -42,8 +44,9 @@ class Costs:
             return float(np.nanmean(layout_means(held, name, sample.layouts)))
 
         steps, scratch, seconds = (mean(name) for name in _COLUMNS)
-        rate = seconds / scratch
-        return cls(steps, steps * rate + mean("seconds/fit"), scratch, seconds, mean("seconds/query"))
+        trained = mean("seconds/library") if "seconds/library" in held[0] else steps * seconds / scratch
+        query = mean("seconds/end_to_end" if "seconds/end_to_end" in held[0] else "seconds/query")
+        return cls(steps, trained + mean("seconds/fit"), scratch, seconds, query)
 
     def saved(self, step_cost: float, queries: float) -> float:
         """Seconds that the library saves over training for every query; negative before it is paid back."""

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CUTS = {
-    "policy": "each policy loses its own",
-    "common": "all lose the same",
-    "region": "a region is lost",
-    "chain": "a part of the route",
+    "policy": "each policy loses recorded pairs of its own",
+    "common": "all lose the same pairs",
+    "region": "all lose the pairs of a region",
+    "chain": "so much of the best route is kept",
 }
 """Kinds of cut, in the order in which they are shown."""
 
@@ -56,7 +56,7 @@ def _of_gamma(sample: Sample, gamma: float, rows: Sequence[Row], thresholds: Seq
     low, high = next(iter(axes_of.values())).get_ylim()
     for cut, axes in axes_of.items():
         _draw_thresholds(axes, [line for line in thresholds if line["cut"] == cut], operators, low, 0.06 * (high - low))
-    figure.supxlabel("share of recorded pairs that is kept", fontsize=8)
+    figure.supxlabel("share that is kept", fontsize=8)
     figure.supylabel("quality", fontsize=8)
     keys = [*style.operator_keys(operators, linestyle="-"), style.key("scratch", linestyle="--", color=plot.INK)]
     keys += [style.key("threshold, 95%", marker="|", markersize=7, linestyle="-")] if thresholds else []

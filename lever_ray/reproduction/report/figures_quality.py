@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lever_ray import plot
 from lever_ray.experiment.figures import Drawn
 from lever_ray.experiment.plan import gamma_told
+from lever_ray.experiment.statistics import Row
 from lever_ray.reproduction.report import findings, style
 from lever_ray.reproduction.report.data import (
     CONTROLS,
     TABLES,
     ReportSettings,
     Sample,
-    Way,
     in_operator_order,
     of_reference_ways,
     ways,
 )
+from lever_ray.reproduction.report.words import listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,13 +92,19 @@ def controls(samples: Sequence[Sample], settings: ReportSettings) -> Drawn:
         axes.set_ylim(max(places) + 0.6, -0.6)
         axes.tick_params(axis="y", length=0)
     figure.supxlabel(QUALITY, fontsize=8)
-    told = (
-        f"Tables by {settings.strategy}; the line at 1 is the optimum. Best single by an oracle, scratch at its best γ."
-    )
+    told = f"{_asked(chosen.values())} The line at 1 is the optimum. Best single by an oracle, scratch at its best γ."
     return Drawn("controls", "Composed beside its controls", f"{findings.over_controls(samples)} {told}", figure)
 
 
-def _draw_bar(axes: Axes, sample: Sample, rows: Sequence[dict], metric: str, place: int, colour: str) -> None:
+def _asked(parts: Iterable[Sequence[Row]]) -> str:
+    """Which strategies and rankers stand for the operators."""
+    rows = [row for part in parts for row in part]
+    tables = listed(sorted({row["strategy"] for row in rows if row["operator"] in TABLES}), last="or")
+    rankers = listed(sorted({f"{row['ranker']} ({row['tier']})" for row in rows}))
+    return f"{f'Tables by {tables}, ranked' if tables else 'Ranked'} by {rankers}."
+
+
+def _draw_bar(axes: Axes, sample: Sample, rows: Sequence[Row], metric: str, place: int, colour: str) -> None:
     estimate = sample.mean(rows, metric)
     axes.barh(place, estimate.value, 0.72, color=colour, gid=metric)
     style.error_bar(axes, place, estimate, "#000000", across=True)
@@ -143,6 +150,3 @@ def _draw_sweep(left: Axes, right: Axes, sample: Sample) -> None:
     right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     right.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     right.minorticks_off()
-
-
-__all__ = ["QUALITY", "Way", "controls", "k_sweep", "pareto"]

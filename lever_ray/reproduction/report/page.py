@@ -78,6 +78,24 @@ def _section(part: Section) -> str:
     return "\n".join(filter(None, [rendered(part.lead) if part.lead else "", beside, folded]))
 
 
+def write_report(evidence: Evidence, folder: Path) -> list[Path]:
+    """Draw everything once, and write ``report.html`` and the figures beside it; the files.
+
+    Args:
+        evidence: all tables.
+        folder: made as needed.
+
+    Raises:
+        OSError: a file cannot be written.
+        UnknownName: a contrast names a column that the rows lack.
+    """
+    parts = sections(evidence)
+    files = write_figures([drawn for part in parts for drawn in part.figures], folder)
+    place = folder / "report.html"
+    place.write_text(page(evidence, parts), encoding="utf-8")
+    return [place, *files]
+
+
 def write_figures(drawn: Sequence[Drawn], folder: Path) -> list[Path]:
     """Write figures as PNG and SVG; the files, two for each.
 

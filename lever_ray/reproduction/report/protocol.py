@@ -73,11 +73,18 @@ def statistics_words(samples: Sequence[Sample]) -> str:
 
 
 def contrasts(samples: Sequence[Sample], settings: ReportSettings) -> str:
-    """The contrasts that the configuration names, tested on each family; Holm's correction is within a family."""
+    """The contrasts that the configuration names, tested on each family and budget; each is a family of Holm's."""
     parts: list[str] = []
     for sample in samples:
-        _, note, table = contrast_table(sample.rows, settings.contrasts, sample.layouts, sample.draws).split("\n\n")
-        parts += [*([] if parts else [note]), f"**{sample.family}**, {counted(len(sample.layouts), 'layout')}", table]
+        for (budget,), rows in grouped(sample.rows, "budget").items():
+            part = Sample.of(rows, bootstrap=settings.bootstrap)
+            told = contrast_table(rows, settings.contrasts, part.layouts, part.draws)
+            _, note, table = told.split("\n\n")
+            parts += [
+                *([] if parts else [note]),
+                f"**{part.family}, {budget}**: {counted(len(part.layouts), 'layout')}",
+            ]
+            parts.append(table)
     return "\n\n".join(parts)
 
 

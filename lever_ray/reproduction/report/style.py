@@ -103,7 +103,7 @@ def curve(axes: Axes, xs: Sequence[float], estimates: Sequence[Interval], **styl
         error_bar(axes, x, each, style["color"])
 
 
-def thousands(value: float, _: int = 0) -> str:
+def thousands(value: float, _: float = 0.0) -> str:
     """A tick of a log axis, e.g. ``10k``."""
     return f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
 
