@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from lever_ray.experiment.statistics import Row
+from lever_ray.experiment.statistics import Row, significant
 from lever_ray.reproduction.report.data import Sample
 from lever_ray.reproduction.report.words import cell, markdown
 
@@ -63,7 +63,7 @@ def published_table(samples: Sequence[Sample]) -> str:
             theirs, seconds = each.returns[place] / each.returns[0], each.seconds[0] / each.seconds[place]
             ours = ("-", "-") if sample is None else _ours(sample, each, strategy)
             named = (each.family, each.budget, f"{each.setup} ({each.mode})", strategy)
-            lines.append((*named, f"{theirs:.2f}", ours[0], f"{seconds:.3g}x", ours[1]))
+            lines.append((*named, f"{theirs:.2f}", ours[0], f"{significant(seconds)}x", ours[1]))
     header = ("grid", "budget", "setup", "strategy", "published return / scratch", "ours", "published speed-up", "ours")
     return markdown(header, lines, words=4)
 
