@@ -33,7 +33,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "study": Entry(
         "lever_ray.cli.study",
-        "Run a study that trains what it needs: boundary, defaults, options, rankers, search, shaping.",
+        "Run a study that trains what it needs: boundary, coverage, defaults, options, rankers, search, shaping.",
     ),
     "ui": Entry(
         "lever_ray.cli.ui", "Serve the MLflow UI on 127.0.0.1 and print the link that opens on the experiment."

@@ -47,18 +47,28 @@ def thin_groups(groups: Sequence[PolicyGroup], *, coverage: float, drop: str, se
     support = np.concatenate([group.support for group in groups])
     recorded = np.bitwise_or.reduce(support)[None] if drop == "shared" else support
     actions = groups[0].q.shape[2]
-    left = support & np.stack([_sample_bits(bits, actions, coverage, rng) for bits in recorded])
-    parts = np.split(left, np.cumsum([len(group) for group in groups])[:-1])
-    return [_with_support(group, bits) for group, bits in zip(groups, parts, strict=True)]
+    kept = np.stack([sample_pairs(taken_actions(bits, actions), coverage, rng) for bits in recorded])
+    return keep_pairs(groups, kept)
 
 
-def _sample_bits(bits: np.ndarray, actions: int, coverage: float, rng: np.random.Generator) -> np.ndarray:
-    """uint8[S, B]: a share of the bits set in uint8[S, B]."""
-    taken = taken_actions(bits, actions)
+def sample_pairs(taken: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """bool[S, A]: a share of the pairs set in bool[S, A], in whole pairs; nested for equal states of ``rng``."""
     pairs = rng.permutation(np.flatnonzero(taken))
     kept = np.zeros(taken.size, bool)
-    kept[pairs[: round(coverage * len(pairs))]] = True
-    return support_bits(kept.reshape(taken.shape))
+    kept[pairs[: round(share * len(pairs))]] = True
+    return kept.reshape(taken.shape)
+
+
+def keep_pairs(groups: Sequence[PolicyGroup], kept: np.ndarray) -> list[PolicyGroup]:
+    """The same policies, of whose records only some pairs are left.
+
+    Args:
+        groups: P policies in all.
+        kept: bool[P or 1, S, A], the pairs that may stay, of each policy or of all.
+    """
+    left = np.concatenate([group.support for group in groups]) & support_bits(kept)
+    parts = np.split(left, np.cumsum([len(group) for group in groups])[:-1])
+    return [_with_support(group, bits) for group, bits in zip(groups, parts, strict=True)]
 
 
 def _with_support(group: PolicyGroup, support: np.ndarray) -> PolicyGroup:

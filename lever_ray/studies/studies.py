@@ -12,6 +12,9 @@ from lever_ray.executor import Executor
 from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import Row
 from lever_ray.studies.boundary_study import BoundaryStudy, run_boundary_study
+from lever_ray.studies.coverage_fit import as_csv, predictors, thresholds
+from lever_ray.studies.coverage_study import CoverageStudy, run_coverage_study
+from lever_ray.studies.coverage_tables import coverage_tables
 from lever_ray.studies.defaults_study import DefaultsStudy, recommended, run_defaults_study
 from lever_ray.studies.option_study import OptionStudy, run_option_study
 from lever_ray.studies.ranker_cases import CASE_COLUMNS
@@ -30,12 +33,14 @@ class Study:
         run: gives its rows, each with a ``layout_seed``; takes its settings, ``executor`` and ``watch``.
         tables: how they are summed up.
         files: what else is made of them, by the name of its file.
+        more: further tables as Markdown, of rows and ``bootstrap``.
     """
 
     settings: type[Any]
     run: Callable[..., list[Row]]
     tables: tuple[TableSpec, ...]
     files: Mapping[str, Callable[[Sequence[Row]], str]] = field(default_factory=dict)
+    more: Callable[..., str] | None = None
 
 
 _SHAPING = TableSpec(
@@ -143,17 +148,19 @@ _BOUNDARY = (
         "meanwhile, on top.",
     ),
 )
+_COVERAGE_FILES = {"thresholds.csv": as_csv(thresholds), "predictors.csv": as_csv(predictors)}
 STUDIES: dict[str, Study] = {
     "boundary": Study(BoundaryStudy, run_boundary_study, _BOUNDARY),
+    "coverage": Study(CoverageStudy, run_coverage_study, (), _COVERAGE_FILES, coverage_tables),
     "defaults": Study(DefaultsStudy, run_defaults_study, (_DEFAULTS,), {RECOMMENDED: recommended}),
     "options": Study(OptionStudy, run_option_study, (_OPTIONS,)),
     "rankers": Study(RankerStudy, run_ranker_study, (_RANKERS,)),
     "search": Study(SearchStudy, run_search_study, (_SEARCH,)),
     "shaping": Study(ShapingStudy, run_shaping_study, (_SHAPING,)),
 }
-"""``boundary``: options beside planning, by records; ``defaults``: discounts of members by operator; ``options``:
-quality beside every control; ``rankers``: regret at full and partial coverage; ``search``: quality by budget;
-``shaping``: reward without it."""
+"""``boundary``: options beside planning, by records; ``coverage``: quality as records are cut to nothing; ``defaults``:
+discounts of members by operator; ``options``: quality beside every control; ``rankers``: regret at full and partial
+coverage; ``search``: quality by budget; ``shaping``: reward without it."""
 
 
 def study_settings(name: str, overrides: Mapping[str, Any]) -> Any:
@@ -203,4 +210,7 @@ def study_files(name: str, rows: Sequence[Row]) -> dict[str, str]:
 
 def study_report(name: str, rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:
     """A study's tables as Markdown, with 95% bootstrap intervals over layouts."""
-    return "\n\n".join(markdown_table(spec, rows, bootstrap=bootstrap) for spec in STUDIES[name].tables) + "\n"
+    study = STUDIES[name]
+    parts = [markdown_table(spec, rows, bootstrap=bootstrap) for spec in study.tables]
+    parts += [] if study.more is None else [study.more(rows, bootstrap=bootstrap)]
+    return "\n\n".join(parts) + "\n"

@@ -30,6 +30,7 @@ from lever_ray.library.wording import Wording
 from lever_ray.query.compose import compose
 from lever_ray.query.composer import Composer
 from lever_ray.query.ranking import fit, ready
+from lever_ray.studies.coverage_study import CoverageStudy, run_coverage_study
 from lever_ray.tasks.objective import Objective
 from tests.conftest import SMALL_LIBRARY
 
@@ -224,6 +225,12 @@ def test_blocks_of_candidates_fan_out_and_the_choice_stays_the_same(
     assert one.evaluated == other.evaluated == 81
     assert one.policy_ids == other.policy_ids
     assert np.array_equal(one.search.scores.values, other.search.scores.values)
+
+
+def test_a_study_has_the_same_rows_on_every_executor(executor: Executor) -> None:
+    study = CoverageStudy(layouts=3, levels=(1.0, 0.5, 0.0), draws=1, training_seeds=1)
+    expected = run_coverage_study(study, executor=SerialExecutor())
+    assert repr(run_coverage_study(study, executor=executor)) == repr(expected)
 
 
 def _untimed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
