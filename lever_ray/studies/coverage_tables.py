@@ -93,7 +93,7 @@ def _curve_table(rows: Sequence[Row], bootstrap: int) -> str:
         key = (row["family"], row["cut"], row["kept"], layout_of(row), row["draw"])
         shown = {part: row[part] for part in ("layout_seed", "family", "cut", "kept")}
         wide.setdefault(key, shown)[name] = row["quality/normalised"]
-    lines = sorted(wide.values(), key=lambda line: -line["kept"])
-    lines.sort(key=lambda line: list(dict.fromkeys(row["cut"] for row in rows)).index(line["cut"]))
+    cuts = list(dict.fromkeys(row["cut"] for row in rows))
+    lines = sorted(wide.values(), key=lambda line: (cuts.index(line["cut"]), -line["kept"]))
     spec = TableSpec(_CURVES.title, _CURVES.by, names, _CURVES.note)
     return markdown_table(spec, lines, bootstrap=bootstrap)
