@@ -33,6 +33,9 @@ MEASURES: dict[str, str] = {
 }
 """What is fitted, by what stands before ``threshold`` in its columns."""
 METRICS: tuple[str, ...] = ("coverage/library", "coverage/on_policy", "coverage/path", "coverage/value")
+"""Measures of coverage; the first, the plainest, is what others are held against."""
+_SUCCESSES = {"auc": ("success", "success/scratch"), "auc/own": ("success/own", "success/own")}
+"""By what stands before the columns: how the share of successes is called, and the rows' column."""
 BOOTSTRAP = 2_000
 _BLOCK = 250
 _FOUND = ("threshold", "flat", "no sigmoid")
@@ -205,8 +208,10 @@ def predictors(rows: Sequence[Row], *, bootstrap: int = BOOTSTRAP, seed: int = 0
         One line per family, discount, operator and metric: ``auc``, the share of pairs of a success and a failure in
         which the success has more coverage, ties counting half (Mann and Whitney 1947), where success is quality of at
         least that of scratch; ``auc/within``, over pairs in one layout alone; ``auc/own`` and ``auc/own/within``, where
-        success is at least nine tenths of the quality with everything kept; each with ``/ci_low`` and ``/ci_high``, by
-        layouts resampled jointly. NaN where all succeed or all fail. ``success`` and ``success/own``: shares of rows.
+        success is at least nine tenths of the quality with everything kept; ``auc/over_library`` and
+        ``auc/own/over_library``, how much larger it is than that of library coverage; each with ``/ci_low`` and
+        ``/ci_high``, by layouts resampled jointly. NaN where all succeed or all fail. ``success`` and ``success/own``:
+        shares of rows.
     """
     layouts = layouts_of(rows)
     draws = resamples(len(layouts), count=bootstrap, seed=seed)
@@ -214,15 +219,19 @@ def predictors(rows: Sequence[Row], *, bootstrap: int = BOOTSTRAP, seed: int = 0
     for (family, gamma, operator), same in _grouped(rows, ("family", "gamma", "operator")):
         kept = _each_once(same)
         place = np.array([layouts.index(layout_of(row)) for row in kept])
-        succeeded = {name: np.array([row[f"success/{name}"] > 0 for row in kept]) for name in ("scratch", "own")}
-        shares = {"success": float(succeeded["scratch"].mean()), "success/own": float(succeeded["own"].mean())}
-        for metric in METRICS:
-            line: Row = {"family": family, "gamma": gamma, "operator": operator, "metric": metric}
-            line |= {"layouts": len(layouts)} | shares
-            values = np.array([row[metric] for row in kept])
-            for name, prefix in (("scratch", "auc"), ("own", "auc/own")):
-                line |= _auc_columns(prefix, Ranks.of(values, succeeded[name], place, len(layouts)), draws)
-            lines.append(line)
+        shares = {name: float(np.mean([row[of] for row in kept])) for name, of in _SUCCESSES.values()}
+        found = [
+            {"family": family, "gamma": gamma, "operator": operator, "metric": metric, "layouts": len(layouts)} | shares
+            for metric in METRICS
+        ]
+        for prefix, (_, of) in _SUCCESSES.items():
+            succeeded = np.array([row[of] > 0 for row in kept])
+            ranks = [
+                Ranks.of(np.array([row[metric] for row in kept]), succeeded, place, len(layouts)) for metric in METRICS
+            ]
+            for line, each in zip(found, ranks, strict=True):
+                line |= _auc_columns(prefix, each, ranks[0], draws)
+        lines += found
     return lines
 
 
@@ -283,12 +292,15 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
 
 
-def _auc_columns(prefix: str, ranks: Ranks, draws: np.ndarray) -> Row:
-    once = np.ones((1, draws.shape[1]))
+def _auc_columns(prefix: str, ranks: Ranks, library: Ranks, draws: np.ndarray) -> Row:
+    drawn = np.concatenate([np.ones((1, draws.shape[1])), draws])
+    whole, within = ranks.auc(drawn), ranks.auc_within(drawn)
     line: Row = {}
-    for name, auc in ((prefix, ranks.auc), (f"{prefix}/within", ranks.auc_within)):
-        low, high = _between(auc(draws))
-        line |= {name: float(auc(once)[0]), f"{name}/ci_low": low, f"{name}/ci_high": high}
+    parts = {"": whole, "/within": within, "/over_library": whole - library.auc(drawn)}
+    for name, values in parts.items():
+        low, high = _between(values[1:])
+        line |= {prefix + name: float(values[0])}
+        line |= {f"{prefix}{name}/ci_low": low, f"{prefix}{name}/ci_high": high}
     return line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lever_ray.experiment.plan import gamma_told
+from lever_ray.experiment.plan import ALL_GAMMAS, gamma_told
 from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import Row, layout_of
 from lever_ray.studies.coverage_fit import BOOTSTRAP, LEAST_FALL, LEAST_FIT, METRICS, predictors, thresholds
@@ -25,11 +25,14 @@ _TELLS = (
     "and draws; in brackets 95% intervals by layouts resampled jointly. gpi, options and plan never leave the records "
     "they follow, so coverage on their own route is 1 by construction; value coverage is all but the quality of plan."
 )
-_CURVES = TableSpec(
+_CURVES = (
     "Normalised quality as records are cut",
-    ("family", "cut", "kept"),
-    {},
-    "In the environment. Where nothing is recorded tables go on unmasked, and gpi, options and plan stand still.",
+    "In the environment. Where nothing is recorded tables go on unmasked, and gpi, options and plan stand still. "
+    "Scratch may take everything; best single: by oracle, of all discounts, under the same cut.",
+)
+_OVER_RANDOM = (
+    "What the policies add: quality over that of random tables",
+    "The same search under the same cut with random tables in place of the policies. Plan reads no tables.",
 )
 
 
@@ -42,9 +45,14 @@ def coverage_tables(rows: Sequence[Row], *, bootstrap: int = BOOTSTRAP) -> str:
     parts += [
         _predictor_table(told, "auc", "Which coverage tells success: quality of at least scratch's") + f"\n\n{_TELLS}",
         _predictor_table(told, "auc/own", "Which coverage tells what keeps nine tenths of its own quality"),
-        _curve_table(rows, bootstrap),
+        _curve_table(rows, *_CURVES, _reached(rows), bootstrap),
+        _curve_table(rows, *_OVER_RANDOM, _over_random(rows), bootstrap),
     ]
     return "\n\n".join(parts)
+
+
+_MORE = "value over library"
+"""Heading of what the last metric is better by than the first."""
 
 
 def _threshold_table(lines: Sequence[Row], prefix: str, title: str) -> str:
@@ -61,8 +69,10 @@ def _predictor_table(lines: Sequence[Row], prefix: str, title: str) -> str:
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for line in lines:
         share = line["success" if prefix == "auc" else "success/own"]
-        cells.setdefault(_way(line), {"successes": f"{share:.2f}"})[line["metric"]] = _interval(line, prefix)
-    return _table(title, ["successes", *METRICS], cells)
+        cell = cells.setdefault(_way(line), {"successes": f"{share:.2f}"})
+        cell[line["metric"]] = _interval(line, prefix)
+        cell[_MORE] = _interval(line, f"{prefix}/over_library")
+    return _table(title, ["successes", *METRICS, _MORE], cells)
 
 
 def _way(line: Row) -> tuple[str, str, str]:
@@ -83,17 +93,35 @@ def _table(title: str, columns: Sequence[str], cells: dict[tuple[str, ...], dict
     return "\n".join([f"### {title}", "", *("| " + " | ".join(each) + " |" for each in (header, rule, *body))])
 
 
-def _curve_table(rows: Sequence[Row], bootstrap: int) -> str:
-    """Quality by cut and level, operators side by side."""
+def _reached(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """By row: its operator's quality, and the controls that all operators share."""
+    return [
+        {_column(row): row["quality/normalised"], "scratch": row["quality/scratch"]}
+        | ({"best single": row["quality/best_single"]} if row["gamma"] == ALL_GAMMAS else {})
+        for row in rows
+    ]
+
+
+def _over_random(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """By row: its operator's quality less that of random tables; nothing for plan."""
+    return [
+        {_column(row): row["quality/normalised"] - row["quality/random_tables"]} if row["operator"] != "plan" else {}
+        for row in rows
+    ]
+
+
+def _column(row: Row) -> str:
+    return f"{row['operator']} {gamma_told(row['gamma'])}"
+
+
+def _curve_table(rows: Sequence[Row], title: str, note: str, values: Sequence[dict[str, float]], bootstrap: int) -> str:
+    """Values by cut and level, operators side by side."""
     wide: dict[tuple[object, ...], Row] = {}
-    names: dict[str, str] = {}
-    for row in rows:
-        name = f"{row['operator']} {gamma_told(row['gamma'])}"
-        names[name] = name
+    for row, given in zip(rows, values, strict=True):
         key = (row["family"], row["cut"], row["kept"], layout_of(row), row["draw"])
-        shown = {part: row[part] for part in ("layout_seed", "family", "cut", "kept")}
-        wide.setdefault(key, shown)[name] = row["quality/normalised"]
+        wide.setdefault(key, {part: row[part] for part in ("layout_seed", "family", "cut", "kept")}).update(given)
     cuts = list(dict.fromkeys(row["cut"] for row in rows))
     lines = sorted(wide.values(), key=lambda line: (cuts.index(line["cut"]), -line["kept"]))
-    spec = TableSpec(_CURVES.title, _CURVES.by, names, _CURVES.note)
-    return markdown_table(spec, lines, bootstrap=bootstrap)
+    names = dict.fromkeys(name for given in values for name in given)
+    ordered = {name: name for name in sorted(names, key=lambda name: name in ("scratch", "best single"))}
+    return markdown_table(TableSpec(title, ("family", "cut", "kept"), ordered, note), lines, bootstrap=bootstrap)

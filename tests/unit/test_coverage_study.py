@@ -227,6 +227,21 @@ def test_equal_records_count_once_for_the_area():
     assert {line["auc"] for line in within} == {1.0}
 
 
+def test_what_a_metric_is_better_by_is_paired_by_layout():
+    found = made_up(sigmoid(LEVELS, 0.0, 0.9, 12.0, 0.6))
+    for row in found:
+        row["coverage/value"] = row["quality/normalised"]
+        row["coverage/on_policy"] = 1.0
+    lines = {line["metric"].removeprefix("coverage/"): line for line in predictors(found, bootstrap=200)}
+    assert lines["value"]["auc"] == 1.0
+    assert lines["on_policy"]["auc"] == 0.5
+    for line in lines.values():
+        assert line["auc/over_library"] == pytest.approx(line["auc"] - lines["library"]["auc"])
+        assert line["auc/over_library/ci_low"] <= line["auc/over_library"] <= line["auc/over_library/ci_high"]
+    assert lines["value"]["auc/over_library/ci_low"] > 0
+    assert math.isnan(lines["value"]["auc/own"])
+
+
 def test_rows_carry_what_is_covered_and_the_controls(rows):
     ways = 2 * 3 + 2
     assert len(rows) == 2 * 4 * 2 * 3 * ways
@@ -282,7 +297,8 @@ def test_the_report_and_its_files_say_the_same(rows):
     for title in ("fallen half-way", "Which coverage tells success", "Normalised quality as records are cut"):
         assert title in told
     assert "| grid8 | plan | all |" in told
-    assert "| grid8 | region | 0.5 |" in told
+    assert told.count("| grid8 | region | 0.5 |") == 2
+    assert "options all | plan all | scratch | best single |" in told
     files = study_files("coverage", rows)
     lines = list(csv.DictReader(files["thresholds.csv"].splitlines()))
     assert len(lines) == 4 * 8
