@@ -22,7 +22,6 @@ from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, TuningSettings
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.statistics import iqm_interval, mean_interval
 from lever_ray.learning.budgets import training_budget
 from lever_ray.library.build import build_library
 from lever_ray.library.reader import LibraryReader
@@ -30,6 +29,7 @@ from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.optuna_adapter import open_study, tune
 from lever_ray.query.warm import warm_up
+from lever_ray.statistics.intervals import iqm_interval, mean_interval
 from lever_ray.tasks.registry import source
 from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows
 from lever_ray.tuning.pareto import Evaluate, Point, hypervolume

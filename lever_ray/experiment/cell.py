@@ -23,7 +23,7 @@ from lever_ray.experiment.controls import Controls, Scratch, SinglePolicies, mea
 from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import RecordedModel, recorded_model, walk_plan_return
-from lever_ray.experiment.statistics import offered, rank_correlation
+from lever_ray.experiment.statistics import offered
 from lever_ray.experiment.timing import asked_repeatedly
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
@@ -33,6 +33,7 @@ from lever_ray.query.members import retrieve
 from lever_ray.query.ranking import ready
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for
+from lever_ray.statistics.contrasts import rank_correlation
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.rollout import Rollout, rollout

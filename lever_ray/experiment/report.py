@@ -11,21 +11,11 @@ import numpy as np
 from lever_ray.config import ContrastSettings
 from lever_ray.errors import UnknownName
 from lever_ray.experiment.plan import gamma_told
-from lever_ray.experiment.statistics import (
-    Interval,
-    Row,
-    ends_of,
-    holm,
-    interval,
-    layout_means,
-    layouts_of,
-    resamples,
-    scale_of,
-    sign_flip,
-    significant,
-)
+from lever_ray.experiment.statistics import Row, ends_of, layout_means, layouts_of, scale_of, significant
 from lever_ray.glossary import EXPERIMENT, legend
 from lever_ray.order import in_natural_order
+from lever_ray.statistics.contrasts import holm, sign_flip
+from lever_ray.statistics.intervals import Interval, interval, resamples
 
 WAY = ("gamma", "operator", "strategy", "ranker")
 

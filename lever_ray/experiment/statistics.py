@@ -1,17 +1,23 @@
-"""From rows to a summary: the unit is the layout; layouts are resampled jointly across the cells of a family.
-
-What concerns one sample alone is scipy's; it is imported where it is called, so that importing stays quick.
-"""
+"""From rows to a summary: the unit is the layout; layouts are resampled jointly across the cells of a family."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from lever_ray.statistics.contrasts import holm as holm
+from lever_ray.statistics.contrasts import rank_correlation as rank_correlation
+from lever_ray.statistics.contrasts import sign_flip as sign_flip
+from lever_ray.statistics.intervals import Interval as Interval
+from lever_ray.statistics.intervals import interquartile_mean as interquartile_mean
+from lever_ray.statistics.intervals import interval as interval
+from lever_ray.statistics.intervals import iqm_interval as iqm_interval
+from lever_ray.statistics.intervals import mean_interval as mean_interval
+from lever_ray.statistics.intervals import ratio_interval as ratio_interval
+from lever_ray.statistics.intervals import resamples as resamples
 
 Row = dict[str, Any]
 
@@ -117,75 +123,6 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{rounded:.{digits}g}" if abs(rounded) >= 1e-4 else f"{rounded:.9f}".rstrip("0").rstrip(".")
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95% bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def resamples(layouts: int, *, count: int, seed: int = 0) -> np.ndarray:
-    """float64[count, layouts]: how often each layout is drawn; shared by every cell so that cells stay paired."""
-    drawn = np.random.default_rng(seed).integers(0, layouts, size=(count, layouts))
-    flat = drawn + layouts * np.arange(count)[:, None]
-    return np.bincount(flat.ravel(), minlength=count * layouts).reshape(count, layouts).astype(np.float64)
-
-
-def interval(values: np.ndarray, draws: np.ndarray) -> Interval:
-    """Mean over layouts and its percentile bootstrap interval; NaN values are left out.
-
-    Args:
-        values: float64[L], one per layout.
-        draws: float64[B, L], see :func:`resamples`.
-    """
-    known = ~np.isnan(values)
-    weight = draws @ known
-    means = np.divide(draws @ np.where(known, values, 0), weight, out=np.full(len(draws), np.nan), where=weight > 0)
-    return _percentiles(_mean(values), means if known.sum() > 1 else np.full(1, np.nan))
-
-
-def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.ndarray) -> Interval:
-    """Ratio of sums over layouts and its percentile bootstrap interval; NaN where a denominator is not positive."""
-    below = draws @ denominator
-    ratios = np.divide(draws @ numerator, below, out=np.full(len(below), np.nan), where=below > 0)
-    total = float(denominator.sum())
-    return _percentiles(float(numerator.sum()) / total if total > 0 else math.nan, ratios)
-
-
-def mean_interval(values: np.ndarray, *, count: int, seed: int = 0) -> Interval:
-    """Mean of one sample and its percentile bootstrap interval; see :func:`iqm_interval`."""
-    return _sample_interval(values, np.mean, count=count, seed=seed)
-
-
-def iqm_interval(values: np.ndarray, *, count: int, seed: int = 0) -> Interval:
-    """Interquartile mean of one sample and its percentile bootstrap interval; NaN bounds for less than two values.
-
-    Equal seeds draw equal places from samples of equal length, so that samples which share a seed stay paired.
-
-    Args:
-        values: float64[n]; NaN values are left out.
-        count: of resamples.
-        seed: of the resamples.
-    """
-    from scipy.stats import trim_mean
-
-    return _sample_interval(values, partial(trim_mean, proportiontocut=0.25), count=count, seed=seed)
-
-
-def _sample_interval(values: np.ndarray, statistic: Callable[..., Any], *, count: int, seed: int) -> Interval:
-    from scipy.stats import bootstrap
-
-    known = values[~np.isnan(values)]
-    value = float(statistic(known)) if len(known) else math.nan
-    if len(known) < 2:
-        return Interval(value, math.nan, math.nan)
-    rng = np.random.default_rng(seed)
-    found = bootstrap((known,), statistic, vectorized=True, n_resamples=count, method="percentile", rng=rng)
-    return Interval(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
-
-
 def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[str | int]) -> np.ndarray:
     """float64[L]: mean of a metric over each layout's rows, NaN values left out; NaN where a layout has none."""
     values: dict[str | int, list[float]] = {layout: [] for layout in layouts}
@@ -193,76 +130,6 @@ def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[str | int])
         if not math.isnan(row[metric]):
             values[layout_of(row)].append(float(row[metric]))
     return np.array([np.mean(values[layout]) if values[layout] else math.nan for layout in layouts])
-
-
-def sign_flip(differences: np.ndarray, *, flips: int = 20_000, seed: int = 0) -> float:
-    """Two-sided p-value of a paired sign-flip test that the mean difference over layouts is 0; NaN without data.
-
-    Exact where all assignments of signs are at most ``flips``, i.e. for at most 14 layouts by default.
-
-    Args:
-        differences: float64[L], one per layout; NaN values are left out.
-        flips: random assignments of signs, beside which the observed one counts.
-        seed: of the assignments.
-    """
-    from scipy.stats import permutation_test
-
-    known = differences[~np.isnan(differences)]
-    if len(known) < 2:
-        return 1.0 if len(known) else math.nan
-    found = permutation_test(
-        (known,),
-        _size_of_mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=flips,
-        alternative="greater",
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.pvalue)
-
-
-def _size_of_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """|mean|, rounded so that assignments of signs which tie in exact arithmetic tie here."""
-    return np.abs(np.mean(values, axis=axis)).round(12)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of a family of p-values; NaN ones stay, and do not count."""
-    known = [place for place, p_value in enumerate(p_values) if not math.isnan(p_value)]
-    corrected, highest = [math.nan] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(known, key=lambda place: p_values[place])):
-        highest = max(highest, min(1.0, (len(known) - rank) * p_values[place]))
-        corrected[place] = highest
-    return corrected
-
-
-def rank_correlation(predicted: np.ndarray, real: np.ndarray) -> float:
-    """Kendall tau-b of values that belong together; NaN where either ties throughout."""
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(predicted, real).statistic) if len(real) > 1 else math.nan
-
-
-def interquartile_mean(values: np.ndarray) -> float:
-    """Mean of the middle half of the values; NaN values are left out."""
-    from scipy.stats import trim_mean
-
-    known = values[~np.isnan(values)]
-    return float(trim_mean(known, 0.25)) if len(known) else math.nan
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _percentiles(value: float, draws: np.ndarray) -> Interval:
-    known = draws[~np.isnan(draws)]
-    if math.isnan(value) or not len(known):
-        return Interval(value, math.nan, math.nan)
-    low, high = np.percentile(known, [2.5, 97.5])
-    return Interval(value, float(low), float(high))
 
 
 def summarise(rows: Iterable[Row], *, bootstrap: int, seed: int = 0) -> list[Row]:

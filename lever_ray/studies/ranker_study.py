@@ -30,9 +30,11 @@ from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.statistics import Row, interval, layout_means, rank_correlation, resamples
+from lever_ray.experiment.statistics import Row, layout_means
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import train
+from lever_ray.statistics.contrasts import rank_correlation
+from lever_ray.statistics.intervals import interval, resamples
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.studies.partial_records import DROPS, thin_groups
 from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase

@@ -12,7 +12,8 @@ import numpy as np
 from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LimitSettings
 from lever_ray.errors import InvalidValue
-from lever_ray.experiment.statistics import Interval, iqm_interval, mean_interval, significant
+from lever_ray.experiment.statistics import significant
+from lever_ray.statistics.intervals import Interval, iqm_interval, mean_interval
 from lever_ray.tuning.pareto import Point, dominance_ranks, violations
 from lever_ray.tuning.trial import Averages, Measured
 

@@ -14,7 +14,7 @@ from lever_ray.composition.recipe import Recipe
 from lever_ray.errors import InvalidValue
 from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup, check_all_answer
-from lever_ray.experiment.statistics import interquartile_mean, offered
+from lever_ray.experiment.statistics import offered
 from lever_ray.experiment.timing import VERY_SLOW, asked_repeatedly
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
@@ -23,6 +23,7 @@ from lever_ray.query.members import retrieve
 from lever_ray.query.ranking import discounts, fit, open_for_ranking
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for
+from lever_ray.statistics.intervals import interquartile_mean
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.rollout import random_return, rollout

@@ -10,8 +10,9 @@ from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.recorded import recorded_model, walk_plan_return
 from lever_ray.experiment.report import TABLES, markdown_report
-from lever_ray.experiment.statistics import holm, layout_means, sign_flip
+from lever_ray.experiment.statistics import layout_means
 from lever_ray.learning.sarsa import train
+from lever_ray.statistics.contrasts import holm, sign_flip
 from lever_ray.studies.shaping_study import ShapingStudy, run_shaping_study
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective

@@ -12,21 +12,23 @@ import pytest
 from lever_ray.experiment.statistics import (
     CARRIED_COLUMNS,
     METRICS,
-    Interval,
     ends_of,
-    interquartile_mean,
-    interval,
-    iqm_interval,
     layout_means,
     layouts_of,
-    mean_interval,
     metrics_of,
     offered,
     order_rows,
-    rank_correlation,
+    summarise,
+)
+from lever_ray.statistics.contrasts import rank_correlation
+from lever_ray.statistics.intervals import (
+    Interval,
+    interquartile_mean,
+    interval,
+    iqm_interval,
+    mean_interval,
     ratio_interval,
     resamples,
-    summarise,
 )
 
 

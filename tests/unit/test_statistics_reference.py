@@ -17,15 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lever_ray.experiment.statistics import (
-    CARRIED_COLUMNS,
-    METRICS,
-    Interval,
-    iqm_interval,
-    mean_interval,
-    sign_flip,
-    summarise,
-)
+from lever_ray.experiment.statistics import CARRIED_COLUMNS, METRICS, summarise
+from lever_ray.statistics.contrasts import sign_flip
+from lever_ray.statistics.intervals import Interval, iqm_interval, mean_interval
 
 RESAMPLES = 50_000
 SAMPLES = {

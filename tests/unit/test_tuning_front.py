@@ -16,7 +16,7 @@ from lever_ray.composition.recipe import Recipe
 from lever_ray.config import StrategySettings
 from lever_ray.errors import InvalidValue, SettingsError, UnknownName
 from lever_ray.experiment.plan import ALL_GAMMAS
-from lever_ray.experiment.statistics import iqm_interval
+from lever_ray.statistics.intervals import iqm_interval
 from lever_ray.tuning.front import TunedTrial, front_of, held_out_rows, trial_rows
 from lever_ray.tuning.pareto import Point
 from lever_ray.tuning.recommendation import Wish, recommend, strategy_file, strategy_settings, write_strategy
