@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks import (
     composition,
+    intervals,
     kernels,
     library,
     options,
@@ -42,6 +43,7 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "scaling": scaling.figures,
     "retrieval": retrieval.figures,
     "tuning": tuning.figures,
+    "intervals": intervals.figures,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

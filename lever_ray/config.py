@@ -63,17 +63,23 @@ class SetupSettings:
 class ContrastSettings:
     """A comparison fixed before the run: one column against another, over the rows that have some values.
 
+    A sign-flip test asks whether it ``differs``, two one-sided tests whether it ``matches`` within a margin.
+
     Attributes:
         name: what is asked.
         where: value by column, e.g. ``{operator: sum, gamma: "0"}``.
         column: e.g. ``return/composed``.
         against: e.g. ``return/best_single_oracle``.
+        claim: ``differs`` or ``matches``.
+        margin: of ``matches``, as a share of what layouts offer over chance.
     """
 
     name: str = ""
     where: dict[str, str] = field(default_factory=dict)
     column: str = "return/composed"
     against: str = "return/best_single_oracle"
+    claim: str = "differs"
+    margin: float = 0.05
 
 
 @dataclass

@@ -14,7 +14,7 @@ from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.recipe import Recipe, check_values, with_use
 from lever_ray.composition.recipe_parts import has_strategy
 from lever_ray.composition.strategies.registry import STRATEGIES, split_id
-from lever_ray.config import ExperimentSettings, LibrarySettings, StrategySettings
+from lever_ray.config import ContrastSettings, ExperimentSettings, LibrarySettings, StrategySettings
 from lever_ray.errors import InvalidValue, UnknownName, check_known
 from lever_ray.query.settings import said
 from lever_ray.tasks import registry
@@ -22,6 +22,8 @@ from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment, Source
 
 MOST_CONTRASTS = 8
+DIFFERS, MATCHES = CLAIMS = ("differs", "matches")
+"""What a contrast may claim."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +158,7 @@ def make_plan(
     for name in ("random_rollouts", "bootstrap", "repeats"):
         if getattr(experiment, name) < 1:
             raise InvalidValue(f"experiment.{name} is {getattr(experiment, name)}; at least 1 is needed")
-    if len(experiment.contrasts) > MOST_CONTRASTS:
-        raise InvalidValue(
-            f"experiment.contrasts has {len(experiment.contrasts)} entries; at most {MOST_CONTRASTS} are tested, "
-            "so that correcting for them leaves some power"
-        )
+    _check_contrasts(experiment.contrasts)
     source = registry.source(library.family)
     setups = tuple(Setup.of(setup.mode, setup.objective, source) for setup in experiment.setups)
     held = {Objective.of(objective).resolved(source.terms).name for objective in library.objectives}
@@ -187,6 +185,21 @@ def make_plan(
         repeats=experiment.repeats,
         gamma=strategy.gamma,
     )
+
+
+def _check_contrasts(contrasts: Sequence[ContrastSettings]) -> None:
+    if len(contrasts) > MOST_CONTRASTS:
+        raise InvalidValue(
+            f"experiment.contrasts has {len(contrasts)} entries; at most {MOST_CONTRASTS} are tested, "
+            "so that correcting for them leaves some power"
+        )
+    for contrast in contrasts:
+        check_known(f"claim of contrast {contrast.name!r}:", contrast.claim, CLAIMS)
+        if not 0 < contrast.margin < 1:
+            raise InvalidValue(
+                f"contrast {contrast.name!r} has margin {contrast.margin:g}; it is a share of what layouts offer over "
+                "chance, above 0 and below 1, e.g. 0.05"
+            )
 
 
 def _recipes(experiment: ExperimentSettings, strategy: StrategySettings) -> tuple[Recipe, ...]:

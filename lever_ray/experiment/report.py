@@ -10,13 +10,22 @@ import numpy as np
 
 from lever_ray.config import ContrastSettings
 from lever_ray.errors import UnknownName
-from lever_ray.experiment.plan import gamma_told
-from lever_ray.experiment.statistics import Row, ends_of, layout_means, layouts_of, scale_of, significant
+from lever_ray.experiment.plan import DIFFERS, MATCHES, gamma_told
+from lever_ray.experiment.statistics import Row, bounds_of, ends_of, layout_means, layouts_of, scale_of, significant
 from lever_ray.glossary import EXPERIMENT, legend
 from lever_ray.order import in_natural_order
-from lever_ray.statistics.contrasts import holm, sign_flip
-from lever_ray.statistics.intervals import Interval, interval, resamples
+from lever_ray.statistics.contrasts import effect_size, equivalence, holm, probability_of_improvement, sign_flip
+from lever_ray.statistics.intervals import (
+    FEWEST,
+    FEWEST_OF_MIDDLE,
+    Interval,
+    interquartile_interval,
+    interval,
+    resamples,
+)
 
+_MIDDLE = "/iqm"
+"""Ending of a column that stands for the interquartile mean of another."""
 WAY = ("gamma", "operator", "strategy", "ranker")
 
 
@@ -44,6 +53,7 @@ TABLES: tuple[TableSpec, ...] = (
         {
             "quality/over_controls": "over the best control",
             "quality/normalised": "normalised quality",
+            "quality/normalised/iqm": "interquartile mean",
             "regret": "regret",
             "candidates/evaluated": "evaluated",
         },
@@ -129,12 +139,18 @@ def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings
     families = ", ".join(in_natural_order({row["family"] for row in rows}))
     trivial = len(layouts_of(row for row in rows if row["trivial_layout"]))
     easy = f"{trivial} of them are trivial: so easy that they are counted apart"
-    numbers = "Numbers are means over layouts, in brackets their 95% bootstrap intervals."
-    parts, told = [f"{len(layouts)} layouts of {families}; {easy}. {numbers}"], set[str]()
+    parts, told = [f"{len(layouts)} layouts of {families}; {easy}. {_NUMBERS}"], set[str]()
     if contrasts:
         parts.append(_explained(contrast_table(extended, contrasts, layouts, draws), told))
     parts += [_explained(_table(_with_ends(spec, ends), extended, layouts, draws), told) for spec in TABLES]
     return "\n\n".join(parts) + "\n"
+
+
+_NUMBERS = (
+    "Numbers are means over layouts, in brackets their 95% bootstrap intervals (studentised; of interquartile means "
+    f"percentiles), shown from {FEWEST} layouts on (of interquartile means from {FEWEST_OF_MIDDLE}). Where all layouts "
+    "agree on a share, its interval goes as far as layouts unlike them may have been missed."
+)
 
 
 def _explained(table: str, told: set[str]) -> str:
@@ -179,14 +195,22 @@ def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[str | int], d
 
 
 def _cell(line: Sequence[Row], metric: str, layouts: Sequence[str | int], draws: np.ndarray) -> str:
-    return _shown(interval(layout_means(line, metric, layouts), draws))
+    if metric.endswith(_MIDDLE):
+        return _shown(interquartile_interval(layout_means(line, metric.removesuffix(_MIDDLE), layouts), draws))
+    return _shown(interval(layout_means(line, metric, layouts), draws, bounds=bounds_of(metric)))
 
 
 def _shown(estimate: Interval) -> str:
     if math.isnan(estimate.value):
         return "-"
-    value, low, high = (significant(round(each, 9) + 0.0) for each in (estimate.value, estimate.low, estimate.high))
+    if math.isnan(estimate.low):
+        return _number(estimate.value)
+    value, low, high = (_number(each) for each in (estimate.value, estimate.low, estimate.high))
     return value if low == high else f"{value} [{low}, {high}]"
+
+
+def _number(value: float) -> str:
+    return significant(round(value, 9) + 0.0)
 
 
 def _plain(value: object) -> str:
@@ -201,6 +225,14 @@ def _joined(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+_CONTRASTS = (
+    "Fixed in the configuration before the run, over layouts. Differs: a sign-flip test. Matches: two one-sided tests "
+    "that the difference lies within the margin, and its 90% interval. Effect size: mean difference in standard "
+    "deviations of the differences, by Hedges. Improvement: share of layouts on which it is better, ties counting half."
+)
+_CONTRAST_HEADER = ("contrast", "claim", "difference, normalised", "p, Holm-corrected", "effect size", "improvement")
+
+
 def contrast_table(
     rows: Sequence[Row], contrasts: Sequence[ContrastSettings], layouts: Sequence[str | int], draws: np.ndarray
 ) -> str:
@@ -210,20 +242,36 @@ def contrast_table(
         rows: of an experiment.
         contrasts: named in the configuration before the run.
         layouts: of the rows.
-        draws: float64[B, L], see :func:`~lever_ray.experiment.statistics.resamples`.
+        draws: float64[B, L], see :func:`~lever_ray.statistics.intervals.resamples`.
 
     Raises:
         UnknownName: a contrast names a column that the rows lack.
     """
     differences = [_difference(rows, contrast, layouts) for contrast in contrasts]
-    p_values = holm([sign_flip(difference) for difference in differences])
-    header = _joined(["contrast", "difference, normalised", "p, Holm-corrected"])
+    tested = [_tested(contrast, each, draws) for contrast, each in zip(contrasts, differences, strict=True)]
+    p_values = holm([p_value for _, p_value in tested])
     lines = [
-        _joined([contrast.name, _shown(interval(difference, draws)), f"{p:.2g}"])
-        for contrast, difference, p in zip(contrasts, differences, p_values, strict=True)
+        [
+            contrast.name,
+            contrast.claim if contrast.claim == DIFFERS else f"{contrast.claim} within {contrast.margin:g}",
+            _shown(shown),
+            "-" if math.isnan(p_value) else f"{p_value:.2g}",
+            _shown(effect_size(each)),
+            _shown(probability_of_improvement(each, draws)),
+        ]
+        for contrast, (shown, _), p_value, each in zip(contrasts, tested, p_values, differences, strict=True)
     ]
-    note = "Fixed in the configuration before the run; one sign-flip test each, over layouts."
-    return "\n\n".join(["### Contrasts", note, "\n".join([header, _joined(["---", "---:", "---:"]), *lines])])
+    rule = ["---", "---", *["---:"] * 4]
+    table = [_joined(cells) for cells in (_CONTRAST_HEADER, rule, *lines)]
+    return "\n\n".join(["### Contrasts", _CONTRASTS, "\n".join(table)])
+
+
+def _tested(contrast: ContrastSettings, difference: np.ndarray, draws: np.ndarray) -> tuple[Interval, float]:
+    """The mean difference with its interval, and the p-value of the test that the contrast's claim asks for."""
+    if contrast.claim == MATCHES:
+        found = equivalence(difference, draws, margin=contrast.margin)
+        return found.difference, found.p_value
+    return interval(difference, draws), sign_flip(difference)
 
 
 def _difference(rows: Sequence[Row], contrast: ContrastSettings, layouts: Sequence[str | int]) -> np.ndarray:

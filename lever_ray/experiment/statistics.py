@@ -11,6 +11,7 @@ import numpy as np
 from lever_ray.statistics.contrasts import holm as holm
 from lever_ray.statistics.contrasts import rank_correlation as rank_correlation
 from lever_ray.statistics.contrasts import sign_flip as sign_flip
+from lever_ray.statistics.intervals import UNBOUNDED, Bounds, interquartile_interval
 from lever_ray.statistics.intervals import Interval as Interval
 from lever_ray.statistics.intervals import interquartile_mean as interquartile_mean
 from lever_ray.statistics.intervals import interval as interval
@@ -32,6 +33,7 @@ METRICS: tuple[str, ...] = (
     "return/scratch",
     "return/scratch_best_snapshot",
     "return/scratch_best_gamma",
+    "return/scratch_best_gamma_best_snapshot",
     "return/scratch_longer",
     "return/scratch_longer_best_snapshot",
     "return/scratch_recorded_model",
@@ -70,6 +72,15 @@ METRICS: tuple[str, ...] = (
 """Columns whose mean over layouts is summarised, beside :func:`ends_of`."""
 _ENDS_AT = METRICS.index("candidates/evaluated")
 """Where the ends stand among them."""
+_BOUNDS: dict[str, Bounds] = {
+    "quality/normalised": (-math.inf, 1.0),
+    "coverage/value": (-math.inf, 1.0),
+    "rank_correlation": (-1.0, 1.0),
+    **dict.fromkeys(("coverage/library", "coverage/on_policy", "ends/", "undefined"), (0.0, 1.0)),
+    **dict.fromkeys(("regret", "gap/", "share/", "candidates/", "segments/", "break_even_queries"), (0.0, math.inf)),
+    **dict.fromkeys(("seconds/", "milliseconds/", "environment_steps/"), (0.0, math.inf)),
+}
+"""What values of a column can be at all, by the beginning of its name."""
 RATIOS: dict[str, tuple[str, str]] = {
     "quality/ratio": ("return/composed", "return/scratch"),
     "speedup/seconds": ("seconds/scratch", "seconds/query"),
@@ -86,6 +97,11 @@ def ends_of(rows: Iterable[Row]) -> tuple[str, ...]:
 def metrics_of(rows: Iterable[Row]) -> tuple[str, ...]:
     """Columns whose mean over layouts is summarised, of some rows or lines of a summary."""
     return (*METRICS[:_ENDS_AT], *ends_of(rows), *METRICS[_ENDS_AT:])
+
+
+def bounds_of(metric: str) -> Bounds:
+    """What values of a column can be at all, so that no interval goes beyond."""
+    return next((bounds for start, bounds in _BOUNDS.items() if metric.startswith(start)), UNBOUNDED)
 
 
 def layout_of(row: Row) -> str | int:
@@ -135,9 +151,10 @@ def layout_means(rows: Iterable[Row], metric: str, layouts: Sequence[str | int])
 def summarise(rows: Iterable[Row], *, bootstrap: int, seed: int = 0) -> list[Row]:
     """One line per gamma, mode, setup, operator, strategy and ranker: means, intervals, ratios of sums over layouts.
 
-    Columns are those of the rows, with ``/ci_low`` and ``/ci_high`` beside each metric, ``layouts`` (how many),
-    ``layouts/trivial`` (how many of them are so easy that they are reported apart), ``rank_correlation/undefined``
-    (share) and ``quality/normalised/iqm``.
+    Columns are those of the rows, with ``/ci_low`` and ``/ci_high`` beside each metric (NaN where there are too few
+    layouts, see :mod:`lever_ray.statistics.intervals`), ``layouts`` (how many), ``layouts/trivial`` (how many of them
+    are so easy that they are reported apart), ``rank_correlation/undefined`` (share) and ``quality/normalised/iqm``
+    with its interval.
     """
     lines: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
@@ -163,12 +180,10 @@ def _summary_line(line: Sequence[Row], environments: Sequence[str], draws: np.nd
     summary["layouts"] = len(line)
     summary["layouts/trivial"] = sum(bool(row["trivial_layout"]) for row in line)
     for name in metrics_of(line):
-        _put(summary, name, interval(column(name), draws))
+        _put(summary, name, interval(column(name), draws, bounds=bounds_of(name)))
     for name, (numerator, denominator) in RATIOS.items():
-        above, below = column(numerator), column(denominator)
-        paired = ~(np.isnan(above) | np.isnan(below))
-        _put(summary, name, ratio_interval(np.where(paired, above, 0), np.where(paired, below, 0), draws))
-    summary["quality/normalised/iqm"] = interquartile_mean(column("quality/normalised"))
+        _put(summary, name, ratio_interval(column(numerator), column(denominator), draws))
+    _put(summary, "quality/normalised/iqm", interquartile_interval(column("quality/normalised"), draws))
     summary["rank_correlation/undefined"] = float(np.isnan(column("rank_correlation")).mean())
     return summary
 

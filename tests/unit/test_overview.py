@@ -38,7 +38,7 @@ def row(
 
 ROWS = [
     row(gamma, "trivial", ranker, way, layout)
-    for gamma, ranker, way, layout in product((0.0, 0.99), ("regressor", "offline-return"), WAYS, (0, 1))
+    for gamma, ranker, way, layout in product((0.0, 0.99), ("regressor", "offline-return"), WAYS, range(6))
 ]
 
 

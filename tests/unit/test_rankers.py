@@ -328,10 +328,11 @@ def test_equal_studies_give_equal_rows(rows):
 
 
 def test_the_summary_has_a_line_per_coverage_and_case_with_intervals(rows):
-    lines = summarise_rankers(rows, bootstrap=50)
+    twice = [*rows, *(row | {"layout_seed": row["layout_seed"] + 4} for row in rows)]
+    lines = summarise_rankers(twice, bootstrap=50)
     assert len(lines) == 2 * len(SMALL.cases)
     for line in lines:
-        assert line["layouts"] == 4
+        assert line["layouts"] == 8
         assert line["regret/ci_low"] <= line["regret"] <= line["regret/ci_high"]
 
 

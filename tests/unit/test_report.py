@@ -12,7 +12,6 @@ from lever_ray.experiment.recorded import recorded_model, walk_plan_return
 from lever_ray.experiment.report import TABLES, markdown_report
 from lever_ray.experiment.statistics import layout_means
 from lever_ray.learning.sarsa import train
-from lever_ray.statistics.contrasts import holm, sign_flip
 from lever_ray.studies.shaping_study import ShapingStudy, run_shaping_study
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
@@ -60,27 +59,37 @@ def test_contrasts_are_tested_on_the_rows_that_they_select():
     other = ContrastSettings("nothing selected", {"operator": "max"})
     text = markdown_report(rows_of(), contrasts=[right, other], bootstrap=50)
     line = next(line for line in text.splitlines() if line.startswith("| composed against single"))
-    assert "0.125 [" in line  # (62.5 - 50) / 100
-    assert "| nothing selected | - | nan |" in text
+    assert "| differs | 0.125 [" in line  # (62.5 - 50) / 100
+    assert line.count("[") == 3
+    assert "| 5.62 [" in line  # .125 / .0187 by Hedges
+    assert "| 1 [" in line
+    assert "| nothing selected | differs | - | - | - | - |" in text
     with pytest.raises(UnknownName, match="return/composd"):
         markdown_report(rows_of(), contrasts=[ContrastSettings("typo", {}, column="return/composd")])
+
+
+def test_a_contrast_may_claim_that_two_match():
+    rows = rows_of(composed=50.0, layouts=100)
+    near = [row | {"return/composed": 50 + (row["layout_seed"] % 5 - 2) / 2} for row in rows]
+    claim = ContrastSettings("composed like single", {}, claim="matches", margin=0.04)
+    for given, p_value in ((near, "0.017"), (rows, "1")):
+        table = markdown_report(given, contrasts=[claim], bootstrap=200).partition("### Contrasts")[2]
+        line = next(line for line in table.splitlines() if line.startswith("| composed like single"))
+        assert line.split(" | ")[1] == "matches within 0.04"
+        assert line.split(" | ")[3] == p_value
+    assert "0 [-0.0295, 0.0295]" in markdown_report(near, contrasts=[claim], bootstrap=200)
+
+
+def test_few_layouts_are_shown_without_an_interval():
+    text = markdown_report(rows_of(layouts=5), bootstrap=50)
+    assert "| 62 |" in text
+    assert "62 [" not in text
+    assert "nan" not in text
 
 
 def test_layout_means_average_over_a_layouts_rows_and_leave_out_what_is_undefined():
     rows = [{"layout_seed": seed, "x": x} for seed, x in ((0, 1.0), (0, 3.0), (1, math.nan), (2, 5.0))]
     assert np.array_equal(layout_means(rows, "x", [0, 1, 2]), [2.0, math.nan, 5.0], equal_nan=True)
-
-
-def test_a_sign_flip_test_sees_what_all_layouts_agree_on():
-    assert sign_flip(np.full(12, 0.1)) < 0.002
-    assert sign_flip(np.array([1.0, -1.0] * 6)) == 1.0
-    assert sign_flip(np.array([0.0, 0.0])) == 1.0
-    assert math.isnan(sign_flip(np.array([math.nan])))
-
-
-def test_holm_corrects_in_the_order_of_the_p_values():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 # Recorded transitions.

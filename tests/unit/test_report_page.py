@@ -87,7 +87,7 @@ def test_the_page_has_every_table_and_figure_and_is_well_formed(page: str) -> No
     assert len(found.images) == 2 * len(FIGURES)
     assert ODD in found.words["td"]
     assert "62.5" in found.words["td"]
-    assert any(each.startswith("[61") for each in found.words["small"])
+    assert any(each.startswith("[60") for each in found.words["small"])
 
 
 def test_the_page_refers_to_nothing_but_itself(page: str) -> None:

@@ -40,13 +40,18 @@ def rows(small_library: Path) -> list[dict[str, Any]]:
     return [row for name in ("grid8-0", "grid8-2") for row in run_environment(name, library, plan)]
 
 
+def of_six_layouts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of two layouts three times, so that there are as many as an interval takes."""
+    return [row | {"environment": f"{row['environment']}-{copy}"} for copy in range(3) for row in rows]
+
+
 @pytest.fixture(scope="module")
 def logged(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Tracker, list[Run]]:
     folder = tmp_path_factory.mktemp("store")
     patch = pytest.MonkeyPatch()
     patch.setenv("LEVER_RAY_HOME", str(folder))
     tracker = Tracker(TrackingSettings(uri=f"sqlite:///{folder}/mlflow.db", experiment="suite"))
-    summary = summarise(rows, bootstrap=50)
+    summary = summarise(of_six_layouts(rows), bootstrap=50)
     with tracker.run("demo", tags={"family": "grid8"}, parameters={"library.layouts": 2}) as run:
         tracker.publish("experiment", *log_cells(run, "demo", rows, summary, tags={"config": "abc"}))
         run.table("summary", headline_rows(summary))
