@@ -304,6 +304,7 @@ class Cell:
             "return/scratch": case.scratch.final,
             "return/scratch_best_snapshot": case.scratch.best_snapshot,
             "return/scratch_best_gamma": controls.best_scratch.final,
+            "return/scratch_best_gamma_best_snapshot": controls.best_scratch_snapshot,
             "return/scratch_longer": longer.final,
             "return/scratch_longer_best_snapshot": longer.best_snapshot,
             "return/scratch_recorded_model": model.scratch,

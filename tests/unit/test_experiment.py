@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
+from lever_ray.config import ContrastSettings, ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.cell import run_environment
@@ -20,7 +21,7 @@ from lever_ray.experiment.controls import best_known, seed_of
 from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id, make_plan
 from lever_ray.experiment.run import plan_digest, read_rows, run_experiment
-from lever_ray.experiment.statistics import summarise
+from lever_ray.experiment.statistics import CELL_COLUMNS, METRICS, summarise
 from lever_ray.library.build import build_library
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import compose
@@ -84,6 +85,21 @@ def test_bad_plans_are_refused(changes: dict[str, Any], error: type[Exception]) 
         _plan(**changes)
 
 
+@pytest.mark.parametrize(
+    ("contrasts", "message"),
+    [
+        ([ContrastSettings("near", claim="equals")], "unknown claim of contrast 'near': 'equals'.*differs, matches"),
+        ([ContrastSettings("near", claim="matches", margin=0.0)], "contrast 'near' has margin 0; .* e.g. 0.05"),
+        ([ContrastSettings("near", claim="matches", margin=math.nan)], "has margin nan"),
+        ([ContrastSettings()] * 9, "has 9 entries; at most 8"),
+    ],
+)
+def test_contrasts_are_checked_before_the_run(contrasts: list[ContrastSettings], message: str) -> None:
+    with pytest.raises((InvalidValue, UnknownName), match=message):
+        _plan(contrasts=contrasts)
+    assert _plan(contrasts=[ContrastSettings("near", claim="matches")] * 8).setups
+
+
 def test_every_row_carries_its_controls(rows: list[dict[str, Any]]) -> None:
     assert len(rows) == 2 * (3 * 3 + 3 + 1)
     for row in rows:
@@ -104,6 +120,7 @@ def test_every_row_carries_its_controls(rows: list[dict[str, Any]]) -> None:
 CONTROLS = (
     "scratch",
     "scratch_best_gamma",
+    "scratch_best_gamma_best_snapshot",
     "scratch_longer",
     "scratch_recorded_model",
     "best_single",
@@ -124,6 +141,53 @@ REAL_RETURNS = (
     "return/random_q",
     "return/best_candidate",
 )
+
+
+def test_what_is_derived_can_be_recomputed_from_the_raw_columns_of_its_row(
+    small_library: Path, rows: list[dict[str, Any]]
+) -> None:
+    """To the last digit, so that nobody needs anything but ``rows.parquet``."""
+    more = run_environment("grid8-0", PolicyLibrary.open(small_library), _plan(strategies=["targeted"]))
+    for row in (*rows, *more):
+        found = recomputed(row)
+        assert {name: row[name] for name in found} == pytest.approx(found, rel=0, abs=0, nan_ok=True), row["cell"]
+    assert all(row["return/scratch_best_gamma_best_snapshot"] > row["return/scratch_best_gamma"] for row in more)
+
+
+def recomputed(row: dict[str, Any]) -> dict[str, float]:
+    """Every derived column of a row, by its definition."""
+    raw = {name.removeprefix("return/"): value for name, value in row.items() if name.startswith("return/")}
+    composed, chance, best = raw["composed"], raw["random"], raw["optimum"]
+    snapshots = ("best_single_oracle", "scratch_best_gamma", "scratch_best_gamma_best_snapshot")
+    strongest = max(raw[name] for name in snapshots)
+    table = row["operator"] in ("sum", "max", "normalized-sum") and not math.isnan(raw["memoryless"])
+    within = max(raw["memoryless"], raw["best_candidate"]) if table else raw["best_candidate"]
+    recorded = max(raw["recorded_optimum"], within)
+    return {
+        "quality/normalised": (composed - chance) / (best - chance),
+        "quality/over_controls": (composed - strongest) / (best - chance),
+        "quality/ratio": composed / raw["scratch"] if raw["scratch"] > 0 else math.nan,
+        "regret": (raw["best_candidate"] - composed) / (best - chance),
+        "coverage/value": (raw["recorded_optimum"] - chance) / (best - chance),
+        "gap/coverage": max(best, recorded) - recorded,
+        "gap/memory": recorded - within if table else 0.0,
+        "gap/operator": (within if table else recorded) - raw["best_candidate"],
+        "gap/selection": raw["best_candidate"] - composed,
+        "seconds/query": row["seconds/retrieve"] + row["seconds/rank"] + row["seconds/compose"],
+        "speedup/seconds": row["seconds/scratch"] / row["seconds/query"],
+        "break_even_queries": row["environment_steps/library"] / row["environment_steps/saved"],
+    }
+
+
+def test_summary_columns_can_be_recomputed_from_rows(rows: list[dict[str, Any]]) -> None:
+    lines = summarise(rows, bootstrap=20)
+    for line in lines:
+        own = [row for row in rows if all(row[name] == line[name] for name in CELL_COLUMNS)]
+        sums = {name: sum(row[name] for row in own) for name in ("seconds/scratch", "seconds/query")}
+        assert line["speedup/seconds"] == pytest.approx(sums["seconds/scratch"] / sums["seconds/query"], rel=1e-12)
+        for metric in METRICS:
+            known = [row[metric] for row in own if not math.isnan(row[metric])]
+            assert line[metric] == pytest.approx(np.mean(known) if known else math.nan, rel=1e-12, nan_ok=True)
 
 
 def test_the_gap_to_the_optimum_is_accounted_for(rows: list[dict[str, Any]]) -> None:
