@@ -94,11 +94,11 @@ def ratio_interval(numerator: np.ndarray, denominator: np.ndarray, draws: np.nda
     Where all numerators and denominators are positive, logarithms are compared, so that bounds are positive.
 
     Args:
-        numerator: float64[L]; layouts are left out where it or the denominator is NaN.
+        numerator: float64[L]; layouts are left out where it or the denominator is NaN, or both are 0.
         denominator: float64[L].
         draws: float64[B, L], see :func:`resamples`.
     """
-    paired = ~(np.isnan(numerator) | np.isnan(denominator))
+    paired = ~(np.isnan(numerator) | np.isnan(denominator)) & ((numerator != 0) | (denominator != 0))
     above, below = np.where(paired, numerator, 0), np.where(paired, denominator, 0)
     ratio = float(above.sum() / below.sum()) if below.sum() > 0 else math.nan
     if paired.sum() < FEWEST or not math.isfinite(ratio):

@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from lever_ray.experiment.statistics import Interval
 from lever_ray.reproduction.report import (
     figures_chain,
     figures_coverage,
@@ -16,6 +15,7 @@ from lever_ray.reproduction.report import (
 from lever_ray.reproduction.report.cost import Costs
 from lever_ray.reproduction.report.data import ReportSettings, Sample, Way, of_reference_ways, samples, succeeded, ways
 from lever_ray.reproduction.report.words import cell, listed, verdict
+from lever_ray.statistics.intervals import Interval
 from tests.unit.reproduction_rows import (
     ANSWERED,
     LAYOUTS,

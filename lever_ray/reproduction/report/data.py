@@ -12,18 +12,10 @@ import numpy as np
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.config import ContrastSettings
 from lever_ray.experiment.plan import gamma_told
-from lever_ray.experiment.statistics import (
-    Interval,
-    Row,
-    interval,
-    layout_means,
-    layouts_of,
-    ratio_interval,
-    resamples,
-    scale_of,
-)
+from lever_ray.experiment.statistics import Row, bounds_of, layout_means, layouts_of, scale_of
 from lever_ray.order import in_natural_order
 from lever_ray.query.result import UNION
+from lever_ray.statistics.intervals import Interval, interval, ratio_interval, resamples
 
 CONTROLS: dict[str, str] = {
     "best_single_oracle": "best single policy (oracle)",
@@ -88,7 +80,7 @@ class Sample:
         family: its name.
         rows: all of them.
         layouts: of the rows.
-        draws: float64[B, L], see :func:`~lever_ray.experiment.statistics.resamples`.
+        draws: float64[B, L], see :func:`~lever_ray.statistics.intervals.resamples`.
     """
 
     family: str
@@ -104,7 +96,7 @@ class Sample:
 
     def mean(self, rows: Iterable[Row], metric: str) -> Interval:
         """Mean of a metric over layouts; other rows of a layout are averaged first."""
-        return interval(layout_means(rows, metric, self.layouts), self.draws)
+        return interval(layout_means(rows, metric, self.layouts), self.draws, bounds=bounds_of(metric))
 
     def difference(self, rows: Iterable[Row], other: Iterable[Row], metric: str) -> Interval:
         """Mean over layouts of a metric of some rows less that of others, paired by layout."""
@@ -114,8 +106,7 @@ class Sample:
     def ratio(self, rows: Sequence[Row], numerator: str, denominator: str) -> Interval:
         """Ratio of sums over layouts that have both."""
         above, below = (layout_means(rows, name, self.layouts) for name in (numerator, denominator))
-        known = ~(np.isnan(above) | np.isnan(below))
-        return ratio_interval(np.where(known, above, 0), np.where(known, below, 0), self.draws)
+        return ratio_interval(above, below, self.draws)
 
 
 def samples(rows: Sequence[Row], *, bootstrap: int) -> list[Sample]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from lever_ray import plot
 from lever_ray.experiment.figures import Drawn
 from lever_ray.experiment.plan import gamma_told
-from lever_ray.experiment.statistics import Interval, Row
+from lever_ray.experiment.statistics import Row
 from lever_ray.reproduction.report import style
 from lever_ray.reproduction.report.data import Sample, by_discount, gamma_words, grouped, in_operator_order
 from lever_ray.reproduction.report.words import BELOW, listed, verdict
+from lever_ray.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

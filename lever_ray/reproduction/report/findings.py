@@ -6,9 +6,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from lever_ray.experiment.statistics import Interval, Row
+from lever_ray.experiment.statistics import Row
 from lever_ray.reproduction.report.data import TABLES, Sample, Way, grouped, ways
 from lever_ray.reproduction.report.words import ABOVE, BELOW, duration, listed, plain, signed, verdict
+from lever_ray.statistics.intervals import Interval
 
 Points = Mapping[Way, tuple[Interval, Interval]]
 """Speed-up and quality of every way."""

@@ -12,6 +12,7 @@ from lever_ray.order import in_natural_order
 from lever_ray.plot import counted
 from lever_ray.reproduction.report.data import ReportSettings, Sample, failed, grouped, in_operator_order
 from lever_ray.reproduction.report.words import listed, markdown
+from lever_ray.statistics.intervals import FEWEST
 
 BASELINES = (
     "Baselines, fixed in the configuration before any return was seen: training from scratch at the same discount and "
@@ -23,9 +24,11 @@ BASELINES = (
 )
 _STATISTICS = (
     "The unit is the layout. Rows of one layout (setups, modes, seeds) are averaged first; layouts are resampled "
-    "jointly, so that all differences are paired. Brackets are 95% bootstrap intervals; a sentence says *above* or "
-    "*below* only where the interval leaves out 0. Findings below figures are not corrected for their number; the "
-    "contrasts are. Where a sentence names the best of several ways, it was chosen after the fact, which flatters it."
+    "jointly, so that all differences are paired. Brackets are 95% bootstrap intervals, studentised, shown from "
+    f"{FEWEST} layouts on; where all layouts agree on a share, its interval goes as far as layouts unlike them may "
+    "have been missed. A sentence says *above* or *below* only where the interval leaves out 0. Findings below figures "
+    "are not corrected for their number; the contrasts are. Where a sentence names the best of several ways, it was "
+    "chosen after the fact, which flatters it."
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lever_ray import plot
 from lever_ray.experiment.plan import gamma_told
-from lever_ray.experiment.statistics import Interval
+from lever_ray.statistics.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lever_ray.experiment.plan import gamma_told
-from lever_ray.experiment.statistics import Interval, Row, significant
+from lever_ray.experiment.statistics import Row, significant
 from lever_ray.reproduction.report import findings
 from lever_ray.reproduction.report.cost import STEP_COSTS, Costs
 from lever_ray.reproduction.report.data import ReportSettings, Sample, grouped, in_operator_order
 from lever_ray.reproduction.report.figures_cost import costed
 from lever_ray.reproduction.report.words import cell, duration, markdown
+from lever_ray.statistics.intervals import Interval
 
 Metric = str | Callable[[Sample, Sequence[Row]], str]
 _WAY = ("family", "budget", "gamma", "operator", "strategy", "ranker")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from lever_ray.experiment.statistics import Interval, significant
+from lever_ray.experiment.statistics import significant
+from lever_ray.statistics.intervals import Interval
 
 ABOVE, BELOW, UNDECIDED = "above", "below", "not told apart from"
 
