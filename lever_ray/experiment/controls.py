@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,28 @@ from lever_ray.tasks.rollout import random_return, rollout
 
 UNKNOWN = Optimum(-np.inf, exact=False, path=(), actions=np.empty(0, np.int16))
 """Of environments whose family has no way to find optima: whatever was reached is better."""
+
+
+class ScratchRun(NamedTuple):
+    """One training from scratch.
+
+    Attributes:
+        final: greedy return of the final policy.
+        best_snapshot: greedy return of the best snapshot.
+        seconds: wall-clock seconds.
+        environment_steps: that it took.
+    """
+
+    final: float
+    best_snapshot: float
+    seconds: float
+    environment_steps: int
+
+    @classmethod
+    def train(cls, task: Environment, objective: str, *, episodes: int, gamma: float, seed: int) -> ScratchRun:
+        """Train on the composite objective itself."""
+        run = train(task, objective=objective, episodes=episodes, gamma=gamma, seed=seed)
+        return cls(run.total, run.best.total, run.seconds, run.environment_steps)
 
 
 @dataclass(frozen=True)
@@ -41,20 +64,29 @@ class Scratch:
     seconds: float
     environment_steps: float
 
+    @classmethod
+    def of(cls, runs: Sequence[ScratchRun]) -> Scratch:
+        """The mean over some runs."""
+        return cls(
+            final=float(np.mean([run.final for run in runs])),
+            best_snapshot=float(np.mean([run.best_snapshot for run in runs])),
+            highest=max(run.best_snapshot for run in runs),
+            seconds=float(np.mean([run.seconds for run in runs])),
+            environment_steps=float(np.mean([run.environment_steps for run in runs])),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Controls:
     """Controls of one environment and composite objective, shared by every cell that needs them.
 
     Attributes:
-        compiled: the environment under the composite objective.
         optimum: best return possible, as exact as its family finds it; :data:`UNKNOWN` where it has no way to.
         random: J_rand, mean return of the uniformly random policy.
         scratch: training from scratch, by gamma.
         longer: the same with m times the episodes, by m and gamma.
     """
 
-    compiled: CompiledTask
     optimum: Optimum
     random: float
     scratch: dict[float, Scratch]
@@ -80,22 +112,22 @@ class Controls:
         trained = [scratch.highest for runs in (self.scratch, *self.longer.values()) for scratch in runs.values()]
         return self.optimum.total if self.optimum.exact else max(self.optimum.total, *trained)
 
-    def real_returns(
-        self, space: CandidateSpace, candidates: np.ndarray, *, operator: Operator, masked: bool
-    ) -> np.ndarray:
-        """float64[K]: returns in the real environment of index tuples int[K, m] (measured afterwards; tier I4).
 
-        Routes of ``gpi`` and ``switch`` keep to recorded transitions, which the environment repeats.
-        """
-        mixtures = space.mixtures(candidates)
-        return operator.returns(self.compiled, space, mixtures, masked=masked, recorded=False)[0]
+def real_returns(
+    compiled: CompiledTask, space: CandidateSpace, candidates: np.ndarray, *, operator: Operator, masked: bool
+) -> np.ndarray:
+    """float64[K]: returns in the real environment of index tuples int[K, m] (measured afterwards; tier I4).
+
+    Routes of ``gpi`` and ``switch`` keep to recorded transitions, which the environment repeats.
+    """
+    mixtures = space.mixtures(candidates)
+    return operator.returns(compiled, space, mixtures, masked=masked, recorded=False)[0]
 
 
 def measure_controls(task: Environment, objective: str, plan: ExperimentPlan) -> Controls:
     """Train, plan and roll out what does not depend on any composition."""
     multiples = sorted({len(setup.groups) for setup in plan.setups if setup.objective == objective})
     return Controls(
-        compiled=task.compile(objective),
         optimum=best_known(task, objective),
         random=random_return(task, objective, episodes=plan.random_rollouts),
         scratch=_scratch(task, objective, plan, episodes=plan.episodes),
@@ -113,17 +145,8 @@ def _scratch(task: Environment, objective: str, plan: ExperimentPlan, *, episode
 
 
 def _scratch_at(task: Environment, objective: str, gamma: float, plan: ExperimentPlan, episodes: int) -> Scratch:
-    runs = [
-        train(task, objective=objective, episodes=episodes, gamma=gamma, seed=seed)
-        for seed in range(plan.training_seeds)
-    ]
-    return Scratch(
-        final=float(np.mean([run.total for run in runs])),
-        best_snapshot=float(np.mean([run.best.total for run in runs])),
-        highest=max(run.best.total for run in runs),
-        seconds=float(np.mean([run.seconds for run in runs])),
-        environment_steps=float(np.mean([run.environment_steps for run in runs])),
-    )
+    seeds = range(plan.training_seeds)
+    return Scratch.of([ScratchRun.train(task, objective, episodes=episodes, gamma=gamma, seed=seed) for seed in seeds])
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,11 +164,11 @@ class SinglePolicies:
     returns: np.ndarray
 
     @classmethod
-    def of(cls, groups: Sequence[PolicyGroup], controls: Controls, *, masked: bool) -> SinglePolicies:
+    def of(cls, groups: Sequence[PolicyGroup], compiled: CompiledTask, *, masked: bool) -> SinglePolicies:
         """Collect the members of ``groups`` and run each."""
         space = CandidateSpace.of([PolicyGroup.merge("any", groups)])
         alone = np.arange(space.sizes[0])[:, None]
-        returns = controls.real_returns(space, alone, operator=OPERATORS["sum"], masked=masked)
+        returns = real_returns(compiled, space, alone, operator=OPERATORS["sum"], masked=masked)
         return cls(space, masked, returns)
 
     def chosen_by(self, scorer: Scorer) -> float:
@@ -177,7 +200,7 @@ def space_of(problem: Problem, operator: Operator) -> CandidateSpace:
     return CandidateSpace.of(problem.members, weights=weights, normalised=operator.normalised)
 
 
-def random_q_return(composer: Composer, problem: Problem, controls: Controls) -> float:
+def random_q_return(composer: Composer, problem: Problem, compiled: CompiledTask) -> float:
     """Return of the composition that the same search finds among random Q-tables in place of a problem's members."""
     made_up = random_groups(problem.members, seed=seed_of(problem.task))
     asked = replace(problem, members=tuple(made_up), environment="random")
@@ -185,4 +208,4 @@ def random_q_return(composer: Composer, problem: Problem, controls: Controls) ->
     if operator.pools_members:
         return rollout(problem.task, objective=problem.objective, **answer.played).total
     chosen, masked = answer.search.candidate_row, is_masked(composer.recipe.support)
-    return float(controls.real_returns(space_of(asked, operator), chosen, operator=operator, masked=masked)[0])
+    return float(real_returns(compiled, space_of(asked, operator), chosen, operator=operator, masked=masked)[0])

@@ -70,18 +70,22 @@ def _recorded_model(
 ) -> RecordedModel:
     allowed = np.frombuffer(support, np.uint8).reshape(task.observations, -1).copy()
     trained = [
-        np.mean([_train_inside(task, objective, allowed, episodes, gamma, seed) for seed in range(training_seeds)])
+        np.mean([return_inside(task, objective, allowed, episodes, gamma, seed) for seed in range(training_seeds)])
         for gamma in gammas
     ]
+    return RecordedModel(*recorded_optima(task, objective, allowed), scratch=float(max(trained)))
+
+
+def recorded_optima(task: Environment, objective: Objective, support: np.ndarray) -> tuple[float, float]:
+    """J*_D and J^ml_D, see :class:`RecordedModel`; the support is uint8[S, B]."""
     best, memoryless = task.hooks.optimum, task.hooks.memoryless
-    return RecordedModel(
-        optimum=math.nan if best is None else optimum(task, objective=objective, support=allowed).total,
-        memoryless=math.nan if memoryless is None else memoryless(task, objective, support=allowed),
-        scratch=float(max(trained)),
+    return (
+        math.nan if best is None else optimum(task, objective=objective, support=support).total,
+        math.nan if memoryless is None else memoryless(task, objective, support=support),
     )
 
 
-def _train_inside(
+def return_inside(
     task: Environment, objective: Objective, support: np.ndarray, episodes: int, gamma: float, seed: int
 ) -> float:
     """Return in the real environment of a policy that was trained on recorded transitions alone."""

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from lever_ray.errors import SettingsError
 from lever_ray.executor import Executor
-from lever_ray.experiment.cell import Row, run_environment
+from lever_ray.experiment.case import Row
+from lever_ray.experiment.cell import run_environment
 from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, check_all_answer
 from lever_ray.experiment.statistics import order_rows
 from lever_ray.library.reader import LibraryReader

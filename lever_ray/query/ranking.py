@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
@@ -17,7 +19,13 @@ from lever_ray.library.stored import GroupKey
 from lever_ray.tasks.objective import Objective
 
 
-def ready(ranker: Ranker, library: LibraryReader, objective: Objective, keys: Sequence[GroupKey]) -> Ranker:
+def ready(
+    ranker: Ranker,
+    library: LibraryReader,
+    objective: Objective,
+    keys: Sequence[GroupKey],
+    lessons: Collection[str] = (),
+) -> Ranker:
     """A ranker that can be bound to problems: a regressor is fitted, others are as they were.
 
     Args:
@@ -25,11 +33,12 @@ def ready(ranker: Ranker, library: LibraryReader, objective: Objective, keys: Se
         library: whose other environments a regressor learns from.
         objective: the composite objective, resolved.
         keys: the question's groups, of one environment.
+        lessons: environments that a regressor learns from; all others, if empty.
 
     Raises:
         LibraryError, InvalidValue: see :func:`fit`.
     """
-    return FittedRanker(fit(library, objective, keys, ranker)) if isinstance(ranker, Regressor) else ranker
+    return FittedRanker(fit(library, objective, keys, ranker, lessons)) if isinstance(ranker, Regressor) else ranker
 
 
 def heedless(ranker: Ranker, objective: Objective) -> tuple[str, ...]:
@@ -80,7 +89,13 @@ def discounts(library: LibraryReader, environment: str, recipe: Recipe, episodes
     return tuple(sorted({key.gamma for key in library.keys(environment) if episodes in (None, key.episodes)}))
 
 
-def fit(library: LibraryReader, objective: Objective, keys: Sequence[GroupKey], settings: Regressor) -> FittedRegressor:
+def fit(
+    library: LibraryReader,
+    objective: Objective,
+    keys: Sequence[GroupKey],
+    settings: Regressor,
+    lessons: Collection[str] = (),
+) -> FittedRegressor:
     """Fit a return regressor on the environments of a library other than the one asked about, at the members' gammas.
 
     Args:
@@ -88,6 +103,7 @@ def fit(library: LibraryReader, objective: Objective, keys: Sequence[GroupKey], 
         objective: what returns are predicted on, resolved.
         keys: environment, gammas and episodes that are asked about.
         settings: which regressor.
+        lessons: environments that are learnt from, whatever others there are; all, if empty.
 
     Raises:
         NothingToLearnFrom: the library holds too few other policies.
@@ -109,6 +125,8 @@ def fit(library: LibraryReader, objective: Objective, keys: Sequence[GroupKey], 
         for gamma, episodes in pairs
     ]
     rows = (parts[0] if len(parts) == 1 else RankingRows.merge(parts)).without(environment, task)
+    if lessons:
+        rows = rows.taken(np.isin(rows.environments, sorted(lessons)))
     if settings.regressor_target != "composite":
         rows = rows.of_other_objectives(objective, task.terms)
     if len(rows.x) < 2:
