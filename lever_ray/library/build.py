@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 from lever_ray.config import LibrarySettings
 from lever_ray.errors import LibraryError
-from lever_ray.executor import Executor
+from lever_ray.executor import Executor, Outcome, in_order
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT, train
 from lever_ray.library.manifest import MANIFEST
@@ -75,7 +75,8 @@ def build_library(
 ) -> BuildReport:
     """Train what a library lacks of its settings; environments are added as they are finished.
 
-    Environments that the library already holds completely are not trained again.
+    Environments that the library already holds completely are not trained again. Where one fails, all others are added
+    before its error is raised.
 
     Args:
         path: of the library.
@@ -98,11 +99,17 @@ def build_library(
     _note_seeds(library, settings, sorted({*seeds} - {*missing}))
     policies = 0
     runs: dict[tuple[str, str, float, int], tuple[int, float]] = {}
-    for records in _trained(missing, settings, executor):
+    failed: list[Outcome] = []
+    for outcome in executor.map(train_environment, missing, shared=(settings,)):
+        if outcome.error is not None:
+            failed.append(outcome)
+            continue
+        records: list[PolicyRecord] = outcome.value
         policies += library.add(records)
         runs |= {_run_of(record): (record.environment_steps, record.seconds) for record in records}
         if watch is not None:
             watch(records[0].environment)
+    in_order(failed)
     steps = sum(steps for steps, _ in runs.values())
     return BuildReport(policies, len(runs), steps, perf_counter() - begun, sum(seconds for _, seconds in runs.values()))
 
@@ -114,11 +121,6 @@ def _note_seeds(library: PolicyLibrary, settings: LibrarySettings, seeds: list[i
     unsaid = [replace(record, task=source.sample(seed)) for record, seed in held if record.task.seed is None]
     if unsaid:
         library.restate(unsaid)
-
-
-def _trained(seeds: list[int], settings: LibrarySettings, executor: Executor) -> Iterator[list[PolicyRecord]]:
-    for outcome in executor.map(train_environment, seeds, shared=(settings,)):
-        yield outcome.result()
 
 
 def _run_of(record: PolicyRecord) -> tuple[str, str, float, int]:

@@ -1,1 +1,1 @@
-"""The published study and what it lacks, from nothing to a report."""
+"""The published study and more, from nothing to a report: what it consists of, its cells, and how they are run."""

@@ -1,0 +1,167 @@
+"""How long cells take: from those that are finished, else from what they took elsewhere; and batches made of that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from time import perf_counter
+
+import numpy as np
+
+from lever_ray.learning.sarsa import train
+from lever_ray.reproduction.cells import Cell
+from lever_ray.reproduction.sizes import layout
+from lever_ray.reproduction.store import Finished
+from lever_ray.tasks.optimum import optimum
+from lever_ray.tasks.support import full_support
+
+BATCH = 0.2
+"""Seconds that a batch of cells takes, about."""
+ENOUGH = 5
+"""Finished cells of a kind from which on they alone tell how long one takes."""
+_UNKNOWN = 0.05
+"""Seconds of a cell that nothing is known of."""
+REFERENCE = "reference_seconds.json"
+"""File of this package: mean seconds by kind of cell on the machine of docs/findings.md, and of the calibration."""
+CALIBRATION = "calibration"
+LIBRARY = "library"
+"""Kinds in that file: of :func:`calibration`, and of training the policies of one layout, by family and budget."""
+
+Like = tuple[str, ...]
+
+
+@dataclass
+class _Mean:
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        self.total += seconds
+        self.count += count
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+
+@dataclass
+class Pace:
+    """Mean seconds by kind of cell; of a kind that is not known, of those that have most in common with it.
+
+    Attributes:
+        speed: how much longer things take here than where the reference was measured.
+    """
+
+    speed: float = 1.0
+    _means: dict[Like, _Mean] = field(default_factory=dict)
+    _elsewhere: dict[Like, _Mean] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, finished: Iterable[Finished], *, speed: float = 1.0) -> Pace:
+        """From finished cells, and from the reference where there are too few like them.
+
+        Args:
+            finished: cells that took their time on this machine.
+            speed: see the class, e.g. :func:`measured_speed`.
+        """
+        pace = cls(speed)
+        for like, (seconds, count) in reference().items():
+            _learn(pace._elsewhere, like, seconds * count, count)
+        pace.learn(finished)
+        return pace
+
+    def learn(self, finished: Iterable[Finished]) -> None:
+        """Take more finished cells into account."""
+        for each in finished:
+            _learn(self._means, each.like, each.seconds, 1)
+
+    def seconds(self, like: Like) -> float:
+        """Expected wall-clock seconds of a cell."""
+        for length in range(len(like), 0, -1):
+            here, there = self._means.get(like[:length]), self._elsewhere.get(like[:length])
+            if here is not None and (here.count >= ENOUGH or there is None):
+                return here.value
+            if there is not None:
+                return there.value * self.speed
+        return _UNKNOWN * self.speed
+
+
+def _learn(means: dict[Like, _Mean], like: Like, seconds: float, count: int) -> None:
+    for length in range(1, len(like) + 1):
+        means.setdefault(like[:length], _Mean()).add(seconds, count)
+
+
+@cache
+def reference() -> Mapping[Like, tuple[float, int]]:
+    """Mean seconds and number of cells by kind, where the study was run before."""
+    text = (files("lever_ray.reproduction") / REFERENCE).read_text(encoding="utf-8")
+    return {tuple(like.split("|")): (seconds, count) for like, (seconds, count) in json.loads(text).items()}
+
+
+def reference_text(finished: Iterable[Finished], libraries: Mapping[Like, float]) -> str:
+    """What :data:`REFERENCE` holds, of some finished cells.
+
+    Args:
+        finished: cells that were run.
+        libraries: seconds of training the policies of one layout, by family and budget.
+    """
+    means: dict[Like, _Mean] = {}
+    for each in finished:
+        means.setdefault(each.like, _Mean()).add(each.seconds)
+    lines = {"|".join(like): [round(mean.value, 6), mean.count] for like, mean in sorted(means.items())}
+    lines |= {"|".join((LIBRARY, *place)): [round(seconds, 4), 1] for place, seconds in libraries.items()}
+    lines[CALIBRATION] = [round(calibration(), 4), 1]
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in lines.items()) + "\n}\n"
+
+
+def calibration(rounds: int = 5) -> float:
+    """Seconds that a fixed piece of training and planning takes here; the median of some rounds."""
+    tasks = [layout(family, 0) for family in ("grid8", "grid16")]
+    taken = []
+    for each in range(rounds + 1):
+        begun = perf_counter()
+        for task in tasks:
+            for gamma in (0.0, 0.99):
+                train(task, objective="path-gold-hazard", episodes=10_000, gamma=gamma, seed=each)
+            optimum(task, objective="path-gold", support=full_support(task.observations, task.actions))
+        taken.append(perf_counter() - begun)
+    return float(np.median(taken[1:]))
+
+
+def measured_speed() -> float:
+    """How much longer things take here, now, than where the reference was measured."""
+    usual, _ = reference().get((CALIBRATION,), (0.0, 0))
+    return calibration() / usual if usual else 1.0
+
+
+def batches(cells: Sequence[Cell], pace: Pace, *, seconds: float = BATCH) -> Iterator[list[Cell]]:
+    """Cells in their order, in batches that take about so long; those that share preparations stay together.
+
+    Args:
+        cells: what is to be done.
+        pace: how long each takes.
+        seconds: of a batch; a cell that takes longer is a batch of its own.
+    """
+    batch: list[Cell] = []
+    expected = 0.0
+    for _, same in groupby(cells, key=lambda cell: cell.bench):
+        group = list(same)
+        times = [pace.seconds(cell.like) for cell in group]
+        if expected and expected + min(sum(times), seconds) > 1.5 * seconds:
+            yield batch
+            batch, expected = [], 0.0
+        for cell, time in zip(group, times, strict=True):
+            if expected and expected + time > 1.5 * seconds:
+                yield batch
+                batch, expected = [], 0.0
+            batch.append(cell)
+            expected += time
+        if expected >= seconds:
+            yield batch
+            batch, expected = [], 0.0
+    if batch:
+        yield batch

@@ -1,0 +1,129 @@
+"""Finished cells on disk: Parquet parts that are only ever added, read at the start as results by address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lever_ray.errors import StorageError
+from lever_ray.experiment.run import write_rows
+
+Row = dict[str, Any]
+MOST_PARTS = 64
+"""Parts from which on they are merged as the store is opened."""
+EVERY = 1.0
+"""Seconds of results that are kept in memory before they are written: the most that a kill loses."""
+_COLUMNS = ("address", "kind", "like", "seconds", "cpu", "row", "error")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of a cell.
+
+    Attributes:
+        address: of the cell.
+        kind: of the cell.
+        like: see :class:`lever_ray.reproduction.cells.Cell`.
+        seconds: wall-clock seconds that it took.
+        cpu: CPU seconds.
+        row: what it gave; None where it failed.
+        error: why it failed; empty where it did not.
+    """
+
+    address: str
+    kind: str
+    like: tuple[str, ...]
+    seconds: float
+    cpu: float
+    row: Row | None
+    error: str = ""
+
+
+class CellStore:
+    """Results by address in a folder.
+
+    What failed is kept for the record alone: it is not among the results, so that the next start tries it again.
+
+    Args:
+        folder: made where it is missing.
+
+    Raises:
+        StorageError: a part cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._waiting: list[Finished] = []
+        self._written = monotonic()
+        files = sorted(folder.glob("part-*.parquet"))
+        self._next = 1 + max((_number(file) for file in files), default=0)
+        self._known = {each.address: each for file in files for each in _read(file) if not each.error}
+        if len(files) > MOST_PARTS:
+            self._merge(files)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def get(self, address: str) -> Finished | None:
+        """The result of an address; None where there is none."""
+        return self._known.get(address)
+
+    def results(self) -> Iterable[Finished]:
+        """All results."""
+        return self._known.values()
+
+    def add(self, finished: Sequence[Finished]) -> None:
+        """Keep some results, on disk within :data:`EVERY` second of results."""
+        self._waiting += finished
+        self._known |= {each.address: each for each in finished if not each.error}
+        if monotonic() - self._written >= EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is in memory alone."""
+        if self._waiting:
+            self._write(self._waiting)
+            self._waiting = []
+        self._written = monotonic()
+
+    def _write(self, finished: Iterable[Finished]) -> None:
+        rows = [asdict(each) | {"row": json.dumps(each.row), "like": list(each.like)} for each in finished]
+        write_rows(self._folder / f"part-{self._next:06d}.parquet", rows)
+        self._next += 1
+
+    def _merge(self, files: Sequence[Path]) -> None:
+        """Make one part of many; a kill in between leaves results twice, which changes nothing."""
+        self._write(self._known.values())
+        for file in files:
+            with suppress(FileNotFoundError):
+                file.unlink()
+
+
+def _number(file: Path) -> int:
+    text = file.stem.removeprefix("part-")
+    return int(text) if text.isdigit() else 0
+
+
+def _read(file: Path) -> Iterator[Finished]:
+    try:
+        with file.open("rb") as handle:
+            table = pq.read_table(handle, columns=list(_COLUMNS))
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise StorageError(f"{file} cannot be read ({error})", "delete it: what it held is computed again") from error
+    for row in table.to_pylist():
+        yield Finished(**row | {"row": json.loads(row["row"]), "like": tuple(row["like"])})
