@@ -35,6 +35,10 @@ COMMANDS: dict[str, Entry] = {
         "lever_ray.cli.study",
         "Run a study that trains what it needs: boundary, coverage, defaults, options, rankers, search, shaping.",
     ),
+    "reproduce": Entry(
+        "lever_ray.cli.reproduce",
+        "Run the published study and more, from nothing to a report: size=smoke, quick or full.",
+    ),
     "ui": Entry(
         "lever_ray.cli.ui", "Serve the MLflow UI on 127.0.0.1 and print the link that opens on the experiment."
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -26,10 +26,13 @@ ENOUGH = 5
 _UNKNOWN = 0.05
 """Seconds of a cell that nothing is known of."""
 REFERENCE = "reference_seconds.json"
-"""File of this package: mean seconds by kind of cell on the machine of docs/findings.md, and of the calibration."""
+"""File of this package: mean CPU seconds by kind of cell where the study was run before, and of other work."""
 CALIBRATION = "calibration"
-LIBRARY = "library"
-"""Kinds in that file: of :func:`calibration`, and of training the policies of one layout, by family and budget."""
+"""In that file: of :func:`calibration`."""
+POLICIES = "policies"
+"""In that file: of training all policies of one layout, by family and budget."""
+AFTER = "after"
+"""In that file: of merging and summing up, per row."""
 
 Like = tuple[str, ...]
 
@@ -50,44 +53,30 @@ class _Mean:
 
 @dataclass
 class Pace:
-    """Mean seconds by kind of cell; of a kind that is not known, of those that have most in common with it.
+    """Mean CPU seconds by kind of cell; of a kind that is not known, of those that have most in common with it."""
 
-    Attributes:
-        speed: how much longer things take here than where the reference was measured.
-    """
-
-    speed: float = 1.0
     _means: dict[Like, _Mean] = field(default_factory=dict)
     _elsewhere: dict[Like, _Mean] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, finished: Iterable[Finished], *, speed: float = 1.0) -> Pace:
-        """From finished cells, and from the reference where there are too few like them.
-
-        Args:
-            finished: cells that took their time on this machine.
-            speed: see the class, e.g. :func:`measured_speed`.
-        """
-        pace = cls(speed)
+    def of(cls, finished: Iterable[Finished]) -> Pace:
+        """From finished cells, and from the reference where there are too few like them."""
+        pace = cls()
         for like, (seconds, count) in reference().items():
             _learn(pace._elsewhere, like, seconds * count, count)
-        pace.learn(finished)
+        for each in finished:
+            _learn(pace._means, each.like, each.cpu, 1)
         return pace
 
-    def learn(self, finished: Iterable[Finished]) -> None:
-        """Take more finished cells into account."""
-        for each in finished:
-            _learn(self._means, each.like, each.seconds, 1)
-
     def seconds(self, like: Like) -> float:
-        """Expected wall-clock seconds of a cell."""
+        """Expected CPU seconds of a cell."""
         for length in range(len(like), 0, -1):
             here, there = self._means.get(like[:length]), self._elsewhere.get(like[:length])
             if here is not None and (here.count >= ENOUGH or there is None):
                 return here.value
             if there is not None:
-                return there.value * self.speed
-        return _UNKNOWN * self.speed
+                return there.value
+        return _UNKNOWN
 
 
 def _learn(means: dict[Like, _Mean], like: Like, seconds: float, count: int) -> None:
@@ -97,43 +86,47 @@ def _learn(means: dict[Like, _Mean], like: Like, seconds: float, count: int) -> 
 
 @cache
 def reference() -> Mapping[Like, tuple[float, int]]:
-    """Mean seconds and number of cells by kind, where the study was run before."""
+    """Mean CPU seconds and number of cells by kind, where the study was run before."""
     text = (files("lever_ray.reproduction") / REFERENCE).read_text(encoding="utf-8")
     return {tuple(like.split("|")): (seconds, count) for like, (seconds, count) in json.loads(text).items()}
 
 
-def reference_text(finished: Iterable[Finished], libraries: Mapping[Like, float]) -> str:
+def reference_text(finished: Iterable[Finished], others: Mapping[Like, float]) -> str:
     """What :data:`REFERENCE` holds, of some finished cells.
 
     Args:
         finished: cells that were run.
-        libraries: seconds of training the policies of one layout, by family and budget.
+        others: CPU seconds of other work: :data:`POLICIES`, :data:`AFTER`, :data:`CALIBRATION`.
     """
     means: dict[Like, _Mean] = {}
     for each in finished:
-        means.setdefault(each.like, _Mean()).add(each.seconds)
-    lines = {"|".join(like): [round(mean.value, 6), mean.count] for like, mean in sorted(means.items())}
-    lines |= {"|".join((LIBRARY, *place)): [round(seconds, 4), 1] for place, seconds in libraries.items()}
-    lines[CALIBRATION] = [round(calibration(), 4), 1]
+        means.setdefault(each.like, _Mean()).add(each.cpu)
+    lines = {"|".join(like): [round(mean.value, 5), mean.count] for like, mean in sorted(means.items())}
+    lines |= {"|".join(like): [round(seconds, 5), 1] for like, seconds in others.items()}
     return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in lines.items()) + "\n}\n"
 
 
-def calibration(rounds: int = 5) -> float:
-    """Seconds that a fixed piece of training and planning takes here; the median of some rounds."""
+def calibration(clock: Callable[[], float] = perf_counter, *, rounds: int = 7) -> float:
+    """Seconds that a fixed piece of training and planning takes here; the median of some rounds.
+
+    Args:
+        clock: gives seconds.
+        rounds: after a first one that loads what is compiled.
+    """
     tasks = [layout(family, 0) for family in ("grid8", "grid16")]
     taken = []
     for each in range(rounds + 1):
-        begun = perf_counter()
+        begun = clock()
         for task in tasks:
             for gamma in (0.0, 0.99):
                 train(task, objective="path-gold-hazard", episodes=10_000, gamma=gamma, seed=each)
             optimum(task, objective="path-gold", support=full_support(task.observations, task.actions))
-        taken.append(perf_counter() - begun)
+        taken.append(clock() - begun)
     return float(np.median(taken[1:]))
 
 
 def measured_speed() -> float:
-    """How much longer things take here, now, than where the reference was measured."""
+    """Seconds on the clock here and now, by CPU second where the reference was measured."""
     usual, _ = reference().get((CALIBRATION,), (0.0, 0))
     return calibration() / usual if usual else 1.0
 

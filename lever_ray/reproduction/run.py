@@ -79,9 +79,34 @@ class Reproduced:
             spent.wall += perf_counter() - begun
 
 
+@dataclass(frozen=True)
+class Todo:
+    """What a family lacks.
+
+    Attributes:
+        family: it.
+        cells: how many it has.
+        missing: those that are not finished.
+    """
+
+    family: str
+    cells: int
+    missing: Sequence[Cell]
+
+
+def todo_of(plan: StudyPlan, store: CellStore) -> list[Todo]:
+    """What every family of the study lacks."""
+    found = []
+    for family in plan.families:
+        cells = cells_of(plan, family)
+        found.append(Todo(family, len(cells), lacking(cells, store)))
+    return found
+
+
 def run_study(
     plan: StudyPlan,
     store: CellStore,
+    todo: Sequence[Todo],
     libraries: Path,
     *,
     executor: Executor,
@@ -95,6 +120,7 @@ def run_study(
     Args:
         plan: the study.
         store: of finished cells.
+        todo: see :func:`todo_of`.
         libraries: folder of policy libraries.
         executor: where batches run.
         open_library: opens one so that it may be sent to the executor's workers.
@@ -105,8 +131,8 @@ def run_study(
     """
     run = _Run(plan, store, libraries, executor, open_library, telling)
     try:
-        for family in plan.families:
-            run.family(family)
+        for each in todo:
+            run.family(each)
     finally:
         store.flush()
     found = run.found
@@ -130,14 +156,13 @@ class _Run:
     found: Reproduced = field(default_factory=Reproduced)
     errors: dict[str, str] = field(default_factory=dict)
 
-    def family(self, family: str) -> None:
+    def family(self, todo: Todo) -> None:
         """Run what a family lacks."""
-        cells = cells_of(self.plan, family)
-        missing = lacking(cells, self.store)
-        self.found.kept += len(cells) - len(missing)
+        missing = todo.missing
+        self.found.kept += todo.cells - len(missing)
         if not missing:
             return
-        parts = self.plan.parts_of(family)
+        parts = self.plan.parts_of(todo.family)
         for part in parts:
             self._train(part)
         library = self.open_library(self.libraries / self.plan.library(parts[0]).name)

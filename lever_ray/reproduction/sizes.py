@@ -8,13 +8,15 @@ from functools import cache, cached_property
 from math import prod
 
 from lever_ray.composition.recipe import Recipe
-from lever_ray.config import LibrarySettings
+from lever_ray.config import ContrastSettings, LibrarySettings
 from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, Setup
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT
 from lever_ray.tasks import registry
 from lever_ray.tasks.protocol import Environment
 
+STUDY = "reproduce"
+"""Name of the study: of its folders, of its libraries and in MLflow."""
 OBJECTIVES = ("path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard")
 """What policies are trained for."""
 SETUPS = (
@@ -30,6 +32,43 @@ FAMILIES = ("grid8", "grid16", "grid16-dense", "grid32")
 TABLES = ("sum", "max", "normalized-sum")
 EVALUATIONS = 100
 """B of ``budgeted``."""
+
+_EXHAUSTIVE = {"operator": "sum", "strategy": "exhaustive", "ranker": "offline-return", "gamma": "0"}
+CONTRASTS = (
+    ContrastSettings("exhaustive sum, gamma 0, against the best single policy by oracle", _EXHAUSTIVE),
+    ContrastSettings(
+        "exhaustive sum, gamma 0, against scratch at its best gamma", _EXHAUSTIVE, against="return/scratch_best_gamma"
+    ),
+    ContrastSettings(
+        "exhaustive sum, gamma 0, against random Q-tables under the same search",
+        _EXHAUSTIVE,
+        against="return/random_q",
+    ),
+    ContrastSettings(
+        "targeted sum, gamma 0.99, against scratch at the same gamma",
+        {"operator": "sum", "strategy": "targeted", "ranker": "offline-return", "gamma": "0.99"},
+        against="return/scratch",
+    ),
+    ContrastSettings(
+        "budgeted gpi, gamma 0, against the best single policy by oracle",
+        {"operator": "gpi", "strategy": f"budgeted-{EVALUATIONS}", "gamma": "0"},
+    ),
+    ContrastSettings(
+        "options over all discounts without the new reward, against the best single policy by oracle",
+        {"operator": "options", "ranker": "regressor", "gamma": "inf"},
+    ),
+    ContrastSettings(
+        "options over all discounts without the new reward, against scratch at its best gamma",
+        {"operator": "options", "ranker": "regressor", "gamma": "inf"},
+        against="return/scratch_best_gamma",
+    ),
+    ContrastSettings(
+        "plan on recorded transitions, gamma 0, against plan on random walks",
+        {"operator": "plan", "gamma": "0"},
+        against="return/walk_planner",
+    ),
+)
+"""Comparisons that every family and budget is held to, fixed before the run; at most 8."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +144,7 @@ class StudyPlan:
     def library(self, part: Part) -> LibrarySettings:
         """The policies of a part; those of all budgets of a family lie in one library."""
         return LibrarySettings(
-            name=f"reproduce-{part.family}-{self.training_seeds}-seeds",
+            name=f"{STUDY}-{part.family}-{self.training_seeds}-seeds",
             family=part.family,
             layouts=part.layouts,
             first_layout=self.first_layout,
