@@ -15,6 +15,8 @@ from lever_ray.learning.budgets import training_budget
 from lever_ray.reproduction.sizes import OBJECTIVES, Part, StudyPlan, environment_of, layout
 from lever_ray.tasks.objective import Objective
 
+EPISODES = 10_000
+"""Of a training of size 1."""
 VERSION = 1
 """Of what cells give; raise it where the same configuration gives something else."""
 
@@ -52,6 +54,11 @@ class Cell:
     def like(self) -> tuple[str, ...]:
         """What cells that take about as long have in common, the most important first."""
         return (self.kind, self.family, self.objective)
+
+    @property
+    def size(self) -> float:
+        """How much of that a cell is; its time grows with it."""
+        return 1.0
 
     @property
     def bench(self) -> tuple[Any, ...]:
@@ -101,7 +108,12 @@ class ScratchCell(Cell):
     @property
     def like(self) -> tuple[str, ...]:
         """See :class:`Cell`."""
-        return (self.kind, self.family, str(self.episodes), gamma_told(self.gamma), self.objective)
+        return (self.kind, self.family, gamma_told(self.gamma), self.objective, str(self.episodes))
+
+    @property
+    def size(self) -> float:
+        """See :class:`Cell`."""
+        return self.episodes / EPISODES
 
 
 @dataclass(frozen=True)
@@ -162,7 +174,12 @@ class InsideCell(ModelCell):
     @property
     def like(self) -> tuple[str, ...]:
         """See :class:`Cell`."""
-        return (self.kind, self.family, self.trained.budget, gamma_told(self.gamma), self.objective)
+        return (self.kind, self.family, gamma_told(self.gamma), self.objective, self.trained.budget)
+
+    @property
+    def size(self) -> float:
+        """See :class:`Cell`."""
+        return self.trained.episodes / EPISODES
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def estimate(
 
 def _expected(plan: StudyPlan, todo: Todo, libraries: Path, pace: Pace, speed: float) -> Expected:
     missing = todo.missing
-    cells = sum(pace.seconds(cell.like) for cell in missing)
+    cells = sum(map(pace.cell, missing))
     policies = sum(_policies(plan, part, missing, libraries, pace) for part in plan.parts_of(todo.family))
     rows = sum(_rows(plan, part) for part in plan.parts_of(todo.family))
     after = rows * pace.seconds((AFTER,))

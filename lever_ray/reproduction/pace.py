@@ -53,7 +53,7 @@ class _Mean:
 
 @dataclass
 class Pace:
-    """Mean CPU seconds by kind of cell; of a kind that is not known, of those that have most in common with it."""
+    """Mean CPU seconds of cells of size 1 by kind; of one that is not known, of those that are most like it."""
 
     _means: dict[Like, _Mean] = field(default_factory=dict)
     _elsewhere: dict[Like, _Mean] = field(default_factory=dict)
@@ -65,11 +65,15 @@ class Pace:
         for like, (seconds, count) in reference().items():
             _learn(pace._elsewhere, like, seconds * count, count)
         for each in finished:
-            _learn(pace._means, each.like, each.cpu, 1)
+            _learn(pace._means, each.like, each.cpu / each.size, 1)
         return pace
 
-    def seconds(self, like: Like) -> float:
+    def cell(self, cell: Cell) -> float:
         """Expected CPU seconds of a cell."""
+        return self.seconds(cell.like) * cell.size
+
+    def seconds(self, like: Like) -> float:
+        """Expected CPU seconds of what has size 1."""
         for length in range(len(like), 0, -1):
             here, there = self._means.get(like[:length]), self._elsewhere.get(like[:length])
             if here is not None and (here.count >= ENOUGH or there is None):
@@ -100,7 +104,7 @@ def reference_text(finished: Iterable[Finished], others: Mapping[Like, float]) -
     """
     means: dict[Like, _Mean] = {}
     for each in finished:
-        means.setdefault(each.like, _Mean()).add(each.cpu)
+        means.setdefault(each.like, _Mean()).add(each.cpu / each.size)
     lines = {"|".join(like): [round(mean.value, 5), mean.count] for like, mean in sorted(means.items())}
     lines |= {"|".join(like): [round(seconds, 5), 1] for like, seconds in others.items()}
     return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in lines.items()) + "\n}\n"
@@ -143,7 +147,7 @@ def batches(cells: Sequence[Cell], pace: Pace, *, seconds: float = BATCH) -> Ite
     expected = 0.0
     for _, same in groupby(cells, key=lambda cell: cell.bench):
         group = list(same)
-        times = [pace.seconds(cell.like) for cell in group]
+        times = [pace.cell(cell) for cell in group]
         if expected and expected + min(sum(times), seconds) > 1.5 * seconds:
             yield batch
             batch, expected = [], 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
@@ -30,6 +31,10 @@ class Telling(Protocol):
 
     def __call__(self, item: str, count: int = 1) -> None:
         """So many more cells are done, of a layout."""
+        ...
+
+    def within(self, done: int, total: int, stage: str = "") -> None:
+        """So much of a stage before the next cells is done."""
         ...
 
 
@@ -176,10 +181,15 @@ class _Run:
 
     def _train(self, part: Part) -> None:
         """Train what a part's library lacks; a layout that fails is told, and has no policies."""
-        settings = self.plan.library(part)
+        settings, done = self.plan.library(part), count(1)
+
+        def watch(_: str) -> None:
+            if self.telling is not None:
+                self.telling.within(next(done), part.layouts, f"policies of {part.family} {part.budget}")
+
         with self.found.timed("policies") as spent:
             try:
-                report = build_library(self.libraries / settings.name, settings, executor=self.executor)
+                report = build_library(self.libraries / settings.name, settings, executor=self.executor, watch=watch)
             except Exception as error:
                 if full := storage_error(error, self.libraries):
                     raise full from error

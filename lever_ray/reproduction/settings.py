@@ -23,8 +23,9 @@ class StudySettings:
         size: one of :data:`~lever_ray.reproduction.sizes.SIZES`.
         families, budgets: those of the size that are run; others may be named, too.
         layouts: of every family.
-        gammas, training_seeds, operators, k, unions, lessons, first_layout, random_rollouts, repeats, bootstrap: see
-            :class:`~lever_ray.reproduction.sizes.StudyPlan`; ``k`` is ``ks`` there.
+        gammas, training_seeds, operators, k, route_k, unions, lessons, first_layout, random_rollouts, repeats,
+            bootstrap: see :class:`~lever_ray.reproduction.sizes.StudyPlan`; ``k`` is ``ks`` there, ``route_k``
+            ``route_ks``.
         modes: those whose setups are run.
     """
 
@@ -37,6 +38,7 @@ class StudySettings:
     modes: tuple[str, ...] | None = None
     operators: tuple[str, ...] | None = None
     k: tuple[int, ...] | None = None
+    route_k: tuple[int, ...] | None = None
     unions: str | None = None
     lessons: int | None = None
     first_layout: int | None = None
@@ -45,7 +47,8 @@ class StudySettings:
     bootstrap: int | None = None
 
 
-_LISTS: dict[str, type] = {"families": str, "budgets": str, "gammas": float, "modes": str, "operators": str, "k": int}
+_LISTS: dict[str, type] = {"families": str, "budgets": str, "gammas": float, "modes": str, "operators": str}
+_LISTS |= {"k": int, "route_k": int}
 _WORDS = ("size", "unions")
 _LEAST = {"first_layout": 0}
 """Least of a whole number where it is not 1."""
@@ -100,8 +103,9 @@ def study_plan(settings: StudySettings) -> StudyPlan:
     plan = look_up("size", settings.size, SIZES)
     _check_names(settings)
     taken = {name: getattr(settings, name) for name in (*_TAKEN, "bootstrap") if getattr(settings, name) is not None}
-    if settings.k is not None:
-        taken["ks"] = tuple(sorted(settings.k))
+    for name, several in (("k", "ks"), ("route_k", "route_ks")):
+        if getattr(settings, name) is not None:
+            taken[several] = tuple(sorted(getattr(settings, name)))
     if settings.modes is not None:
         taken["setups"] = tuple(setup for setup in plan.setups if setup[0] in settings.modes)
         if not taken["setups"]:

@@ -98,6 +98,7 @@ class StudyPlan:
         setups: mode and composite objective.
         operators: how members combine.
         ks: members per group that ``hybrid`` combines.
+        route_ks: the same of ``gpi``, whose candidates each take a rollout.
         regressed: operators over tables that are also ranked by the usual regressor, beside ``offline-return``.
         most_routes: candidates up to which ``gpi`` is also tried exhaustively.
         unions: recorded transitions whose optimum J*_D is found: of each ``mode``'s whole pool, or of each ``case``.
@@ -115,8 +116,9 @@ class StudyPlan:
     setups: tuple[tuple[str, str], ...] = SETUPS
     operators: tuple[str, ...] = (*TABLES, "gpi", "options", "plan")
     ks: tuple[int, ...] = (1, 2, 3, 4, 5)
+    route_ks: tuple[int, ...] = (3,)
     regressed: tuple[str, ...] = ("sum",)
-    most_routes: int = 1_000
+    most_routes: int = 100
     unions: str = "mode"
     lessons: int = 20
     first_layout: int = 0
@@ -186,7 +188,7 @@ class StudyPlan:
                 yield Recipe(strategy="exhaustive", operator=operator, ranker=ranker)
         else:
             rankers = (*(("regressor",) if operator in self.regressed else ()), "offline-return")
-            hybrids = tuple(f"hybrid-{k}" for k in self.ks)
+            hybrids = tuple(f"hybrid-{k}" for k in (self.ks if operator in TABLES else self.route_ks))
             strategies = ("targeted", *hybrids, f"budgeted-{EVALUATIONS}", "exhaustive")
             for ranker in rankers:
                 for strategy in strategies:
@@ -242,6 +244,8 @@ SIZES: dict[str, StudyPlan] = {
         _QUICK,
         size="full",
         parts=(Part("grid8", "X1", 300), *(part for part in _FULL if part != Part("grid8", "X1", 30))),
+        route_ks=(1, 2, 3, 4, 5),
+        most_routes=1_000,
         regressed=TABLES,
         unions="case",
         repeats=5,

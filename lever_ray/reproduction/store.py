@@ -21,7 +21,7 @@ MOST_PARTS = 64
 """Parts from which on they are merged as the store is opened."""
 EVERY = 1.0
 """Seconds of results that are kept in memory before they are written: the most that a kill loses."""
-_COLUMNS = ("address", "kind", "like", "seconds", "cpu", "row", "error")
+_COLUMNS = ("address", "kind", "like", "seconds", "cpu", "row", "error", "size")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Finished:
         cpu: CPU seconds.
         row: what it gave; None where it failed.
         error: why it failed; empty where it did not.
+        size: see :class:`lever_ray.reproduction.cells.Cell`.
     """
 
     address: str
@@ -45,6 +46,7 @@ class Finished:
     cpu: float
     row: Row | None
     error: str = ""
+    size: float = 1.0
 
 
 class CellStore:

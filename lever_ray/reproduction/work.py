@@ -92,9 +92,8 @@ class Bench:
             if is_full(failure):
                 raise
             error = f"{type(failure).__name__}: {failure}"
-        return Finished(
-            cell.address, cell.kind, cell.like, perf_counter() - begun, process_time() - begun_cpu, row, error
-        )
+        seconds, cpu = perf_counter() - begun, process_time() - begun_cpu
+        return Finished(cell.address, cell.kind, cell.like, seconds, cpu, row, error, cell.size)
 
     def shared(self, key: Any, make: Callable[[], Any]) -> Any:
         """What was made for the cell before, where that was of the same key."""
