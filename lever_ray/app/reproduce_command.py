@@ -177,6 +177,20 @@ def _write(parts: Session, plan: StudyPlan, found: Reproduced, folder: Path) -> 
     told = in_order(parts.executor.map(_told, list(by_part.values()), shared=(plan.bootstrap,)))
     sections = [f"## {name}\n\n{text}" for name, text in zip(by_part, told, strict=True)]
     (folder / "report.md").write_text("\n".join([f"# Study {plan.size}\n", *sections]), encoding="utf-8")
+    if by_part:
+        _write_page(plan, found.rows, folder)
+
+
+def _write_page(plan: StudyPlan, rows: Sequence[Row], folder: Path) -> None:
+    """The page of the main study, with its figures beside it; what there is no evidence for says so."""
+    from lever_ray.reproduction.report.data import ReportSettings
+    from lever_ray.reproduction.report.page import write_report
+    from lever_ray.reproduction.report.sections import Evidence
+
+    settings = ReportSettings(
+        size=plan.size, contrasts=CONTRASTS, training_seeds=plan.training_seeds, bootstrap=plan.bootstrap
+    )
+    write_report(Evidence(rows, (), (), (), settings), folder)
 
 
 def _told(rows: list[Row], bootstrap: int) -> str:
@@ -188,5 +202,5 @@ def _log(run: TrackedRun, found: Reproduced, folder: Path) -> None:
     counts = {"cells/kept": found.kept, "cells/failed": len(found.failures), "rows": len(found.rows)}
     seconds = {f"seconds/{each.stage}": each.wall for each in found.seconds.values()}
     run.write(metrics=[(name, value, 0) for name, value in (counts | seconds).items()])
-    for file in (*sorted(folder.glob("*.parquet")), folder / "report.md"):
+    for file in sorted(folder.glob("*.*")):
         run.file(file)

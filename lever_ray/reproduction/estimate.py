@@ -85,15 +85,16 @@ def _expected(plan: StudyPlan, todo: Todo, libraries: Path, pace: Pace, speed: f
     missing = todo.missing
     cells = sum(map(pace.cell, missing))
     policies = sum(_policies(plan, part, missing, libraries, pace) for part in plan.parts_of(todo.family))
-    rows = sum(_rows(plan, part) for part in plan.parts_of(todo.family))
-    after = rows * pace.seconds((AFTER,))
+    lines = sum(_lines(plan, part) for part in plan.parts_of(todo.family))
+    after = lines * pace.seconds((AFTER,))
     works = len(list(batches(missing, pace)))
     return Expected(todo.family, todo.cells, len(missing), works, speed * (cells + policies + after))
 
 
-def _rows(plan: StudyPlan, part: Part) -> int:
+def _lines(plan: StudyPlan, part: Part) -> int:
+    """Lines of a part's summary."""
     setups = plan.setups_of(part.family)
-    return part.layouts * sum(len(plan.ways_at(setup, gamma)) for setup in setups for gamma in plan.member_gammas)
+    return sum(len(plan.ways_at(setup, gamma)) for setup in setups for gamma in plan.member_gammas)
 
 
 def _policies(plan: StudyPlan, part: Part, missing: Sequence[Cell], libraries: Path, pace: Pace) -> float:

@@ -32,7 +32,7 @@ CALIBRATION = "calibration"
 POLICIES = "policies"
 """In that file: of training all policies of one layout, by family and budget."""
 AFTER = "after"
-"""In that file: of merging and summing up, per row."""
+"""In that file: of merging, summing up and writing, per line of the summary."""
 
 Like = tuple[str, ...]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,6 +49,13 @@ class Finished:
     size: float = 1.0
 
 
+class _Kept(NamedTuple):
+    """A result as the store holds it, its row as text: a third of the memory, and read when it is asked for."""
+
+    finished: Finished
+    text: str
+
+
 class CellStore:
     """Results by address in a folder.
 
@@ -64,11 +71,13 @@ class CellStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._waiting: list[Finished] = []
+        self._waiting: list[_Kept] = []
         self._written = monotonic()
         files = sorted(folder.glob("part-*.parquet"))
         self._next = 1 + max((_number(file) for file in files), default=0)
-        self._known = {each.address: each for file in files for each in _read(file) if not each.error}
+        self._known: dict[str, _Kept] = {}
+        for file in files:
+            self._remember(_read(file))
         if len(files) > MOST_PARTS:
             self._merge(files)
 
@@ -83,16 +92,18 @@ class CellStore:
 
     def get(self, address: str) -> Finished | None:
         """The result of an address; None where there is none."""
-        return self._known.get(address)
+        kept = self._known.get(address)
+        return None if kept is None else replace(kept.finished, row=json.loads(kept.text))
 
-    def results(self) -> Iterable[Finished]:
-        """All results."""
-        return self._known.values()
+    def results(self) -> Iterator[Finished]:
+        """All results, without their rows: kind and seconds."""
+        return (kept.finished for kept in self._known.values())
 
     def add(self, finished: Sequence[Finished]) -> None:
         """Keep some results, on disk within :data:`EVERY` second of results."""
-        self._waiting += finished
-        self._known |= {each.address: each for each in finished if not each.error}
+        kept = [_Kept(replace(each, row=None), json.dumps(each.row)) for each in finished]
+        self._waiting += kept
+        self._remember(kept)
         if monotonic() - self._written >= EVERY:
             self.flush()
 
@@ -103,8 +114,11 @@ class CellStore:
             self._waiting = []
         self._written = monotonic()
 
-    def _write(self, finished: Iterable[Finished]) -> None:
-        rows = [asdict(each) | {"row": json.dumps(each.row), "like": list(each.like)} for each in finished]
+    def _remember(self, kept: Iterable[_Kept]) -> None:
+        self._known |= {each.finished.address: each for each in kept if not each.finished.error}
+
+    def _write(self, kept: Iterable[_Kept]) -> None:
+        rows = [asdict(each.finished) | {"row": each.text, "like": list(each.finished.like)} for each in kept]
         write_rows(self._folder / f"part-{self._next:06d}.parquet", rows)
         self._next += 1
 
@@ -121,11 +135,12 @@ def _number(file: Path) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _read(file: Path) -> Iterator[Finished]:
+def _read(file: Path) -> Iterator[_Kept]:
     try:
         with file.open("rb") as handle:
             table = pq.read_table(handle, columns=list(_COLUMNS))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StorageError(f"{file} cannot be read ({error})", "delete it: what it held is computed again") from error
     for row in table.to_pylist():
-        yield Finished(**row | {"row": json.loads(row["row"]), "like": tuple(row["like"])})
+        text = row["row"]
+        yield _Kept(Finished(**row | {"row": None, "like": tuple(row["like"])}), text)

@@ -140,7 +140,8 @@ class TestCost:
     ROW: dict[str, Any] = {  # noqa: RUF012
         "family": "grid8", "budget": "X1", "gamma": 0.0, "mode": "trivial", "setup": "path-gold", "operator": "sum",
         "strategy": "targeted", "ranker": "offline-return", "seconds/library": 2.0, "seconds/end_to_end": 0.1,
-        "seconds/scratch": 0.5, "environment_steps/library": 3_000.0, "environment_steps/saved": 1_000.0,
+        "seconds/fit": 0.0, "seconds/scratch": 0.5,
+        "environment_steps/library": 3_000.0, "environment_steps/saved": 1_000.0,
     }  # fmt: skip
 
     def test_a_library_pays_from_so_many_queries_on(self) -> None:
