@@ -14,7 +14,7 @@ import numpy as np
 
 from lever_ray.learning.sarsa import train
 from lever_ray.reproduction.cells import Cell
-from lever_ray.reproduction.sizes import layout
+from lever_ray.reproduction.sizes import FAMILIES, layout
 from lever_ray.reproduction.store import Finished
 from lever_ray.tasks.optimum import optimum
 from lever_ray.tasks.support import full_support
@@ -117,7 +117,7 @@ def calibration(clock: Callable[[], float] = perf_counter, *, rounds: int = 7) -
         clock: gives seconds.
         rounds: after a first one that loads what is compiled.
     """
-    tasks = [layout(family, 0) for family in ("grid8", "grid16")]
+    tasks = [layout(family, 0) for family in FAMILIES[:2]]
     taken = []
     for each in range(rounds + 1):
         begun = clock()
