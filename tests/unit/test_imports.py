@@ -118,10 +118,11 @@ def test_every_public_name_resolves() -> None:
     assert not hasattr(lever_ray, "no_such_name")
 
 
-# A family of tasks is named in its own folder, by the registry, the public names and the studies alone, the published one among them.
+# A family of tasks is named in its own folder, by the registry, the public names and what is studied alone.
 
 ROOT = Path(package.__file__).parent
-AT_HOME = ("tasks/gridworld/", "tasks/finite/", "tasks/registry.py", "__init__.py", "studies/", "reproduction/sizes.py")
+PUBLISHED = ("reproduction/sizes.py", "reproduction/report/published.py")
+AT_HOME = ("tasks/gridworld/", "tasks/finite/", "tasks/registry.py", "__init__.py", "studies/", *PUBLISHED)
 
 
 def _names() -> set[str]:
