@@ -63,9 +63,10 @@ CONTRASTS = (
         against="return/scratch_best_gamma",
     ),
     ContrastSettings(
-        "plan on recorded transitions, gamma 0, against plan on random walks",
+        "plan on recorded transitions, gamma 0, matches plan on random walks",
         {"operator": "plan", "gamma": "0"},
         against="return/walk_planner",
+        claim="matches",
     ),
 )
 """Comparisons that every family and budget is held to, fixed before the run; at most 8."""
