@@ -11,7 +11,7 @@ from lever_ray.cli.words import add_settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The first word names the study, every other one is a setting of it."""
-    parser.add_argument("name", help="boundary, coverage, defaults, options, rankers, search or shaping")
+    parser.add_argument("name", help="boundary, chain, coverage, defaults, options, rankers, search or shaping")
     add_settings(parser, "its settings, e.g. layouts=20 gammas=[0]")
 
 
