@@ -32,7 +32,8 @@ PREDICTION = (
     "a chain that no policy took, at every L > 0, and not at L = 0. Below and above: the whole interval is. It holds "
     "where both are seen, is refuted where the interval at L = 0 is below or one at L > 0 above, and is open "
     "elsewhere. Change: over scratch at L > 0, lengths and positions counting alike, less that at L = 0; sign-flip "
-    "tests over layouts, Holm-corrected over the conditions."
+    "tests over layouts, Holm-corrected over the conditions. The test is against scratch at the layout's best gamma; "
+    "the same against scratch at the members' gamma stands below it."
 )
 
 

@@ -124,9 +124,16 @@ def run_chain_study(study: ChainStudy, *, executor: Executor, watch: Watch | Non
     the environment without the chain: how much it is needed (``needed``, in a word); ``chain/taken``, share of the
     chain's pairs that the answer's route takes, NaN where there are none. J of a route that leaves the records is that
     of its prefix.
+
+    Raises:
+        InvalidValue: no optimal route is as long as the shortest chain.
     """
     seeds = list(range(study.first_layout, study.first_layout + study.layouts))
     found = gathered(executor, _layout_rows, seeds, shared=(study,), watch=watch, stage="layouts")
+    if not any(found):
+        raise InvalidValue(
+            f"lengths is {study.lengths}; no optimal route has so many transitions: ask for shorter chains"
+        )
     return [row for rows in found for row in rows]
 
 
@@ -163,7 +170,7 @@ class _World:
             for gamma in study.gammas:
                 place = {"shaping": self.shaping, "gamma": gamma, "length": length, "position": position}
                 found += [place | row for row in self._asked(chain, gamma)]
-        best = max(self.best.total, *(value for row in found for value in _returns(row) if not math.isnan(value)))
+        best = max([self.best.total, *(value for row in found for value in _returns(row))])
         return [self._normalised(row, best) for row in found]
 
     def _asked(self, chain: Chain, gamma: float) -> list[Row]:

@@ -256,3 +256,9 @@ def test_what_cannot_be_studied_is_refused(given, said):
 def test_a_chain_longer_than_its_route_is_refused(layout, route):
     with pytest.raises(InvalidValue, match=f"length is 99; this route has 0 to {len(route.actions)} transitions"):
         chain_of(layout, route, length=99, position=0.0)
+
+
+def test_chains_that_no_route_has_are_refused_at_the_end():
+    settings = study_settings("chain", SMALL | {"layouts": 1, "lengths": [64]})
+    with pytest.raises(InvalidValue, match=r"lengths is \(64,\); no optimal route has so many transitions"):
+        run_study("chain", settings, executor=SerialExecutor())
