@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import (
     Interval,
     Row,
@@ -34,6 +35,45 @@ PREDICTION = (
     "elsewhere. Change: over scratch at L > 0, lengths and positions counting alike, less that at L = 0; sign-flip "
     "tests over layouts, Holm-corrected over the conditions. The test is against scratch at the layout's best gamma; "
     "the same against scratch at the members' gamma stands below it."
+)
+
+
+TABLES: tuple[TableSpec, ...] = (
+    TableSpec(
+        "Chains of L transitions that no policy took",
+        ("gamma", "shaping", "chain", "operator", "length"),
+        {
+            "quality/normalised": "normalised quality",
+            "over/scratch": "over scratch, best gamma",
+            "over/scratch_same_gamma": "over scratch, same gamma",
+            "quality/mean_candidate": "mean candidate",
+            "quality/random_tables": "random tables",
+            "chain/taken": "share of the chain taken",
+        },
+        "Union: the chain's transitions are recorded, in no policy's values; absent: nobody recorded them. Scratch may "
+        "take them. Options follow policies alone, which nobody's records change: their arms are equal.",
+    ),
+    TableSpec(
+        "What they are compared with",
+        ("gamma", "shaping", "chain", "length"),
+        {
+            "quality/scratch": "scratch, best gamma",
+            "quality/scratch_same_gamma": "scratch, same gamma",
+            "quality/best_single": "best single policy (oracle)",
+            "quality/optimum_recorded": "optimum on the records",
+            "quality/optimum_without": "optimum without the chain",
+        },
+    ),
+    TableSpec(
+        "By whether the chain is needed, all lengths together",
+        ("needed", "gamma", "shaping", "chain", "operator"),
+        {
+            "quality/normalised": "normalised quality",
+            "over/scratch": "over scratch, best gamma",
+            "quality/optimum_recorded": "optimum on the records",
+        },
+        "Needed: the environment's optimum falls by 0.05 or more without it.",
+    ),
 )
 
 
@@ -98,6 +138,13 @@ def conditions(rows: Sequence[Row], *, against: str = "over/scratch", bootstrap:
         )
         for (key, part), change, p in zip(parts.items(), changes, corrected, strict=True)
     ]
+
+
+def chain_report(rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:
+    """What the study shows, and its tables, as Markdown; arguments as of :func:`chain_notes`."""
+    return "\n\n".join(
+        [chain_notes(rows, bootstrap=bootstrap), *(markdown_table(spec, rows, bootstrap=bootstrap) for spec in TABLES)]
+    )
 
 
 def chain_notes(rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:

@@ -12,7 +12,7 @@ from lever_ray.executor import Executor
 from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import Row
 from lever_ray.studies.boundary_study import BoundaryStudy, run_boundary_study
-from lever_ray.studies.chain_findings import chain_notes
+from lever_ray.studies.chain_findings import chain_report
 from lever_ray.studies.chain_study import ChainStudy, run_chain_study
 from lever_ray.studies.coverage_fit import as_csv, predictors, thresholds
 from lever_ray.studies.coverage_study import CoverageStudy, run_coverage_study
@@ -35,14 +35,14 @@ class Study:
         run: gives its rows, each with a ``layout_seed``; takes its settings, ``executor`` and ``watch``.
         tables: how they are summed up.
         files: what else is made of them, by the name of its file.
-        notes: what else the report says of them as Markdown, above the tables; takes the rows and ``bootstrap``.
+        more: further tables as Markdown, of rows and ``bootstrap``.
     """
 
     settings: type[Any]
     run: Callable[..., list[Row]]
     tables: tuple[TableSpec, ...]
     files: Mapping[str, Callable[[Sequence[Row]], str]] = field(default_factory=dict)
-    notes: Callable[..., str] | None = None
+    more: Callable[..., str] | None = None
 
 
 _SHAPING = TableSpec(
@@ -151,47 +151,10 @@ _BOUNDARY = (
     ),
 )
 _COVERAGE_FILES = {"thresholds.csv": as_csv(thresholds), "predictors.csv": as_csv(predictors)}
-_CHAIN = (
-    TableSpec(
-        "Chains of L transitions that no policy took",
-        ("gamma", "shaping", "chain", "operator", "length"),
-        {
-            "quality/normalised": "normalised quality",
-            "over/scratch": "over scratch, best gamma",
-            "over/scratch_same_gamma": "over scratch, same gamma",
-            "quality/mean_candidate": "mean candidate",
-            "quality/random_tables": "random tables",
-            "chain/taken": "share of the chain taken",
-        },
-        "Union: the chain's transitions are recorded, in no policy's values; absent: nobody recorded them. Scratch may "
-        "take them. Options follow policies alone, which nobody's records change: their arms are equal.",
-    ),
-    TableSpec(
-        "What they are compared with",
-        ("gamma", "shaping", "chain", "length"),
-        {
-            "quality/scratch": "scratch, best gamma",
-            "quality/scratch_same_gamma": "scratch, same gamma",
-            "quality/best_single": "best single policy (oracle)",
-            "quality/optimum_recorded": "optimum on the records",
-            "quality/optimum_without": "optimum without the chain",
-        },
-    ),
-    TableSpec(
-        "By whether the chain is needed, all lengths together",
-        ("needed", "gamma", "shaping", "chain", "operator"),
-        {
-            "quality/normalised": "normalised quality",
-            "over/scratch": "over scratch, best gamma",
-            "quality/optimum_recorded": "optimum on the records",
-        },
-        "Needed: the environment's optimum falls by 0.05 or more without it.",
-    ),
-)
 STUDIES: dict[str, Study] = {
     "boundary": Study(BoundaryStudy, run_boundary_study, _BOUNDARY),
-    "chain": Study(ChainStudy, run_chain_study, _CHAIN, notes=chain_notes),
-    "coverage": Study(CoverageStudy, run_coverage_study, (), _COVERAGE_FILES, notes=coverage_tables),
+    "chain": Study(ChainStudy, run_chain_study, (), more=chain_report),
+    "coverage": Study(CoverageStudy, run_coverage_study, (), _COVERAGE_FILES, coverage_tables),
     "defaults": Study(DefaultsStudy, run_defaults_study, (_DEFAULTS,), {RECOMMENDED: recommended}),
     "options": Study(OptionStudy, run_option_study, (_OPTIONS,)),
     "rankers": Study(RankerStudy, run_ranker_study, (_RANKERS,)),
@@ -252,5 +215,6 @@ def study_files(name: str, rows: Sequence[Row]) -> dict[str, str]:
 def study_report(name: str, rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:
     """A study's tables as Markdown, with 95% bootstrap intervals over layouts."""
     study = STUDIES[name]
-    notes = [] if study.notes is None else [study.notes(rows, bootstrap=bootstrap)]
-    return "\n\n".join([*notes, *(markdown_table(spec, rows, bootstrap=bootstrap) for spec in study.tables)]) + "\n"
+    parts = [markdown_table(spec, rows, bootstrap=bootstrap) for spec in study.tables]
+    parts += [] if study.more is None else [study.more(rows, bootstrap=bootstrap)]
+    return "\n\n".join(parts) + "\n"
