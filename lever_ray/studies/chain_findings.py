@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +158,7 @@ def chain_notes(rows: Sequence[Row], *, bootstrap: int = 2_000) -> str:
     told = {name: conditions(rows, against=name, bootstrap=bootstrap) for name in AGAINST}
     if any(told.values()):
         parts += [PREDICTION, _table(told), _listed(_counted(found, AGAINST[name]) for name, found in told.items())]
-    parts.append(_listed([*_of_operators(rows, bootstrap), *_of_need(rows)]))
+    parts += [_falls(rows, bootstrap), _listed([*_of_operators(rows, bootstrap), *_of_need(rows)])]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -185,6 +185,38 @@ def _counted(found: Sequence[Condition], scratch: str) -> str:
         f"{refuted} and stays open in {open_}. Without a chain {CONTRASTED} is below scratch in "
         f"{begun.count('below')}, above in {begun.count('above')}; chains lower it in {fell}."
     )
+
+
+def falls_from(over: Mapping[int, Interval]) -> int | None:
+    """The shortest chain from which on an operator is below scratch at every length; None where there is none.
+
+    Args:
+        over: quality less that of scratch by length.
+    """
+    below = [length for length, each in over.items() if _side(each) == "below"]
+    reached = [length for length in below if all(other in below for other in over if other > length)]
+    return min(reached, default=None)
+
+
+def _falls(rows: Sequence[Row], bootstrap: int) -> str:
+    """From which length on each operator is below scratch at the layout's best gamma, by condition."""
+    operators = list(dict.fromkeys(row["operator"] for row in rows))
+    layouts = layouts_of(rows)
+    draws, lines = resamples(len(layouts), count=bootstrap), []
+    for key, part in _by(CONDITION, rows).items():
+        found = _by(("operator",), part)
+        over = [_over(found.get((operator,), []), layouts, draws) for operator in operators]
+        shown = ["-" if (length := falls_from(each)) is None else f"L = {length}" for each in over]
+        lines.append([*(f"{value:g}" if isinstance(value, float) else str(value) for value in key), *shown])
+    header = [[*CONDITION, *operators], ["---"] * (len(CONDITION) + len(operators))]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in [*header, *lines])
+    return f"From which length on each operator is below scratch at the layout's best gamma:\n\n{table}"
+
+
+def _over(part: Sequence[Row], layouts: Sequence[str | int], draws: np.ndarray) -> dict[int, Interval]:
+    """Quality less that of scratch at the layout's best gamma, by length."""
+    lengths = sorted(_by(("length",), part).items())
+    return {length: interval(layout_means(each, "over/scratch", layouts), draws) for (length,), each in lengths}
 
 
 def _listed(sentences: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from lever_ray.experiment.statistics import Interval
 from lever_ray.learning.sarsa import train
 from lever_ray.studies.chain import chain_of, library_group, reachable_part, train_without, with_records
 from lever_ray.studies.chain_answers import Question, answer, best_single, pairs_of
-from lever_ray.studies.chain_findings import NO_CHAIN, Condition, chain_notes, conditions, is_needed
+from lever_ray.studies.chain_findings import NO_CHAIN, Condition, chain_notes, conditions, falls_from, is_needed
 from lever_ray.studies.studies import run_study, study_report, study_settings
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
@@ -223,6 +223,21 @@ def test_an_interval_at_zero_that_is_open_refutes_nothing():
     wide, below = Interval(0.0, -0.1, 0.1), Interval(-0.2, -0.3, -0.1)
     assert Condition({}, {0: wide, 4: below}, below, 0.1).verdict == "holds"
     assert Condition({}, {0: wide, 4: wide, 8: below}, below, 0.1).verdict == "open"
+
+
+@pytest.mark.parametrize(
+    ("below", "length"), [((), None), ((0,), None), ((0, 1, 8), 0), ((1, 8), 1), ((8,), 8), ((1,), None)]
+)
+def test_an_operator_falls_from_the_length_after_which_it_stays_below(below, length):
+    under, around = Interval(-0.2, -0.3, -0.1), Interval(0.0, -0.1, 0.1)
+    assert falls_from({each: under if each in below else around for each in (0, 1, 8)}) == length
+
+
+def test_every_operator_is_told_from_which_length_it_falls():
+    rows = _made_up(0.2, -0.2) + [row | {"operator": "plan", "over/scratch": 0.3} for row in _made_up(0.2, -0.2)]
+    told = chain_notes(rows, bootstrap=100)
+    assert "| gamma | shaping | chain | sum | plan |" in told
+    assert "| 0 | 1 | absent | L = 8 | - |" in told
 
 
 def test_the_report_has_the_prediction_and_its_tables(rows):
