@@ -91,8 +91,31 @@ def _paragraph(name: str, about: str, margin: int, width: int) -> str:
     return textwrap.fill(about, max(width, margin + 12), initial_indent=first, subsequent_indent=" " * margin)
 
 
+class _Once(argparse.Action):
+    """Stores what an option says; the option is said once."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: str | None = None) -> None:
+        """Store it.
+
+        Raises:
+            InvalidValue: the option was given before.
+        """
+        if option is not None and self in (said := cast(_Parser, parser).said):
+            raise InvalidValue(f"{option} is given twice, with {said[self]} and {values}; give it once")
+        cast(_Parser, parser).said[self] = values
+        setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that writes nothing wider than the terminal, usage and examples that are given as they are included."""
+    """A parser that writes nothing wider than the terminal, usage and examples that are given as they are included.
+
+    An option that is no list is given once: which of two values is meant cannot be told.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("action", None, _Once)
+        self.said: dict[argparse.Action, Any] = {}
 
     def format_help(self) -> str:
         return folded(super().format_help(), _width())

@@ -134,7 +134,7 @@ class Recipe:
         _check_types(self)
         operator = composition_operator(self.operator)
         for name, value in asdict_shallow(self).items():
-            if value != _DEFAULTS[name] and not has_use(name, self.strategy, operator, self.ranker):
+            if value != _DEFAULTS[name] and not has_use(name, asdict_shallow(self), operator):
                 refuse_useless(name, value, asdict_shallow(self))
         self.make_operator().check_ranker(self.make_ranker())
         check_support(operator, self.support)
@@ -324,7 +324,7 @@ def with_use(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     whole = spelled_out(_DEFAULTS | dict(given), _DEFAULTS)
     operator = composition_operator(whole["operator"])
-    kept = {name for name in given if has_use(name, whole["strategy"], operator, whole["ranker"])}
+    kept = {name for name in given if has_use(name, whole, operator)}
     numbers = split_id(given["strategy"])[1] if isinstance(given.get("strategy"), str) else {}
     return {name: whole[name] for name in given if name in kept} | {name: whole[name] for name in numbers}
 

@@ -11,6 +11,7 @@ from lever_ray.composition.operators import OPERATORS, Operator, composition_ope
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.strategies.protocol import Shortlists, Strategy
 from lever_ray.composition.strategies.registry import STRATEGIES, split_id
+from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue
 
 PARTS: dict[str, Mapping[str, Any]] = {"strategy": STRATEGIES, "operator": OPERATORS, "ranker": RANKERS}
@@ -96,11 +97,18 @@ def name_of(part: Any) -> str:
     return str(getattr(part, "name", None) or getattr(part, "__name__", type(part).__name__))
 
 
-def has_use(field: str, strategy: Any, operator: Operator, ranker: Any) -> bool:
-    """Whether a field is one of every recipe, or a parameter of the strategy, operator or ranker."""
+def has_use(field: str, given: Mapping[str, Any], operator: Operator) -> bool:
+    """Whether a field is one of every recipe, or a parameter of the strategy, operator or ranker that means something.
+
+    Args:
+        field: its name.
+        given: all fields, spelled out.
+        operator: the one that they name.
+    """
     owners = _OWNERS.get(field, {})
-    chosen = {"strategy": strategy if has_strategy(operator) else None, "operator": operator.name, "ranker": ranker}
-    return not owners or any(chosen[part] in names for part, names in owners.items())
+    chosen = {**given, "strategy": given["strategy"] if has_strategy(operator) else None, "operator": operator.name}
+    owned = not owners or any(chosen[part] in names for part, names in owners.items())
+    return owned and not (field == "canonical" and given["embedding"] not in KINDS)
 
 
 def has_strategy(operator: Operator) -> bool:
@@ -115,6 +123,11 @@ def refuse_useless(field: str, value: Any, chosen: Mapping[str, Any]) -> None:
         InvalidValue: always, naming those that have it.
     """
     owners = _OWNERS[field]
+    if field == "canonical" and chosen["ranker"] in owners["ranker"]:
+        raise InvalidValue(
+            f"canonical is {value!r}, which embedding {chosen['embedding']!r} has no use for: it is no mean over "
+            f"canonical states; leave it out, or use embedding {' or '.join(KINDS)}"
+        )
     if set(owners) == {"strategy"} and not has_strategy(composition_operator(chosen["operator"])):
         raise InvalidValue(
             f"{field} is {value!r}, which operator {_told(chosen['operator'])!r} has no use for: it takes every policy "

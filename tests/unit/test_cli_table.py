@@ -129,6 +129,24 @@ def test_no_command_or_an_unknown_one_is_one_line(
     assert (told.err.count("\n"), told.out) == (1, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compose", "x", "--k", "3", "--k", "4"], "--k is given twice, with 3 and 4; give it once"),
+        (["compose", "x", "--gamma", "0", "key=1", "--gamma=0"], "--gamma is given twice, with 0.0 and 0.0"),
+        (["library", "search", "x", "-k", "10", "-k", "3"], "-k is given twice, with 10 and 3"),
+        (["report", "--html", "--html", "a.html"], "--html is given twice"),
+    ],
+)
+def test_an_option_that_is_no_list_is_given_once(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
 def test_the_package_runs_as_a_module() -> None:
     run = [sys.executable, "-m", "lever_ray"]
     done = subprocess.run([*run, "--help"], capture_output=True, text=True, check=True, cwd=ROOT)

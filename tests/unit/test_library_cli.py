@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ def home(small_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 IMPORT = ["import", "theirs.npz", "--layout", "maze.json", "--environment", "maze", "--gamma", "0.9"]
 GRID8 = Path("libraries") / "grid8"
+
+
+def importing(*changes: str) -> list[str]:
+    """The words of an import with other values of some options: an option is given once."""
+    kept = [pair for pair in zip(IMPORT[2::2], IMPORT[3::2], strict=True) if pair[0] not in changes]
+    return [*IMPORT[:2], *(word for pair in kept for word in pair), *changes]
 
 
 def state(folder: Path) -> dict[str, bytes]:
@@ -118,7 +125,7 @@ def test_what_is_missing_is_asked_for_at_once(home: Path, capsys: pytest.Capture
 def test_wrong_imports_are_refused(
     home: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert said in refused([*IMPORT, *arguments], capsys)
+    assert said in refused(importing(*arguments), capsys)
     assert not Path("new").exists()
 
 
@@ -215,6 +222,34 @@ def test_search_prints_a_table(home: Path, capsys: pytest.CaptureFixture[str]) -
     assert "unknown environment" in refused(["library", "search", "x", str(GRID8), "--environment", "y"], capsys)
 
 
+def test_what_several_policies_are_for_is_asked_as_a_column(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = dict(np.load("theirs.npz"))
+    wanted = arrays.pop("desc")
+    np.savez("silent.npz", **arrays, wanted=wanted)
+    silent = ["import", "silent.npz", *IMPORT[2:], "--to", "libraries/theirs"]
+    told = refused(silent, capsys)
+    assert "a column 'objective' (terms joined with hyphens) or 'description' (in words) with an entry for each" in told
+    assert "--column objective=COLUMN" in told
+    assert main([*silent, "--column", "description=wanted"]) == 0
+    np.savez("single.npz", Q=arrays["Q"][:1])
+    assert "column" not in refused(["import", "single.npz", *silent[2:]], capsys).partition("trained for")[2]
+
+
+def test_a_search_needs_descriptions(home: Path, small_library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library = PolicyLibrary.open(small_library)
+    (found,) = library.search(["treasure"], 5, environment="grid8-1")
+    records = library.policies([match.id for match in found])
+    silent = PolicyLibrary.create(home / "silent")
+    silent.add([replace(record, description=" ") for record in records[1:]])
+    told = refused(["library", "search", "treasure", str(silent.path)], capsys)
+    assert "has a description that is like 'treasure'" in told
+    assert "a column 'description' (or --description TEXT)" in told
+    silent.add(records[:1])
+    assert main(["library", "search", records[0].description, str(silent.path)]) == 0
+    shown = capsys.readouterr().out
+    assert [record.id for record in records if record.id in shown] == [records[0].id]
+
+
 def test_embed_on_one_core(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["library", "embed", str(GRID8), "cluster=serial"]) == 0
     told = capsys.readouterr().out
@@ -298,7 +333,7 @@ def test_content_that_is_refused_is_told_alone(
 ) -> None:
     Path("walls.json").write_text(json.dumps(LAYOUT.to_dict() | {"walls": [[0, 1]]}))
     before = state(Path())
-    assert main([*IMPORT, *arguments, "--to", "new"]) == 2
+    assert main([*importing(*arguments), "--to", "new"]) == 2
     out, err = capsys.readouterr()
     assert said in err
     assert (out, state(Path()), Path("new").exists()) == ("", before, False)

@@ -101,6 +101,13 @@ def test_a_recipe_names_what_differs_from_the_default():
     assert Recipe(operator=Plan(7)) == Recipe(operator="plan", width=7)
 
 
+def test_canonical_states_go_with_the_embeddings_that_are_means_over_them():
+    recipe = Recipe(embedding="psi", canonical=16)
+    assert recipe.override(embedding="psi_static").canonical == 16
+    assert recipe.override(embedding="outcome") == Recipe()
+    assert with_use({"canonical": 16}) == {}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -108,6 +115,11 @@ def test_a_recipe_names_what_differs_from_the_default():
         ({"operator": "plan", "k": 5}, r"k is 5, which operator 'plan' has no use for: it takes every policy"),
         ({"width": 7}, r"width is 7, which operator 'sum' has no use for.*plan"),
         ({"ranker": "offline-return", "embedding": "psi"}, "embedding is 'psi', which ranker 'offline-return'"),
+        (
+            {"canonical": 16},
+            "canonical is 16, which embedding 'outcome' has no use for.*use embedding psi or psi_static",
+        ),
+        ({"canonical": 16, "ranker": "offline-return"}, "canonical is 16, which ranker 'offline-return' has no use"),
         ({"strategy": "hybrid-5", "k": 4}, "'hybrid-5' says k 5, and k is 4"),
         ({"operator": "gpi", "ranker": "regressor"}, "use ranker='offline-return'"),
         ({"operator": "gpi", "support": "ignore"}, "use support='mask'"),
