@@ -307,8 +307,10 @@ def release(path: Path, settings: Settings) -> None:
 def search(path: Path, words: str, k: int, *, environment: str | None, gamma: float | None) -> None:
     """Show the policies whose descriptions are nearest to some words, of one environment or discount if they are given.
 
+    Policies without a description are left out: they are as near to one text as to another.
+
     Raises:
-        LibraryError: no policy matches.
+        LibraryError: no policy matches, or none of those that are nearest has a description.
         InvalidValue: the words are blank, or k is below 1.
         UnknownName: there is no such environment.
     """
@@ -316,7 +318,15 @@ def search(path: Path, words: str, k: int, *, environment: str | None, gamma: fl
     (matches,) = library.search([words], k, environment=environment, gamma=gamma)
     if not matches:
         raise LibraryError(f"no policy of {library.path} matches; `lever-ray inspect` shows what it holds")
-    make_console().print(tables.matches_table(matches, library.policies([match.id for match in matches])))
+    found = zip(matches, library.policies([match.id for match in matches]), strict=True)
+    described = [(match, record) for match, record in found if record.description.strip()]
+    if not described:
+        raise LibraryError(
+            f"no policy of {library.path} that is looked at has a description that is like {words!r}, and a search "
+            "goes by nothing else; import policies with a column 'description' (or --description TEXT) into a library "
+            "of their own, or let `lever-ray inspect` list objectives"
+        )
+    make_console().print(tables.matches_table(*zip(*described, strict=True)))
 
 
 def _waiting(what: str) -> AbstractContextManager[Count]:

@@ -88,6 +88,17 @@ def match_columns(names: Iterable[str], chosen: Mapping[str, str]) -> dict[str, 
     return found
 
 
+def purpose_asked(policies: int) -> str:
+    """How a person says what policies were trained for, where a file does not."""
+    of_all = "--objective NAME, or --description TEXT in words"
+    if policies == 1:
+        return of_all
+    return (
+        "a column 'objective' (terms joined with hyphens) or 'description' (in words) with an entry for each policy, "
+        f"--column objective=COLUMN if it has another name; where all were trained for the same, {of_all}"
+    )
+
+
 def same_field(name: str) -> str:
     """The field that a column's name fits; empty where it fits none."""
     plain = _plain(name)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lever_ray.errors import InvalidValue
-from lever_ray.library.ports.fields import FIELDS, match_columns, same_field
+from lever_ray.library.ports.fields import FIELDS, match_columns, purpose_asked, same_field
 from lever_ray.library.ports.options import ImportOptions, Layouts, action_names, layouts_of, usual_actions
 from lever_ray.library.ports.plain import all_tasks, plain, remembered
 from lever_ray.library.ports.source import Source, open_source
@@ -380,7 +380,7 @@ class _Reading:
 
     def _check_purpose(self) -> None:
         if not any(self.values["objective"]) and not any(map(str.strip, self.values["description"])):
-            self.missing.append("what the policies were trained for: --objective NAME, or --description TEXT in words")
+            self.missing.append(f"what the policies were trained for: {purpose_asked(self.policies)}")
 
 
 def _name_of(task: Environment) -> str:
