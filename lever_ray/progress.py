@@ -8,13 +8,17 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import ClassVar, Protocol
 
-from rich.console import Console
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 OFTEN = 3.0
 """Seconds between two lines on a pipe, at least; but for the last one, which comes when it comes."""
 SELDOM = 9.0
 """Seconds without any line on a pipe after which there is one, so that nobody waits for ten."""
+
+_MORE = "..."
+"""What stands for the rest of a title that is cut."""
 
 
 def duration(seconds: float) -> str:
@@ -72,17 +76,23 @@ class Meter:
         told = "" if left is None else f", about {duration(left)} left"
         return f"{duration(self._clock() - self._entered)}{told}"
 
-    def line(self, *, moved: bool = True) -> str:
+    def line(self, *, moved: bool = True, width: int | None = None) -> str:
         """All of it in a line.
 
         Args:
             moved: whether anything was finished since the last line.
+            width: columns that there are; of what does not fit, the item goes first, then the end of the title. How far
+                the work is stays.
         """
         title = f"{self._title}, {self.stage}" if self.stage else self._title
         count = f"{self.done}/{self.total}" if self.total else ""
         item = f" ({self.item})" if self.item and moved else ""
         still = "" if moved and count else "still working"
-        return f"{title}: {', '.join(part for part in (count, still, self.times) if part)}{item}"
+        told = f": {', '.join(part for part in (count, still, self.times) if part)}"
+        if width is None or cell_len(f"{title}{told}{item}") <= width:
+            return f"{title}{told}{item}"
+        room = max(width - cell_len(told), len(_MORE))
+        return f"{title if cell_len(title) <= room else set_cell_size(title, room - len(_MORE)) + _MORE}{told}"
 
 
 class _Lines:
@@ -177,13 +187,14 @@ def working(console: Console, what: str, *, at_once: bool = True) -> Iterator[Co
 
 
 class _Live:
-    """A meter's line as it is whenever it is drawn."""
+    """A meter's line as it is whenever it is drawn, and as wide as there is room for."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
 
-    def __rich__(self) -> Text:
-        return Text(self._meter.line(), no_wrap=True, overflow="crop")
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The line."""
+        yield Text(self._meter.line(width=options.max_width), no_wrap=True, overflow="crop")
 
 
 class Advance:

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,15 @@ from lever_ray.errors import LeverError, LibraryError, SettingsError
 
 _TOLD = ("lever-ray", "ray", "numpy", "numba", "pyarrow", "mlflow", "optuna")
 """Packages whose versions are told."""
+
+PARTS: dict[str, str] = {
+    "home": "where results go",
+    "kernels": "kernels, compiled the first time",
+    "library": "the library",
+    "mlflow": "the MLflow store",
+    "ray": "Ray",
+}
+"""What :func:`examine` checks, in its order, and in words."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,8 @@ def versions() -> Finding:
     return Finding("versions", not missing, lacking + ", ".join(found))
 
 
-def examine(settings: Settings, *, ray: bool = False) -> Iterator[Finding]:
-    """Check every part, as it is asked for; a part that fails does not keep the others from being checked.
+def examine(settings: Settings, *, ray: bool = False) -> Generator[Finding, None, None]:
+    """Check every one of :data:`PARTS`, as it is asked for; one that fails keeps no other from being checked.
 
     Args:
         settings: what is checked.
@@ -55,8 +64,8 @@ def examine(settings: Settings, *, ray: bool = False) -> Iterator[Finding]:
             "mlflow": store.told,
             "ray": lambda: _ray(settings, start=ray),
         }
-        for part, check in checks.items():
-            yield _examine(part, check)
+        for part in PARTS:
+            yield _examine(part, checks[part])
 
 
 def _examine(part: str, check: Callable[[], str]) -> Finding:

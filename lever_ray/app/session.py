@@ -93,10 +93,10 @@ def tell_home(console: Console, home: Path) -> None:
 
 
 def _opening(settings: Settings, wants_tracker: bool) -> str:
-    parts = ["opening the MLflow store"] if wants_tracker else []
-    parts += [] if settings.cluster.executor == "serial" else ["starting Ray"]
-    text = ", ".join([*parts, "loading kernels (compiled the first time)"])
-    return text[0].upper() + text[1:]
+    """What is begun with; short enough for a terminal of 80 columns, with the time beside it."""
+    parts = ["MLflow"] if wants_tracker else []
+    parts += [] if settings.cluster.executor == "serial" else ["Ray"]
+    return f"Starting {', '.join([*parts, 'kernels (compiled the first time)'])}"
 
 
 def _open_tracker(settings: Settings, console: Console) -> Tracker:

@@ -176,7 +176,7 @@ def _tune_budget(parts: Session) -> TuningReport:
             if run is not None:
                 run.table("trials", rows)
             check_feasible(trials, settings.tuning.limits)
-            with working(parts.console, "Measuring the front on held-out environments") as count:
+            with working(parts.console, "Measuring the held-out front") as count:
                 front = _measured_front(trials, bench, problem, settings, count)
             with working(parts.console, "Weighing parameters, drawing and logging the front", at_once=False):
                 report = _keep(rows, front, importances(study), settings, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 
 from lever_ray.cli.exit_codes import FAILED, OK
 from lever_ray.cli.words import add_settings
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check every part, and print what was found as it is found; exit code 1 if something is wrong."""
     from lever_ray.app.conf import checked_overrides
-    from lever_ray.app.doctor import examine, versions
+    from lever_ray.app.doctor import PARTS, examine, versions
     from lever_ray.config import home
     from lever_ray.console import finding_line, make_console
 
@@ -27,11 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     from lever_ray.app.settings import load_settings
     from lever_ray.progress import working
 
-    sound, findings = first.sound, examine(load_settings(arguments.settings, about=()), ray=arguments.ray)
-    while True:
-        with working(make_console(stderr=True), "Checking the next part", at_once=False):
-            finding = next(findings, None)
-        if finding is None:
-            return OK if sound else FAILED
-        console.print(finding_line(finding), soft_wrap=not console.is_terminal)
-        sound = sound and finding.sound
+    sound, settings = first.sound, load_settings(arguments.settings, about=())
+    with closing(examine(settings, ray=arguments.ray)) as findings:
+        for part in PARTS.values():
+            with working(make_console(stderr=True), f"Checking {part}", at_once=False):
+                finding = next(findings)
+            console.print(finding_line(finding), soft_wrap=not console.is_terminal)
+            sound = sound and finding.sound
+    return OK if sound else FAILED

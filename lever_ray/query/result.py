@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 UNION = "union"
 """What stands for the strategy where an operator takes the transitions of every member."""
+
+_WIDEST = 100
+"""Columns of an answer that is printed, at most."""
 
 
 class Option(NamedTuple):
@@ -107,8 +112,9 @@ class CompositionResult:
         return OptionAgent(self.player)
 
     def __str__(self) -> str:
-        """What it is, what it earns, and what it stands beside, in a few lines."""
-        return "\n".join([self._headline, *(f"  {line}" for line in self._lines())])
+        """What it is, what it earns, and what it stands beside, in a few lines: as wide as the terminal, or 100."""
+        width = min(get_terminal_size((_WIDEST, 24)).columns, _WIDEST)
+        return "\n".join([_folded(self._headline, "", width), *(_folded(line, "  ", width) for line in self._lines())])
 
     def _repr_html_(self) -> str:
         """The same with a picture of the route, for notebooks."""
@@ -227,3 +233,16 @@ class CompositionResult:
             "timings": dict(self.timings),
             "warnings": list(self.warnings),
         }
+
+
+def _folded(line: str, indent: str, width: int) -> str:
+    """A line broken at blanks, with a deeper indent from the second on; words are left whole."""
+    deeper = indent + "  "
+    return fill(
+        line,
+        width,
+        initial_indent=indent,
+        subsequent_indent=deeper,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -134,6 +134,16 @@ def test_doctor_finds_what_is_wrong(home: Path, capsys: pytest.CaptureFixture[st
     assert "wrong" in capsys.readouterr().out
 
 
+def test_doctor_says_what_it_is_checking(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import nullcontext
+
+    waits: list[str] = []
+    monkeypatch.setattr("lever_ray.progress.working", lambda _, what, **_options: nullcontext(waits.append(what)))
+    assert main(["doctor", "cluster=serial", "tracking=none"]) == 0
+    parts = ("where results go", "kernels, compiled the first time", "the library", "the MLflow store", "Ray")
+    assert waits == [f"Checking {part}" for part in parts]
+
+
 def test_build_experiment_and_tune_on_one_core_without_tracking(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["cluster=serial", "tracking=none", "library.name=two", "library.layouts=2", "library.training_seeds=1"]
     assert main(["build", *small]) == 0

@@ -203,6 +203,30 @@ def test_a_terminal_shows_bar_and_times() -> None:
     assert "Running study s, layouts: 1/2, 0 s" in text
 
 
+def test_what_does_not_fit_a_terminal_is_nothing_that_is_needed() -> None:
+    meter = Meter("Measuring the held-out front", clock=(clock := Clock()))
+    meter.enter("environments", 10)
+    clock.now += 2
+    meter.move(4, "grid8-5")
+    told = "Measuring the held-out front, environments: 4/10, 2 s, about 3 s left"
+    assert meter.line() == meter.line(width=79) == f"{told} (grid8-5)"
+    assert meter.line(width=78) == meter.line(width=len(told)) == told
+    assert meter.line(width=50) == "Measuring the held-o...: 4/10, 2 s, about 3 s left"
+    console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    with working(console, "Reading " + "a very long name of a file " * 3):
+        sleep(0.2)
+    assert "...: still working, 0 s" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("executor", "tracked"), [("ray", True), ("ray", False), ("serial", True), ("serial", False)])
+def test_the_first_line_fits_80_columns(executor: str, tracked: bool) -> None:
+    from lever_ray.app.session import _opening
+    from lever_ray.config import Settings
+
+    (settings := Settings()).cluster.executor = executor
+    assert len(f"| {_opening(settings, tracked)}: still working, 119 s") <= 80
+
+
 def _half(number: int, by: int) -> float:
     return number / by
 

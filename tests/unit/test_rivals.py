@@ -87,12 +87,22 @@ def test_an_answer_prints_as_a_few_lines_and_shows_as_a_picture(library):
     lines = str(found).splitlines()
     assert len(lines) < 12
     assert lines[0] == "path-gold-hazard-lever in grid8-0 by sum (I1, support-limited)"
-    assert "best single policy" in lines[2]
-    assert lines[3].startswith("  better: operator=plan returns")
+    assert any(line.startswith("  beside it: best single policy") for line in lines)
+    assert any(line.startswith("  better: operator=plan returns") for line in lines)
     shown = found._repr_html_()
     assert 'src="data:image/png;base64,' in shown
     assert "best single policy" in shown
     assert "<b>path-gold" in lever.compose(library, **ASKED, tier="I1")._repr_html_()
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("", 100), ("60", 60), ("300", 100)])
+def test_an_answer_that_prints_is_folded_and_nothing_is_cut(library, monkeypatch, columns, widest):
+    monkeypatch.setenv("COLUMNS", columns)
+    found = lever.compose(library, **ASKED, operator="sum", gamma=0.0)
+    lines = str(found).splitlines()
+    assert max(map(len, lines)) <= widest
+    assert " ".join(" ".join(lines).split()) == " ".join([found._headline, *found._lines()])
+    assert widest == 100 or max(map(len, found._lines())) > widest
 
 
 def test_the_console_says_it_too(small_library, tmp_path, monkeypatch, capsys):

@@ -160,7 +160,7 @@ def test_a_study_that_is_done_says_so_and_adds_no_run(home: Path, capsys: pytest
 
     assert main(["tune", *SMALL]) == 0
     told = capsys.readouterr().out
-    for begun in ("Opening the MLflow store, ", "preparing the study ...", "Measuring the front on held-out"):
+    for begun in ("Starting MLflow, kernels (", "preparing the study ...", "Measuring the held-out front"):
         assert begun in told
     client = MlflowClient(f"sqlite:///{home}/mlflow.db")
     experiment = client.get_experiment_by_name("lever-ray").experiment_id
