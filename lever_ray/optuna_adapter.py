@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -296,6 +295,8 @@ def importances(study: optuna.Study) -> dict[str, dict[str, float]]:
     By PED-ANOVA (arXiv 2304.10255; conditional parameters by arXiv 2601.20800), which explains *low* values of its
     target: quality is negated. Empty below :data:`FEWEST_FOR_IMPORTANCE` complete trials, or where nothing was chosen.
     """
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # which load scikit-learn
+
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < FEWEST_FOR_IMPORTANCE or not any(trial.params for trial in complete):
         return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,13 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lever_ray.app.finished import flat_settings, forget, is_logged, note
+from lever_ray.app.question import DECIDING, Question, environments_of, noted_experiment, question_of
 from lever_ray.app.session import Session
-from lever_ray.app.settings import experiment_plan, read_pairs
+from lever_ray.app.settings import read_pairs
 from lever_ray.config import Settings, home, library_path, unwritable
 from lever_ray.console import say
 from lever_ray.errors import SettingsError, check_known, keeping
 from lever_ray.executor import in_order
-from lever_ray.experiment.plan import ExperimentPlan, check_all_answer
+from lever_ray.experiment.plan import check_all_answer
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import (
     ExperimentRows,
@@ -25,7 +26,6 @@ from lever_ray.experiment.run import (
     finished_environments,
     finished_told,
     held_alone,
-    plan_digest,
     read_rows,
     run_experiment,
     write_rows,
@@ -33,7 +33,6 @@ from lever_ray.experiment.run import (
 from lever_ray.experiment.statistics import Row, summarise
 from lever_ray.library.build import BuildReport, build_library
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.settings import environment_names
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.order import natural_key
 from lever_ray.progress import progress, telling_kept, working
@@ -112,8 +111,26 @@ class ExperimentReport:
     folder: Path
 
 
+def finished_experiment(parts: Session) -> ExperimentReport | None:
+    """What an experiment gave that is finished and logged, told as such; None where it is not."""
+    found = noted_experiment(parts.settings)
+    if found is None or not is_logged(parts, found[1]):
+        return None
+    asked, known = found
+    if parts.tracker is not None:
+        parts.tracker.point("experiment", asked.title)
+    say(
+        parts.console,
+        f"Experiment {parts.settings.experiment.name} is finished already; nothing to do. Results and times are of the "
+        f"run that ended {known.ended}. `lever-ray report` with the same settings tells more, experiment.resume=false "
+        "computes it again",
+    )
+    rows = read_rows(asked.folder / "rows.parquet")
+    return ExperimentReport(ExperimentRows(rows, [], 0), read_rows(asked.folder / "summary.parquet"), asked.folder)
+
+
 def experiment(parts: Session) -> ExperimentReport:
-    """Run the experiment of the settings, write its rows and summary, and log it.
+    """Run the experiment of the settings, write its rows and summary, and log it; nothing where that is done already.
 
     Rows of finished environments are kept until all is logged. A start that finds such rows goes on in the run of the
     one that they are from, and logs what that lacks.
@@ -122,55 +139,57 @@ def experiment(parts: Session) -> ExperimentReport:
         StorageError: a disk is full, or the store stays locked; the message says what is kept.
         SettingsError: another process runs the same experiment.
     """
-    settings, plan = parts.settings, experiment_plan(parts.settings)
+    settings = parts.settings
     with working(parts.console, "Opening the library", at_once=False):
+        if (report := finished_experiment(parts)) is not None:
+            return report
         library = parts.open_library()
-        names = environments_of(library, settings)
-        digest = plan_digest(plan, names, library_digest(settings))
-    folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
-    for name in names:
-        check_all_answer(plan.operators, library.environment(name).task)
+        asked = question_of(settings, library)
+    folder = asked.folder
+    for name in asked.names:
+        check_all_answer(asked.plan.operators, library.environment(name).task)
     busy = f"experiment {folder.name} is being run by another process; wait for it"
     with (
         keeping(folder, lambda: finished_told(folder)),
         held_alone(folder.with_name(f"{folder.name}.driver"), busy),
     ):
-        report = _experiment(parts, plan, library, names, folder, digest)
+        forget(folder)
+        report, run = _experiment(parts, asked, library)
         if not report.rows.failures:
+            if report.summary:
+                note(folder, flat_settings(settings, DECIDING), run=run)
             drop_finished(folder)
     return report
 
 
-def _experiment(
-    parts: Session, plan: ExperimentPlan, library: LibraryReader, names: Sequence[str], folder: Path, digest: str
-) -> ExperimentReport:
-    settings, tags = parts.settings, tags_of(parts.settings) | {"config": digest}
-    title = f"{settings.experiment.name} {digest[:6]}"
-    again = "config" if settings.experiment.resume and finished_environments(folder) else ""
-    with tracked_run(parts, title, tags, ("experiment", "library"), again=again) as run:
-        with progress(parts.console, f"Experiment {settings.experiment.name}", len(names)) as advance:
+def _experiment(parts: Session, asked: Question, library: LibraryReader) -> tuple[ExperimentReport, str]:
+    """What it gave, and the id of its run."""
+    settings, tags = parts.settings, tags_of(parts.settings) | {"config": asked.digest}
+    again = "config" if settings.experiment.resume and finished_environments(asked.folder) else ""
+    with tracked_run(parts, asked.title, tags, DECIDING, again=again) as run:
+        with progress(parts.console, f"Experiment {settings.experiment.name}", len(asked.names)) as advance:
             rows = run_experiment(
-                plan,
+                asked.plan,
                 library,
-                names,
+                asked.names,
                 executor=parts.executor,
-                folder=folder,
+                folder=asked.folder,
                 resume=settings.experiment.resume,
                 watch=advance,
-                kept_before=telling_kept(parts.console, advance, len(names)),
+                kept_before=telling_kept(parts.console, advance, len(asked.names)),
                 keep_finished=True,
             )
         _tell_what_was_odd(parts, rows)
         with working(parts.console, "Summing up", at_once=False):
             summary = summarise(rows.rows, bootstrap=settings.experiment.bootstrap) if rows.rows else []
-        report = ExperimentReport(rows, summary, folder)
+        report = ExperimentReport(rows, summary, asked.folder)
         if summary:
-            write_rows(folder / "summary.parquet", summary)
+            write_rows(asked.folder / "summary.parquet", summary)
             if run is not None:
                 run.write(metrics=[("failed_environments", len(rows.failures), 0)])
                 with working(parts.console, "Logging to MLflow"):
-                    _log_experiment(parts, run, report, title, tags)
-    return report
+                    _log_experiment(parts, run, report, asked.title, tags)
+    return report, "" if run is None else run.id
 
 
 def report(settings: Settings, *, page: str | None = None) -> list[Path]:
@@ -184,10 +203,7 @@ def report(settings: Settings, *, page: str | None = None) -> list[Path]:
         LibraryError: the library is missing.
         SettingsError: the experiment has not been run, or a file cannot be written.
     """
-    library = PolicyLibrary.open(library_path(settings.library))
-    names = environments_of(library, settings)
-    digest = plan_digest(experiment_plan(settings), names, library_digest(settings))
-    folder = home() / "experiments" / f"{settings.experiment.name}-{digest}"
+    folder = question_of(settings).folder
     if not (folder / "rows.parquet").exists():
         raise SettingsError(f"no rows in {folder}; run `lever-ray experiment` with the same settings first")
     files = [folder / "report.md", *([] if page is None else [Path(page or folder / "report.html")])]
@@ -287,8 +303,7 @@ def tracked_run(
     if parts.tracker is None:
         yield None
         return
-    everything = asdict(parts.settings)
-    parameters = _flat({group: everything[group] for group in groups})
+    parameters = flat_settings(parts.settings, groups)
     with parts.tracker.run(name, tags=tags, parameters=parameters, again=again) as run:
         yield run
 
@@ -313,24 +328,6 @@ def check_source(settings: Settings, operators: Iterable[str]) -> None:
         check_all_answer(operators, source.sample(settings.library.first_layout))
 
 
-def names_asked(settings: Settings) -> list[str]:
-    """Names of the environments that the settings ask for."""
-    return list(settings.library.environments) or environment_names(settings.library)
-
-
-def environments_of(library: LibraryReader, settings: Settings) -> list[str]:
-    """Names of the environments that the settings ask for; UnknownName where the library lacks one."""
-    names = names_asked(settings)
-    for name in names:
-        library.environment(name)
-    return names
-
-
-def library_digest(settings: Settings) -> str:
-    """Hash of the library's content."""
-    return PolicyLibrary.open(library_path(settings.library)).digest
-
-
 def _log_experiment(
     parts: Session, run: TrackedRun, report: ExperimentReport, title: str, tags: dict[str, str]
 ) -> None:
@@ -351,13 +348,3 @@ def _log_experiment(
         run.picture(f"{name}_{operator}", png)
     if parts.tracker is not None:
         parts.tracker.publish("experiment", *views)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
-    return flat

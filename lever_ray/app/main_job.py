@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lever_ray.app import commands, settings, tuning_commands
+from lever_ray.app.finished import is_logged
+from lever_ray.app.question import noted_experiment
 from lever_ray.app.session import Session, session
 from lever_ray.app.study_tables import front_table, summary_table
+from lever_ray.app.tuning_commands import noted_study
 from lever_ray.config import Settings
 from lever_ray.console import importance_table, say
 
@@ -24,15 +27,30 @@ def main_job(overrides: Sequence[str], *, experiment: bool, tuning: bool) -> boo
             :func:`~lever_ray.app.commands.check_source` and :func:`~lever_ray.app.tuning_commands.check_study`.
     """
     given = _checked(overrides, experiment=experiment, tuning=tuning)
-    sound = True
+    if _shown_finished(given, experiment=experiment, tuning=tuning):
+        return True
     with session(given) as parts:
         commands.build(parts)
-        if experiment:
-            sound = _experiment(parts)
-        if tuning:
-            _tune(parts)
-        for line in parts.where_to_look():
-            say(parts.console, line)
+        return _done(parts, experiment=experiment, tuning=tuning)
+
+
+def _shown_finished(given: Settings, *, experiment: bool, tuning: bool) -> bool:
+    """Show what is asked where all of it is finished and logged; neither Ray nor kernels are waited for then."""
+    noted = noted_experiment(given) if experiment else None
+    notes = [*([noted and noted[1]] if experiment else []), *([noted_study(given)] if tuning else [])]
+    if None in notes:
+        return False
+    with session(given, computing=False) as parts:
+        logged = all(each is not None and is_logged(parts, each) for each in notes)
+        return logged and _done(parts, experiment=experiment, tuning=tuning)
+
+
+def _done(parts: Session, *, experiment: bool, tuning: bool) -> bool:
+    sound = _experiment(parts) if experiment else True
+    if tuning:
+        _tune(parts)
+    for line in parts.where_to_look():
+        say(parts.console, line)
     return sound
 
 

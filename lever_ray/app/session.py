@@ -64,11 +64,25 @@ class Session:
 
 
 @contextmanager
-def session(settings: Settings, *, tracked: bool = True, console: Console | None = None) -> Iterator[Session]:
-    """Create the MLflow store and start the executor side by side; ends a cluster that it started."""
+def session(
+    settings: Settings, *, tracked: bool = True, computing: bool = True, console: Console | None = None
+) -> Iterator[Session]:
+    """Create the MLflow store and start the executor side by side; ends a cluster that it started.
+
+    Args:
+        settings: of the command.
+        tracked: whether runs are logged.
+        computing: False where results are only looked up: Ray is not started, kernels are not loaded.
+        console: where to.
+    """
     console = console or make_console()
     tell_home(console, make_home())
     wants_tracker = tracked and settings.tracking.enabled
+    if not computing:
+        with working(console, "Opening MLflow", at_once=False):
+            tracker = _open_tracker(settings, console) if wants_tracker else None
+        yield Session(settings, console, SerialExecutor(), tracker)
+        return
     joined = False
     try:
         with working(console, _opening(settings, wants_tracker)), ThreadPoolExecutor(2) as aside:

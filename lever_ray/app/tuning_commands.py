@@ -9,14 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lever_ray.app.commands import check_source, environments_of, library_digest, names_asked, tags_of, tracked_run
+from lever_ray.app.commands import check_source, tags_of, tracked_run
+from lever_ray.app.finished import Note, flat_settings, forget, is_logged, note, noted
+from lever_ray.app.question import environments_of, library_digest, names_asked
 from lever_ray.app.session import Session
 from lever_ray.app.settings import tuning_setup
-from lever_ray.config import Settings, home
+from lever_ray.config import Settings, home, library_path
 from lever_ray.console import say
 from lever_ray.errors import SettingsError, keeping
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.learning.budgets import training_budget
+from lever_ray.library.manifest import MANIFEST
 from lever_ray.optuna_adapter import check_question, importances, open_study, told_trials, tune
 from lever_ray.progress import Count, progress, working
 from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows
@@ -37,9 +40,12 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 FEW = 8
 """Held-out environments below which intervals say little."""
+FRONT, TRIAL_ROWS = "front.parquet", "trials.parquet"
+"""Files in a study's folder."""
+_GROUPS = ("tuning", "library")
+"""Groups of settings that decide what a study gives."""
 MEASURED_ON = "measured_on"
 """Column of ``front.parquet`` that says where its figures were measured."""
-
 TRIALS = "trials"
 """Column of ``front.parquet`` that says after how many trials."""
 
@@ -114,8 +120,53 @@ def check_study(settings: Settings) -> None:
         check_question(settings.tuning, journal, problem=problem)
 
 
+def run_name(settings: Settings) -> str:
+    """Of a study's parent runs, and of its view, in MLflow."""
+    return f"tune {settings.tuning.study}"
+
+
+def noted_study(settings: Settings) -> Note | None:
+    """The note of a study that is finished, by the same code and settings, on the same library; None of others.
+
+    A study in a database is never taken for finished: others may add trials.
+
+    Raises:
+        LibraryError: the library is damaged.
+    """
+    here = (library_path(settings.library) / MANIFEST, study_journal(settings), study_folder(settings) / FRONT)
+    if settings.tuning.storage or not all(file.exists() for file in here):
+        return None
+    return noted(study_folder(settings), _deciding(settings))
+
+
+def _deciding(settings: Settings) -> dict[str, str]:
+    """What decides a study's results."""
+    return flat_settings(settings, _GROUPS) | {"library content": library_digest(settings)}
+
+
+def finished_study(parts: Session) -> TuningReport | None:
+    """What a study gave that is finished and logged, told as such; None where it is not."""
+    settings, folder = parts.settings, study_folder(parts.settings)
+    known = noted_study(settings)
+    if known is None or not is_logged(parts, known):
+        return None
+    if parts.tracker is not None:
+        parts.tracker.point("tuning", run_name(settings))
+    trials, front = (read_rows(folder / name) for name in (TRIAL_ROWS, FRONT))
+    say(
+        parts.console,
+        f"Study {settings.tuning.study} has {len(trials)} trials of {settings.tuning.trials} already: nothing is left "
+        f"to tune. Its front and times are of the run that ended {known.ended}; raise tuning.trials for more",
+    )
+    wish, file = Wish(share=settings.tuning.share), strategy_folder() / f"{PREFIX}{settings.tuning.study}.yaml"
+    row = dict(recommend(front, wish)) if file.exists() else _recommended(front, wish, settings.tuning.study)[0]
+    return TuningReport(trials, front, known.told["importances"], row, file, folder)
+
+
 def tune_budget(parts: Session) -> TuningReport:
     """Run or go on with the tuning study of the settings, measure its front on held-out environments, and log both.
+
+    Nothing where that is done already, see :func:`finished_study`.
 
     Raises:
         InvalidValue: too few environments, or no trial keeps the limits (after everything was kept and logged).
@@ -124,7 +175,7 @@ def tune_budget(parts: Session) -> TuningReport:
     """
     place = parts.settings.tuning.storage or study_journal(parts.settings)
     with keeping(place, lambda: f"trials told so far are kept in {place}"):
-        return _tune_budget(parts)
+        return finished_study(parts) or _tune_budget(parts)
 
 
 def _tune_budget(parts: Session) -> TuningReport:
@@ -153,12 +204,12 @@ def _tune_budget(parts: Session) -> TuningReport:
         study = open_study(settings.tuning, journal, problem=problem)
         before = told_trials(study, space, settings.tuning)
         _tell_before(parts, len(before))
-        name = f"tune {settings.tuning.study}"
-        if parts.tracker is not None:
-            parts.tracker.end_killed(name)
+        forget(folder)
+        name = run_name(settings)
+        run_before = _logged_before(parts, name)
         nothing_new = len(before) >= settings.tuning.trials and _measured_after(folder) == len(before)
-        nothing_new = nothing_new and (parts.tracker is None or parts.tracker.is_logged(name))
-        logged = nullcontext() if nothing_new else tracked_run(parts, name, tags, ("tuning", "library"))
+        nothing_new = nothing_new and (parts.tracker is None or run_before != "")
+        logged = nullcontext() if nothing_new else tracked_run(parts, name, tags, _GROUPS)
         with logged as run:
             log = None if run is None else _study_log(parts, run, name, before)
             total = max(len(before), settings.tuning.trials)
@@ -172,7 +223,7 @@ def _tune_budget(parts: Session) -> TuningReport:
                 trials = tune(study, settings.tuning, space=space, problem=problem, evaluate=evaluate, watch=watch)
             rows = trial_rows(trials)
             folder.mkdir(parents=True, exist_ok=True)
-            write_rows(folder / "trials.parquet", rows)
+            write_rows(folder / TRIAL_ROWS, rows)
             if run is not None:
                 run.table("trials", rows)
             check_feasible(trials, settings.tuning.limits)
@@ -182,7 +233,19 @@ def _tune_budget(parts: Session) -> TuningReport:
                 report = _keep(rows, front, importances(study), settings, folder)
                 if run is not None and log is not None:
                     _log(log, run, report, settings)
+        run_now = run_before if run is None else run.id
+        note(folder, _deciding(settings), run=run_now, importances=report.importances)
     return report
+
+
+def _logged_before(parts: Session, name: str) -> str:
+    """Id of the study's latest run, where that is finished; the link of studies opens on what it logged."""
+    if parts.tracker is None:
+        return ""
+    parts.tracker.end_killed(name)
+    if found := parts.tracker.last_finished(name):
+        parts.tracker.point("tuning", name)
+    return found
 
 
 def _study_log(parts: Session, run: TrackedRun, name: str, before: Sequence[TunedTrial]) -> StudyLog | None:
@@ -208,7 +271,7 @@ def _tell_before(parts: Session, done: int) -> None:
 
 def _measured_after(folder: Path) -> int:
     """Trials after which the front in a study's folder was measured; 0 where there is none."""
-    file = folder / "front.parquet"
+    file = folder / FRONT
     rows = read_rows(file) if file.exists() else []
     return int(rows[0].get(TRIALS, 0)) if rows else 0
 
@@ -233,7 +296,7 @@ def _keep(
     from lever_ray import plot
     from lever_ray.tuning import figures
 
-    write_rows(folder / "front.parquet", front)
+    write_rows(folder / FRONT, front)
     plot.save(figures.front(rows, cost=settings.tuning.cost, held_out=front), folder / "front.png")
     if found:
         plot.save(figures.importances(found), folder / "importances.png")
@@ -261,7 +324,7 @@ def recommend_strategy(settings: Settings, wish: Wish, *, name: str = "") -> tup
         SettingsError: the study has not been run.
         InvalidValue: nothing on the front keeps the wish, or the name is no plain file name.
     """
-    file = study_folder(settings) / "front.parquet"
+    file = study_folder(settings) / FRONT
     if not file.exists():
         raise SettingsError(
             f"study {settings.tuning.study!r} has no front in {file.parent}; run `lever-ray tune` with the same "
@@ -280,5 +343,5 @@ def _log(log: StudyLog, run: TrackedRun, report: TuningReport, settings: Setting
     run.figure("front", figures.front(report.trials, cost=settings.tuning.cost, held_out=report.front))
     if report.importances:
         run.figure("importances", figures.importances(report.importances))
-    for file in (report.folder / "trials.parquet", report.folder / "front.parquet", report.strategy):
+    for file in (report.folder / TRIAL_ROWS, report.folder / FRONT, report.strategy):
         run.file(file)

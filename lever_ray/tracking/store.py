@@ -22,6 +22,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy import event
@@ -32,7 +33,7 @@ from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, hom
 from lever_ray.errors import SettingsError, StorageError
 from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
 from lever_ray.tracking.run import MOST_RUNS, TrackedRun, parent_of, system_metrics
-from lever_ray.tracking.views import VIEW_TAG, View
+from lever_ray.tracking.views import VIEW_TAG, View, view_key
 from lever_ray.tracking.waiting import Patience, Tell, patient
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -201,6 +202,10 @@ class Tracker:
         tags = self._client.get_experiment(self.experiment_id).tags
         return {name.removeprefix(LATEST_TAG): key for name, key in tags.items() if name.startswith(LATEST_TAG)}
 
+    def point(self, kind: str, name: str) -> None:
+        """Let the link of a kind open on a view that was published before, by its name."""
+        self.published[kind] = view_key(name)
+
     def links(self, port: int = UI_PORT) -> dict[str, str]:
         """A link by kind for each of :meth:`views`; the plain one, named ``runs``, where there is none."""
         return {kind: self.link(port, view=key) for kind, key in self.views().items()} or {"runs": self.link(port)}
@@ -211,8 +216,19 @@ class Tracker:
         for run in (each for each in running if each.info.run_name == name):
             self._client.set_terminated(run.info.run_id, status="KILLED")
 
-    def is_logged(self, name: str) -> bool:
-        """Whether the latest run of that name is finished, or there is none."""
+    def has_finished(self, run: str) -> bool:
+        """Whether the experiment has a run of that id that is finished and was not deleted."""
+        try:
+            found = self._client.get_run(run)
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                raise
+            return False
+        here = str(found.info.experiment_id) == self.experiment_id and found.info.lifecycle_stage == "active"
+        return here and found.info.status == "FINISHED"
+
+    def last_finished(self, name: str) -> str:
+        """Id of the latest run of that name; empty where it is not finished, or there is none."""
         quote_of = '"' if "'" in name else "'"
         found = self._client.search_runs(
             [self.experiment_id],
@@ -220,7 +236,7 @@ class Tracker:
             max_results=1,
             order_by=["attributes.start_time DESC"],
         )
-        return all(run.info.status == "FINISHED" for run in found)
+        return next((str(run.info.run_id) for run in found if run.info.status == "FINISHED"), "")
 
     def leave_view(self, view: str, *, by: str, kept: Collection[str]) -> None:
         """Take runs out of a view, but those whose tag ``by`` says one of the values that are kept."""

@@ -189,9 +189,9 @@ def test_what_was_logged_stays_and_the_next_start_logs_what_is_missing(
     assert not list(home.glob("experiments/*/finished"))
 
 
-def test_a_finished_experiment_is_measured_and_logged_anew(home: Path) -> None:
+def test_a_finished_experiment_is_measured_and_logged_anew_on_demand(home: Path) -> None:
     assert main(EXPERIMENT) == 0
-    assert main(EXPERIMENT) == 0
+    assert main([*EXPERIMENT, "experiment.resume=false"]) == 0
     parents, children = runs_in(home)
     assert (len(parents), len(children)) == (2, 2 * CELLS)
     assert {run.info.status for run in parents} == {"FINISHED"}
@@ -213,12 +213,13 @@ def test_other_settings_or_no_wish_to_resume_get_a_run_of_their_own(
 def test_an_experiment_has_one_process_at_a_time(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import fcntl
 
-    assert main([*EXPERIMENT, "tracking=none"]) == 0
+    asked = [*EXPERIMENT, "tracking=none", "experiment.resume=false"]
+    assert main(asked) == 0
     capsys.readouterr()
     (lock,) = home.glob("experiments/quick-*.driver")
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        assert main([*EXPERIMENT, "tracking=none"]) == 2
+        assert main(asked) == 2
     assert "is being run by another process; wait for it" in line_of(capsys)
 
 
