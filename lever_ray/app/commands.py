@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lever_ray.app.finished import flat_settings, forget, is_logged, note
 from lever_ray.app.question import DECIDING, Question, environments_of, noted_experiment, question_of
@@ -18,6 +18,7 @@ from lever_ray.config import Settings, home, library_path, unwritable
 from lever_ray.console import say
 from lever_ray.errors import SettingsError, check_known, keeping
 from lever_ray.executor import in_order
+from lever_ray.experiment.headline import headline_report
 from lever_ray.experiment.plan import check_all_answer
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import (
@@ -192,8 +193,22 @@ def _experiment(parts: Session, asked: Question, library: LibraryReader) -> tupl
     return report, "" if run is None else run.id
 
 
-def report(settings: Settings, *, page: str | None = None) -> list[Path]:
-    """Write ``report.md`` beside the rows of the experiment that the settings describe; the files that were written.
+class Report(NamedTuple):
+    """A report as Markdown.
+
+    Attributes:
+        text: all of it.
+        headline: what matters of it.
+        files: that were written: the text, and the page where one was asked for.
+    """
+
+    text: str
+    headline: str
+    files: list[Path]
+
+
+def report(settings: Settings, *, page: str | None = None) -> Report:
+    """Write ``report.md`` beside the rows of the experiment that the settings describe.
 
     Args:
         settings: of the experiment.
@@ -211,7 +226,8 @@ def report(settings: Settings, *, page: str | None = None) -> list[Path]:
         if why := unwritable(file):
             raise SettingsError(why)
     rows, bootstrap = read_rows(folder / "rows.parquet"), settings.experiment.bootstrap
-    text = markdown_report(rows, contrasts=settings.experiment.contrasts, bootstrap=bootstrap)
+    contrasts = settings.experiment.contrasts
+    text = markdown_report(rows, contrasts=contrasts, bootstrap=bootstrap)
     _write(files[0], text)
     if page is not None:
         from lever_ray.experiment.figures import all_figures
@@ -219,7 +235,7 @@ def report(settings: Settings, *, page: str | None = None) -> list[Path]:
 
         title = f"Experiment {settings.experiment.name}"
         _write(files[1], html_page(title, text, all_figures(summarise(rows, bootstrap=bootstrap))))
-    return files
+    return Report(text, headline_report(rows, contrasts=contrasts, bootstrap=bootstrap), files)
 
 
 def _write(file: Path, text: str) -> None:

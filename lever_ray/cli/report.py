@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from lever_ray.cli.exit_codes import OK
@@ -16,7 +17,8 @@ _BESIDE = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Settings, and where a page is wanted."""
+    """Settings, how much is shown, and where a page is wanted."""
+    parser.add_argument("--all", action="store_true", help="show every table in a terminal, too")
     told = "also write one page with tables and figures, .html; without FILE beside report.md"
     parser.add_argument("--html", nargs="?", const=_BESIDE, metavar="FILE", help=told)
     add_settings(parser)
@@ -24,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the report, and print it: laid out in a terminal, as Markdown on a pipe."""
+    """Write the report, and show it: its headline in a terminal, all of it as Markdown on a pipe or on demand.
+
+    A terminal that gets a page is told where it is.
+    """
     page, words = _page_and_settings(arguments)
     from lever_ray.app import commands, settings
     from lever_ray.app.report_view import show_report
@@ -33,10 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = settings.load_settings(words, about=(settings.EXPERIMENT,))
     with working(make_console(stderr=True), "Summing up", at_once=False):
-        files = commands.report(given, page=page)
-    show_report(files[0].read_text(encoding="utf-8"))
-    for file in files:
+        made = commands.report(given, page=page)
+    whole = arguments.all or not sys.stdout.isatty()
+    if whole or page is None:
+        show_report(made.text if whole else made.headline)
+    for file in made.files[0 if whole else -1 :]:
         tell(f"Written to {file}")
+    if not whole and page is None:
+        tell("This is the headline: --all shows every table, --html FILE writes a page with figures")
     return OK
 
 

@@ -133,7 +133,7 @@ def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings
     Raises:
         UnknownName: a contrast names a column that the rows lack.
     """
-    extended, ends = [_extended(row) for row in rows], ends_of(rows)
+    extended, ends = [extended_row(row) for row in rows], ends_of(rows)
     layouts = layouts_of(rows)
     draws = resamples(len(layouts), count=bootstrap)
     families = ", ".join(in_natural_order({row["family"] for row in rows}))
@@ -141,8 +141,8 @@ def markdown_report(rows: Sequence[Row], *, contrasts: Sequence[ContrastSettings
     easy = f"{trivial} of them are trivial: so easy that they are counted apart"
     parts, told = [f"{len(layouts)} layouts of {families}; {easy}. {_NUMBERS}"], set[str]()
     if contrasts:
-        parts.append(_explained(contrast_table(extended, contrasts, layouts, draws), told))
-    parts += [_explained(_table(_with_ends(spec, ends), extended, layouts, draws), told) for spec in TABLES]
+        parts.append(with_words(contrast_table(extended, contrasts, layouts, draws), told))
+    parts += [with_words(_table(_with_ends(spec, ends), extended, layouts, draws), told) for spec in TABLES]
     return "\n\n".join(parts) + "\n"
 
 
@@ -153,7 +153,7 @@ _NUMBERS = (
 )
 
 
-def _explained(table: str, told: set[str]) -> str:
+def with_words(table: str, told: set[str]) -> str:
     """A table with its note, and below it what those words mean that have not been explained above."""
     lines = [f"- {term}: {meaning}" for term, meaning in legend(EXPERIMENT, [table], told=told)]
     return "\n\n".join([table, "\n".join(lines)]) if lines else table
@@ -167,7 +167,8 @@ def _with_ends(spec: TableSpec, ends: Sequence[str]) -> TableSpec:
     return replace(spec, metrics=named)
 
 
-def _extended(row: Row) -> Row:
+def extended_row(row: Row) -> Row:
+    """A row with the columns of tables that follow from others: shares of the gap, milliseconds."""
     scale = scale_of(row)
     shares = {f"share/{term}": row[f"gap/{term}"] / scale for term in ("coverage", "memory", "operator", "selection")}
     times = {f"milliseconds/{name}": 1e3 * row[f"seconds/{name}"] for name in ("query", "scratch")}
@@ -186,11 +187,11 @@ def _table(spec: TableSpec, rows: Sequence[Row], layouts: Sequence[str | int], d
         lines.setdefault(tuple(row[name] for name in spec.by), []).append(row)
     header = [*spec.by, *spec.metrics.values()]
     body = [
-        [*map(_named, spec.by, key), *(_cell(line, metric, layouts, draws) for metric in spec.metrics)]
+        [*map(named, spec.by, key), *(_cell(line, metric, layouts, draws) for metric in spec.metrics)]
         for key, line in lines.items()
     ]
     rule = ["---"] * len(spec.by) + ["---:"] * len(spec.metrics)
-    table = [_joined(cells) for cells in (header, rule, *body)]
+    table = [joined(cells) for cells in (header, rule, *body)]
     return "\n\n".join(part for part in (f"### {spec.title}", spec.note, "\n".join(table)) if part)
 
 
@@ -217,11 +218,13 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _named(column: str, value: object) -> str:
+def named(column: str, value: object) -> str:
+    """A value of a column that identifies a line, as tables show it."""
     return gamma_told(value) if column == "gamma" and isinstance(value, float) else _plain(value)
 
 
-def _joined(cells: Sequence[str]) -> str:
+def joined(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -262,7 +265,7 @@ def contrast_table(
         for contrast, (shown, _), p_value, each in zip(contrasts, tested, p_values, differences, strict=True)
     ]
     rule = ["---", "---", *["---:"] * 4]
-    table = [_joined(cells) for cells in (_CONTRAST_HEADER, rule, *lines)]
+    table = [joined(cells) for cells in (_CONTRAST_HEADER, rule, *lines)]
     return "\n\n".join(["### Contrasts", _CONTRASTS, "\n".join(table)])
 
 

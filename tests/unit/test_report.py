@@ -8,6 +8,7 @@ import pytest
 from lever_ray.config import ContrastSettings
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
+from lever_ray.experiment.headline import headline_report
 from lever_ray.experiment.recorded import recorded_model, walk_plan_return
 from lever_ray.experiment.report import TABLES, markdown_report
 from lever_ray.experiment.statistics import layout_means
@@ -39,6 +40,24 @@ def test_a_report_has_every_table_and_says_what_it_is_made_of():
     assert all(f"### {spec.title}" in text for spec in TABLES)
     assert "62.5 [" in text  # mean of 60..65
     assert "Contrasts" not in text
+
+
+def test_a_headline_counts_the_ways_that_succeed_and_lists_the_best_first():
+    rows = [
+        row | {"strategy": f"hybrid-{k}", "quality/over_controls": (k - 2) / 10 + row["layout_seed"] / 1000}
+        for k in range(5)
+        for row in rows_of()
+    ]
+    controls = {"return/scratch_best_gamma": 40.0, "return/random_q": math.nan}
+    text = headline_report([row | controls for row in rows], bootstrap=50, most=4)
+    assert text.startswith("6 layouts. 3 of 5 ways of answering do better than the best control")
+    assert "Controls on the same scale: scratch 0.40, best single 0.50." in text
+    assert "The best 4 of 5 ways." in text
+    listed = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| 0 |")]
+    assert listed == ["hybrid-4", "hybrid-3", "hybrid-2", "hybrid-1"]
+    assert "| +0.20 [+0.20,+0.20] | 0.50 | 1 |" in text
+    unknown = [row | controls | {"quality/over_controls": math.nan} for row in rows_of()]
+    assert headline_report(unknown, bootstrap=50).startswith("6 layouts. 0 of 1")
 
 
 def test_a_report_calls_discounts_by_their_names():

@@ -2,7 +2,9 @@
 
 import base64
 import io
+import math
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from lever_ray.app.report_view import report_view, show_report
 from lever_ray.cli import main
 from lever_ray.config import ContrastSettings, unwritable
 from lever_ray.experiment.figures import all_figures
+from lever_ray.experiment.headline import MOST, headline_report
 from lever_ray.experiment.page import html_page
 from lever_ray.experiment.report import TABLES, markdown_report
 from tests.unit.test_cli_words import refused
@@ -178,6 +181,44 @@ def test_report_writes_a_page_where_it_is_told(
     (folder / "report.html").rmdir()
     (folder / "report.md").mkdir()
     assert "it is a folder" in refused(["report", *settings], capsys)
+
+
+def test_a_terminal_gets_the_headline_and_how_to_get_the_rest(
+    home: Path, maze_library: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = asked(maze_library, home)
+    (folder,) = (each for each in (home / "experiments").iterdir() if each.is_dir())
+    capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(["report", *settings]) == 0
+    short = capsys.readouterr()
+    assert "Does reuse succeed?" in short.out
+    assert "What it costs" not in short.out
+    assert max(map(len, short.out.splitlines())) <= 80
+    assert f"Written to {folder / 'report.md'}" in " ".join(short.err.split())
+    assert "--all shows every table, --html FILE writes a page" in " ".join(short.err.split())
+    assert main(["report", "--all", *settings]) == 0
+    assert "What it costs" in capsys.readouterr().out
+    assert main(["report", "--html", "page.html", *settings]) == 0
+    assert capsys.readouterr() == ("", "Written to page.html\n")
+
+
+def test_the_headline_of_many_ways_fits_two_screens() -> None:
+    ways = [
+        {"gamma": gamma, "operator": operator, "strategy": strategy, "ranker": ranker}
+        for gamma in (0.0, 0.99, math.inf)
+        for operator in ("sum", "options")
+        for strategy in ("targeted", "hybrid-3", "exhaustive")
+        for ranker in ("regressor", "offline-return")
+    ]
+    controls = {"return/scratch_best_gamma": 40.0, "return/random_q": 20.0}
+    rows = [row | controls | way for way in ways for row in rows_of()]
+    lines = shown(report_view(headline_report(rows, contrasts=[CONTRAST], bootstrap=20)), 80).splitlines()
+    assert len(lines) <= 100
+    assert sum("[+" in line for line in lines) == MOST  # a line each
+    assert len(ways) > MOST
 
 
 def test_a_protected_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
