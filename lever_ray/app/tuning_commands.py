@@ -120,9 +120,9 @@ def check_study(settings: Settings) -> None:
         check_question(settings.tuning, journal, problem=problem)
 
 
-def run_name(settings: Settings) -> str:
+def run_name(study: str) -> str:
     """Of a study's parent runs, and of its view, in MLflow."""
-    return f"tune {settings.tuning.study}"
+    return f"tune {study}"
 
 
 def noted_study(settings: Settings) -> Note | None:
@@ -151,7 +151,7 @@ def finished_study(parts: Session) -> TuningReport | None:
     if known is None or not is_logged(parts, known):
         return None
     if parts.tracker is not None:
-        parts.tracker.point("tuning", run_name(settings))
+        parts.tracker.point("tuning", run_name(settings.tuning.study))
     trials, front = (read_rows(folder / name) for name in (TRIAL_ROWS, FRONT))
     say(
         parts.console,
@@ -205,7 +205,7 @@ def _tune_budget(parts: Session) -> TuningReport:
         before = told_trials(study, space, settings.tuning)
         _tell_before(parts, len(before))
         forget(folder)
-        name = run_name(settings)
+        name = run_name(settings.tuning.study)
         run_before = _logged_before(parts, name)
         nothing_new = len(before) >= settings.tuning.trials and _measured_after(folder) == len(before)
         nothing_new = nothing_new and (parts.tracker is None or run_before != "")

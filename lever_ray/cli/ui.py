@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
 import socket
-import sys
 
+from lever_ray.cli.exit_codes import FAILED, OK
 from lever_ray.cli.words import add_settings
 from lever_ray.errors import InvalidValue, SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Its port, and settings."""
+    """Its port, and settings; those of an experiment or study choose the link."""
     parser.add_argument("--port", type=int, default=5000)
     add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the links that open on what was logged last, and become the server."""
+    """Serve until it is interrupted; print the links when the server answers."""
+    from lever_ray.app.serving import links_of, serve
     from lever_ray.app.settings import load_settings
     from lever_ray.tracking import Tracker, ui_command
 
@@ -26,11 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
     _check_port(arguments.port)
     tracker = Tracker(given.tracking)
     command = ui_command(tracker, port=arguments.port)
-    for kind, link in tracker.links(arguments.port).items():
-        sys.stdout.write(f"{kind.capitalize()}: {link}\n")  # whole: a link that is broken over lines leads nowhere
-    sys.stdout.flush()
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    os.execv(command[0], command)
+    links = links_of(tracker, given, arguments.settings, port=arguments.port)
+    try:
+        return FAILED if serve(command, links, port=arguments.port) else OK
+    except KeyboardInterrupt:
+        return OK  # which is how it ends
 
 
 def _check_port(port: int) -> None:

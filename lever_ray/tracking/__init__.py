@@ -1,6 +1,6 @@
 """MLflow: the only package that writes runs. Only the driver has a tracker; it creates the store before all else."""
 
-from lever_ray.tracking.cells import headline_rows, layout_rows, log_cells
+from lever_ray.tracking.cells import experiments_among, headline_rows, layout_rows, log_cells
 from lever_ray.tracking.run import TrackedRun
 from lever_ray.tracking.store import (
     URI_VARIABLE,
@@ -20,6 +20,7 @@ __all__ = [
     "Tracker",
     "View",
     "bars",
+    "experiments_among",
     "headline_rows",
     "job_variables",
     "layout_rows",

@@ -72,6 +72,8 @@ SHORT: dict[str, str] = {"quality/normalised": "quality", "speedup/seconds": "sp
 """Columns that charts are drawn of, as axes name them."""
 WAY_TAG = "way"
 """Tag of a run: strategy and operator in one word."""
+_BY_STRATEGY = " by strategy"
+"""End of the name of an experiment's second view."""
 _NOTE_LINES = 40
 """Lines of the table in the parent's description."""
 _LONGEST_NOTE = 8_000
@@ -125,8 +127,13 @@ def log_cells(
     tradeoff, beside = scatter("speedup", "quality"), ("quality", *CONTROLS.values())
     ways = tuple(dict.fromkeys(map(way_of, shown)))
     every = View(name, [tradeoff, *map(bars, named)], filters, metrics.union(*named))
-    grouped = View(f"{name} by strategy", [tradeoff, bars(beside)], filters, metrics, group=WAY_TAG, values=ways)
+    grouped = View(f"{name}{_BY_STRATEGY}", [tradeoff, bars(beside)], filters, metrics, group=WAY_TAG, values=ways)
     return [replace(view, listed=(*beside, "speedup", "return")) for view in (every, grouped)]
+
+
+def experiments_among(names: Sequence[str]) -> list[str]:
+    """Of the names of views those of experiments, which have a second view."""
+    return [name for name in names if f"{name}{_BY_STRATEGY}" in names]
 
 
 def _note(lines: Sequence[Row], *, of: int) -> str:

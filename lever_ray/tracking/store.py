@@ -32,8 +32,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home, unwritable
 from lever_ray.errors import SettingsError, StorageError
 from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
+from lever_ray.order import in_natural_order
 from lever_ray.tracking.run import MOST_RUNS, TrackedRun, parent_of, system_metrics
-from lever_ray.tracking.views import VIEW_TAG, View, view_key
+from lever_ray.tracking.views import STATE_TAG, VIEW_TAG, View, view_key, view_name
 from lever_ray.tracking.waiting import Patience, Tell, patient
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -201,6 +202,12 @@ class Tracker:
             return dict(self.published)
         tags = self._client.get_experiment(self.experiment_id).tags
         return {name.removeprefix(LATEST_TAG): key for name, key in tags.items() if name.startswith(LATEST_TAG)}
+
+    def view_names(self) -> list[str]:
+        """Names of all views that were published, in natural order."""
+        tags = self._client.get_experiment(self.experiment_id).tags
+        found = (view_name(value) for key, value in tags.items() if key.startswith(STATE_TAG))
+        return in_natural_order(name for name in found if name)
 
     def point(self, kind: str, name: str) -> None:
         """Let the link of a kind open on a view that was published before, by its name."""

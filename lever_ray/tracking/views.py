@@ -83,6 +83,14 @@ def view_key(name: str) -> str:
     return plain if plain == name.replace(" ", "-") else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+def view_name(value: str) -> str:
+    """The name that the value of an experiment's tag gives a view; empty where it is of a shared link, without one."""
+    try:
+        return str(json.loads(value)["name"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
 @dataclass(frozen=True)
 class View:
     """What the chart page shows.
