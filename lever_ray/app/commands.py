@@ -24,11 +24,11 @@ from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import (
     ExperimentRows,
     drop_finished,
-    finished_environments,
     finished_told,
     held_alone,
     read_rows,
     run_experiment,
+    was_begun,
     write_rows,
 )
 from lever_ray.experiment.statistics import Row, summarise
@@ -166,8 +166,9 @@ def experiment(parts: Session) -> ExperimentReport:
 def _experiment(parts: Session, asked: Question, library: LibraryReader) -> tuple[ExperimentReport, str]:
     """What it gave, and the id of its run."""
     settings, tags = parts.settings, tags_of(parts.settings) | {"config": asked.digest}
-    again = "config" if settings.experiment.resume and finished_environments(asked.folder) else ""
-    with tracked_run(parts, asked.title, tags, DECIDING, again=again) as run:
+    again = "config" if was_begun(asked.folder) else ""
+    resume = settings.experiment.resume
+    with tracked_run(parts, asked.title, tags, DECIDING, again=again, resume=resume) as run:
         with progress(parts.console, f"Experiment {settings.experiment.name}", len(asked.names)) as advance:
             rows = run_experiment(
                 asked.plan,
@@ -175,7 +176,7 @@ def _experiment(parts: Session, asked: Question, library: LibraryReader) -> tupl
                 asked.names,
                 executor=parts.executor,
                 folder=asked.folder,
-                resume=settings.experiment.resume,
+                resume=resume,
                 watch=advance,
                 kept_before=telling_kept(parts.console, advance, len(asked.names)),
                 keep_finished=True,
@@ -305,7 +306,7 @@ def _tell_what_was_odd(parts: Session, rows: ExperimentRows) -> None:
 
 @contextmanager
 def tracked_run(
-    parts: Session, name: str, tags: dict[str, str], groups: Sequence[str], *, again: str = ""
+    parts: Session, name: str, tags: dict[str, str], groups: Sequence[str], *, again: str = "", resume: bool = True
 ) -> Iterator[TrackedRun | None]:
     """A parent run with the settings of some groups as parameters; None where nothing is tracked.
 
@@ -315,12 +316,13 @@ def tracked_run(
         tags: of the run.
         groups: of settings.
         again: see :meth:`lever_ray.tracking.Tracker.run`.
+        resume: likewise.
     """
     if parts.tracker is None:
         yield None
         return
     parameters = flat_settings(parts.settings, groups)
-    with parts.tracker.run(name, tags=tags, parameters=parameters, again=again) as run:
+    with parts.tracker.run(name, tags=tags, parameters=parameters, again=again, resume=resume) as run:
         yield run
 
 

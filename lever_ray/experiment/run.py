@@ -128,6 +128,11 @@ def run_experiment(
     return ExperimentRows(ordered, sorted(failures, key=lambda failure: failure.environment), len(kept))
 
 
+def was_begun(folder: Path) -> bool:
+    """Whether a run in a folder was begun that is not done, whatever it has finished."""
+    return (folder / _FINISHED).is_dir()
+
+
 def finished_environments(folder: Path) -> int:
     """How many environments a run in a folder finished that was not done."""
     return sum(not file.name.startswith(".") for file in (folder / _FINISHED).glob("*.parquet"))

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlparse
+from urllib.parse import quote, urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -25,8 +26,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from lever_ray.config import HOME_VARIABLE, TrackingSettings, default_store, home, unwritable
@@ -34,6 +33,7 @@ from lever_ray.errors import SettingsError, StorageError
 from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
 from lever_ray.order import in_natural_order
 from lever_ray.tracking.run import MOST_RUNS, TrackedRun, parent_of, system_metrics
+from lever_ray.tracking.sqlite import checkpoint, sqlite_file, write_ahead_log
 from lever_ray.tracking.views import STATE_TAG, VIEW_TAG, View, view_key, view_name
 from lever_ray.tracking.waiting import Patience, Tell, patient
 
@@ -76,7 +76,7 @@ def tracking_uri(settings: TrackingSettings) -> str:
 
 def _check_reachable(uri: str) -> None:
     """Fail at once where a file or a tracking server is out of reach; the client itself would try for minutes."""
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is not None:
         _check_writable(file)
     place = urlparse(uri)
@@ -125,7 +125,7 @@ def store_told(settings: TrackingSettings) -> str:
         SettingsError: see :class:`Tracker`; or the file cannot be made.
     """
     uri = tracking_uri(settings)
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is not None and not file.exists() and file.parent.is_dir():
         if why := unwritable(file):
             raise SettingsError(why)
@@ -163,14 +163,14 @@ class Tracker:
             ) from error
 
     def _experiment(self, name: str) -> str:
-        file = _sqlite_file(self.uri)
+        file = sqlite_file(self.uri)
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
         location = None if file is None else (home() / "artifacts" / name).as_uri()
         created = self._client.create_experiment(name, artifact_location=location, tags=_KIND)
         if file is not None:
-            _write_ahead_log(file)
+            write_ahead_log(file)
         return str(created)
 
     def link(self, port: int = UI_PORT, *, view: str = "") -> str:
@@ -272,7 +272,13 @@ class Tracker:
 
     @contextmanager
     def run(
-        self, name: str, *, tags: Mapping[str, str], parameters: Mapping[str, Any], again: str = ""
+        self,
+        name: str,
+        *,
+        tags: Mapping[str, str],
+        parameters: Mapping[str, Any],
+        again: str = "",
+        resume: bool = True,
     ) -> Iterator[TrackedRun]:
         """A parent run with system metrics; it is marked failed where the block raises.
 
@@ -281,9 +287,11 @@ class Tracker:
             tags: of the run.
             parameters: of the run.
             again: a tag; where the latest parent with its value did not finish and has no other parameters, that one is
-                gone on with. Only where nobody else can be at it.
+                gone on with; one with others that is still said to run is marked failed. Only where nobody else can be
+                at it.
+            resume: False marks it as failed in any case.
         """
-        before = self._unfinished(again, tags[again], parameters) if again else None
+        before = self._unfinished(again, tags[again], parameters if resume else None) if again else None
         resumed = before is not None
         run = before or self._client.create_run(self.experiment_id, run_name=name, tags=resolve_tags(tags))
         tracked = TrackedRun(self._client, self.experiment_id, run, resumed=resumed)
@@ -295,13 +303,20 @@ class Tracker:
                 yield tracked
             except BaseException:
                 if not self._patience.spent:
-                    with suppress(MlflowException, SQLAlchemyError, OSError, StorageError):
-                        self._client.set_terminated(tracked.id, "FAILED")
+                    self._fail(tracked.id)
                 raise
             self._client.set_terminated(tracked.id, "FINISHED")
 
-    def _unfinished(self, tag: str, value: str, parameters: Mapping[str, Any]) -> Run | None:
-        """The latest parent with that tag, where it did not finish and has no other parameters."""
+    def _fail(self, run: str) -> None:
+        """Mark a run failed, where the store takes it; a full disk may have room in what is not checkpointed yet."""
+        for make_room in (lambda: None, partial(checkpoint, sqlite_file(self.uri))):
+            with suppress(MlflowException, SQLAlchemyError, OSError, StorageError, sqlite3.Error):
+                make_room()
+                self._client.set_terminated(run, "FAILED")
+                return
+
+    def _unfinished(self, tag: str, value: str, parameters: Mapping[str, Any] | None) -> Run | None:
+        """The latest parent with that tag, where it did not finish and has no other parameters; None for any others."""
         told = f"tags.{tag} = '{value}'"
         found = self._client.search_runs(
             [self.experiment_id], filter_string=told, max_results=MOST_RUNS, order_by=["attributes.start_time DESC"]
@@ -309,8 +324,12 @@ class Tracker:
         latest = next((run for run in found if parent_of(run) is None), None)
         if latest is None or latest.info.status == "FINISHED":
             return None
-        same = all(str(parameters.get(name)) == given for name, given in latest.data.params.items())
-        return latest if same else None
+        kept = latest.data.params.items()
+        if parameters is not None and all(str(parameters.get(name)) == given for name, given in kept):
+            return latest
+        if latest.info.status == "RUNNING":
+            self._client.set_terminated(latest.info.run_id, "FAILED")
+        return None
 
 
 def ui_command(tracker: Tracker, *, port: int) -> list[str]:
@@ -343,26 +362,6 @@ def _quieten() -> None:
     """Keep to ourselves what libraries say of a store; what goes wrong is raised as well."""
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    return Path("/", unquote(urlparse(uri).path).lstrip("/")) if uri.startswith("sqlite:") else None
-
-
-def _write_ahead_log(file: Path) -> None:
-    """Let the UI read while a run writes."""
-    connection = sqlite3.connect(file)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.close()
-
-
-@event.listens_for(Engine, "connect")
-def _sync_seldom(connection: Any, _record: Any) -> None:
-    """Under a write-ahead log, leave syncing to its checkpoints: a loss of power may undo what was logged last."""
-    if isinstance(connection, sqlite3.Connection):
-        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-        if mode == "wal":
-            connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _commit() -> str:

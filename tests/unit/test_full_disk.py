@@ -29,6 +29,7 @@ from lever_ray.config import TrackingSettings
 from lever_ray.errors import StorageError
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.tracking import Tracker, waiting
+from lever_ray.tracking.sqlite import checkpoint, write_ahead_log
 from tests.unit.test_tuning_commands import SMALL
 
 EXPERIMENT = ["experiment", *SMALL, "experiment.bootstrap=50", "experiment.random_rollouts=10"]
@@ -153,6 +154,57 @@ def test_a_disk_that_fills_up_keeps_finished_environments_and_the_run(
     (again,), _ = runs_in(home)
     assert again.info.run_id == parent.info.run_id
     check_logged_once(home)
+
+
+def refused_once(method: Callable[..., Any]) -> Any:
+    """A method that the full disk of a database refuses the first time."""
+    calls = Counter[str]()
+
+    def refused(*arguments: Any, **options: Any) -> Any:
+        calls["made"] += 1
+        if calls["made"] == 1:
+            raise full_database()
+        return method(*arguments, **options)
+
+    return refused
+
+
+@pytest.mark.parametrize("room", ["at once", "after a checkpoint", "later"])
+@pytest.mark.parametrize("other", [[], ["experiment.bootstrap=60"], ["experiment.resume=false"]])
+def test_a_run_that_a_full_disk_ends_before_anything_is_finished_does_not_go_on_running(
+    home: Path, monkeypatch: pytest.MonkeyPatch, room: str, other: list[str]
+) -> None:
+    ends = {
+        "at once": MlflowClient.set_terminated,
+        "after a checkpoint": refused_once(MlflowClient.set_terminated),
+        "later": failing_from(1, MlflowClient.set_terminated, full_database()),
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", failing_from(1, pq.write_table, FULL))
+        patch.setattr(MlflowClient, "set_terminated", ends[room])
+        assert main(EXPERIMENT) == 1
+    (parent,), _ = runs_in(home)
+    assert parent.info.status == ("RUNNING" if room == "later" else "FAILED")
+    assert main([*EXPERIMENT, *other]) == 0
+    parents, _ = runs_in(home)
+    assert Counter(run.info.status for run in parents) == Counter(["FINISHED"] + ["FAILED"] * bool(other))
+    if not other:
+        assert parents[0].info.run_id == parent.info.run_id
+
+
+def test_a_checkpoint_makes_room_in_a_database(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    write_ahead_log(file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE runs (status TEXT)")
+        connection.execute("INSERT INTO runs VALUES ('RUNNING')")
+        connection.commit()
+        log = file.with_name("store.db-wal")
+        assert log.stat().st_size > 0
+        checkpoint(file)
+        assert log.stat().st_size == 0
+        assert connection.execute("SELECT status FROM runs").fetchall() == [("RUNNING",)]
+    checkpoint(None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The store as an SQLite file: its place, and its write-ahead log."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Place of the file; None of another kind of store."""
+    return Path("/", unquote(urlparse(uri).path).lstrip("/")) if uri.startswith("sqlite:") else None
+
+
+def write_ahead_log(file: Path) -> None:
+    """Let the UI read while a run writes."""
+    connection = sqlite3.connect(file)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+
+
+def checkpoint(file: Path | None) -> None:
+    """Write the log of a database into it and begin it anew, so that it takes a little more without growing."""
+    if file is not None:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@event.listens_for(Engine, "connect")
+def _sync_seldom(connection: Any, _record: Any) -> None:
+    """Under a write-ahead log, leave syncing to its checkpoints: a loss of power may undo what was logged last."""
+    if isinstance(connection, sqlite3.Connection):
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            connection.execute("PRAGMA synchronous=NORMAL")
