@@ -29,7 +29,6 @@ from lever_ray.config import TrackingSettings
 from lever_ray.errors import StorageError
 from lever_ray.library.store import PolicyLibrary
 from lever_ray.tracking import Tracker, waiting
-from lever_ray.tracking.sqlite import checkpoint, write_ahead_log
 from tests.unit.test_tuning_commands import SMALL
 
 EXPERIMENT = ["experiment", *SMALL, "experiment.bootstrap=50", "experiment.random_rollouts=10"]
@@ -190,21 +189,6 @@ def test_a_run_that_a_full_disk_ends_before_anything_is_finished_does_not_go_on_
     assert Counter(run.info.status for run in parents) == Counter(["FINISHED"] + ["FAILED"] * bool(other))
     if not other:
         assert parents[0].info.run_id == parent.info.run_id
-
-
-def test_a_checkpoint_makes_room_in_a_database(tmp_path: Path) -> None:
-    file = tmp_path / "store.db"
-    write_ahead_log(file)
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE runs (status TEXT)")
-        connection.execute("INSERT INTO runs VALUES ('RUNNING')")
-        connection.commit()
-        log = file.with_name("store.db-wal")
-        assert log.stat().st_size > 0
-        checkpoint(file)
-        assert log.stat().st_size == 0
-        assert connection.execute("SELECT status FROM runs").fetchall() == [("RUNNING",)]
-    checkpoint(None)
 
 
 @pytest.mark.parametrize(

@@ -224,8 +224,7 @@ def test_search_prints_a_table(home: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_what_several_policies_are_for_is_asked_as_a_column(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = dict(np.load("theirs.npz"))
-    wanted = arrays.pop("desc")
-    np.savez("silent.npz", **arrays, wanted=wanted)
+    np.savez("silent.npz", Q=arrays["Q"], wanted=arrays["desc"])
     silent = ["import", "silent.npz", *IMPORT[2:], "--to", "libraries/theirs"]
     told = refused(silent, capsys)
     assert "a column 'objective' (terms joined with hyphens) or 'description' (in words) with an entry for each" in told

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from lever_ray.cli import guarded
 from lever_ray.errors import LibraryError, keeping, storage_error
+from lever_ray.tracking.sqlite import checkpoint, write_ahead_log
 from tests.unit.test_full_disk import FULL, failing_from, full_database, line_of
 
 # What errors are taken for.
@@ -116,3 +119,18 @@ def test_what_ray_says_of_its_own_state_is_not_printed(
 
 def test_mlflow_prints_no_links_of_its_own() -> None:
     assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
+
+
+def test_a_checkpoint_makes_room_in_a_database(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    write_ahead_log(file)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE runs (status TEXT)")
+        connection.execute("INSERT INTO runs VALUES ('RUNNING')")
+        connection.commit()
+        log = file.with_name("store.db-wal")
+        assert log.stat().st_size > 0
+        checkpoint(file)
+        assert log.stat().st_size == 0
+        assert connection.execute("SELECT status FROM runs").fetchall() == [("RUNNING",)]
+    checkpoint(None)
