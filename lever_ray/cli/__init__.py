@@ -33,7 +33,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "study": Entry(
         "lever_ray.cli.study",
-        "Run a study that trains what it needs, such as boundary, chain, coverage, options, rankers, search or shaping.",
+        "Run a study that trains what it needs: boundary, chain, coverage, defaults, options, rankers or another.",
     ),
     "reproduce": Entry(
         "lever_ray.cli.reproduce",
