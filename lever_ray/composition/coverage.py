@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.tasks.kernel import TERMINAL
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum
@@ -46,7 +46,7 @@ class Coverage:
         return asdict(self) | {"leaves_at": list(place) if isinstance(place, tuple) else place}
 
 
-@njit(cache=True)
+@compiled()
 def _reachable(moves, flags, starts):
     """bool[S]: non-terminal observations that can be reached from the starts."""
     reached = np.zeros(len(flags), np.bool_)

@@ -7,8 +7,8 @@ the one of fewer steps comes first, then the one of fewer segments, then the lex
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.composition.segments import END, segment
 from lever_ray.embedding.offline import LEFT_SUPPORT
 from lever_ray.tasks.kernel import nearest_item
@@ -43,7 +43,7 @@ def search_scratch(observations: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return np.full(observations, -1, np.int64), np.full(3, -np.inf), np.full((3, _R_COLUMNS), -1, np.int64)
 
 
-@njit(cache=True)
+@compiled()
 def _doubled(array):
     """The same rows, and room for as many more."""
     rows, columns = array.shape
@@ -54,13 +54,13 @@ def _doubled(array):
     return wider
 
 
-@njit(cache=True)
+@compiled()
 def _copy_row(source, row, target, place):
     for column in range(source.shape[1]):
         target[place, column] = source[row, column]
 
 
-@njit(cache=True)
+@compiled()
 def _is_better(score, time, level, lex, other, other_time, other_level, other_lex):
     """The order of nodes and routes; equal ones are not better."""
     if score != other:
@@ -72,7 +72,7 @@ def _is_better(score, time, level, lex, other, other_time, other_level, other_le
     return lex < other_lex
 
 
-@njit(cache=True)
+@compiled()
 def _offer(totals, facts, kind, total, time, level, lex, parent, member, why, end):
     """Remember a route where it is the best of its kind."""
     if _is_better(
@@ -84,7 +84,7 @@ def _offer(totals, facts, kind, total, time, level, lex, parent, member, why, en
         facts[kind, _R_END] = end
 
 
-@njit(cache=True)
+@compiled()
 def _spread(state, items, switch, paid, moment):
     """A hash of a full state."""
     mixed = np.uint64(state) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(items) * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -94,7 +94,7 @@ def _spread(state, items, switch, paid, moment):
     return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(0x7FFFFFFFFFFFFFFF))
 
 
-@njit(cache=True)
+@compiled()
 def _rehashed(keys, count, size):
     """int64[size]: an open-addressing table of the first ``count`` full states."""
     table = np.empty(size, np.int64)
@@ -111,7 +111,7 @@ def _rehashed(keys, count, size):
     return table
 
 
-@njit(cache=True)
+@compiled()
 def _span(first, count):
     """int64: the whole numbers from ``first`` to below ``count``."""
     places = np.empty(count - first, np.int64)
@@ -120,12 +120,12 @@ def _span(first, count):
     return places
 
 
-@njit(cache=True)
+@compiled()
 def _comes_first(scores, ties, one, two):
     return scores[one] > scores[two] or (scores[one] == scores[two] and ties[one] < ties[two])
 
 
-@njit(cache=True)
+@compiled()
 def _sift(heap, size, place, scores, ties):
     """Let a place of a heap sink to where it belongs; what comes first is on top."""
     while True:
@@ -140,7 +140,7 @@ def _sift(heap, size, place, scores, ties):
         place = below
 
 
-@njit(cache=True)
+@compiled()
 def _ordered(scores, ties, kept):
     """int64[kept]: the first places by score float64[n], the highest first, then by ties int64[n], the lowest first.
 
@@ -161,7 +161,7 @@ def _ordered(scores, ties, kept):
     return chosen
 
 
-@njit(cache=True)
+@compiled()
 def _best_nodes(facts, scores, count, kept, room):
     """int64[kept]: the best of the first ``count`` nodes of one level, whose order is below ``room``."""
     ties = np.empty(count, np.int64)
@@ -170,7 +170,7 @@ def _best_nodes(facts, scores, count, kept, room):
     return _ordered(scores, ties, kept)
 
 
-@njit(cache=True)
+@compiled()
 def _promises(moves, flags, rewards, near, rules, events, toward, nodes, sofar, count, horizon, seen, stamp, sums):
     """``(float64[count], stamp)``: what the first nodes would score by leaving now; without ``toward``, so far."""
     scores, first, never, ever = np.empty(count), np.int64(0), bool(count < 0), bool(count >= 0)
@@ -187,7 +187,7 @@ def _promises(moves, flags, rewards, near, rules, events, toward, nodes, sofar, 
     return scores, stamp
 
 
-@njit(cache=True)
+@compiled()
 def _renumber(nodes, first, count):
     """Replace the order of the nodes of a level by their ranks in it."""
     size = count - first
@@ -199,7 +199,7 @@ def _renumber(nodes, first, count):
         nodes[first + order[rank], _LEX] = rank
 
 
-@njit(cache=True)
+@compiled()
 def _by_return(sofar, count):
     """int64[count]: all nodes, the highest return so far first, then the earliest."""
     scores, ties = np.empty(count), np.empty(count, np.int64)
@@ -208,7 +208,7 @@ def _by_return(sofar, count):
     return _ordered(scores, ties, count)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def option_search(task, events, actions, toward, start, horizon, width, budget, cut, choose, timed, laps, scratch):
     """The best route of segments that is found.
 

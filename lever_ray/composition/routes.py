@@ -8,8 +8,8 @@ successor features: argmax_a max_i [r(sigma, a) + G_i(sigma')].
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.embedding.offline import (
     ENDED_BADLY,
     ENDED_WELL,
@@ -29,7 +29,7 @@ ROUTE_CODES: dict[str, int] = {"gpi": GPI, "switch": SWITCH}
 NOWHERE = -1
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def member_actions(pool):
     """int16[P, S]: each policy's greedy action among those it took itself; -1 where it took none."""
     q, support, _, many = pool
@@ -44,7 +44,7 @@ def member_actions(pool):
     return actions
 
 
-@njit(cache=True)
+@compiled()
 def _follow(moves, flags, rewards, near, rules, actions, policy, full, time, seen, stamp, lap):
     """Return of following one policy from a full state until the episode ends: ``(total, end)``."""
     state, memory, nearest = full
@@ -72,7 +72,7 @@ def _follow(moves, flags, rewards, near, rules, actions, policy, full, time, see
     return total, TRUNCATED
 
 
-@njit(cache=True)
+@compiled()
 def _gpi(moves, flags, rewards, near, start, rules, actions, union, members, route, seen, stamp, lap):
     """Write the GPI route: ``(total, end, steps, stamp)``."""
     state, memory, time, total, weight = np.int64(start), rules.memory, np.int64(0), 0.0, 1.0
@@ -113,7 +113,7 @@ def _gpi(moves, flags, rewards, near, start, rules, actions, union, members, rou
     return total, TRUNCATED, time, stamp
 
 
-@njit(cache=True)
+@compiled()
 def _best_switch(moves, flags, rewards, near, start, rules, actions, members, seen, stamp, lap, laps):
     """The best pair of members and time to switch: ``(total, end, first, time, second, stamp)``.
 
@@ -166,7 +166,7 @@ def _best_switch(moves, flags, rewards, near, start, rules, actions, members, se
     return best, best_end, first_best, time_best, second_best, stamp
 
 
-@njit(cache=True)
+@compiled()
 def _replay(moves, flags, actions, start, horizon, first, switch_at, second, route):
     """Write the actions of one policy followed by another; returns how many."""
     state, time = np.int64(start), 0
@@ -182,7 +182,7 @@ def _replay(moves, flags, actions, start, horizon, first, switch_at, second, rou
     return time
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def route_returns(task, pool, actions, mixtures, code, routes):
     """Returns of mixtures under a route operator from the one start, with exact lookahead on recorded transitions.
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.embedding.offline import ENDED_BADLY, ENDED_WELL, LEFT_SUPPORT, TRUNCATED, laps_to_come
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.tasks.kernel import GOAL, TERMINAL, step
@@ -76,7 +76,7 @@ def event_terms(
     return EventTerms(tuple(chosen), bits)
 
 
-@njit(cache=True)
+@compiled()
 def segment(
     moves, flags, rewards, near, rules, events, actions, member, state, memory, nearest, paid, time, total, weight,
     horizon, cut, choose, through, laps, seen, stamp, sums,
@@ -153,7 +153,7 @@ def segment(
             return LOOP, TRUNCATED, state, memory, nearest, paid, horizon, total, weight, stamp + steps + 1
 
 
-@njit(cache=True)
+@compiled()
 def route_of_segments(moves, actions, state, members, begins, steps):
     """int16[steps]: the actions of following ``members`` int64[n], each from step ``begins`` int64[n] on."""
     route = np.empty(steps, np.int16)

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.errors import InvalidValue
 from lever_ray.tasks.kernel import MEMORY_WORDS, TERMINAL, draw_start, enter
 from lever_ray.tasks.protocol import Environment
@@ -55,7 +55,7 @@ def check_canonical(count: int) -> None:
         raise InvalidValue(f"count of canonical states is {count}; at least 1 is needed")
 
 
-@njit(cache=True)
+@compiled()
 def _walk(dynamics, successors, rng, walks, steps, observations, memories):
     """Uniformly random walks over recorded transitions; returns how many states were written."""
     _, flags, starts, weights, first_memory = dynamics

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike
+
+from lever_ray.compiling import compiled
 
 SUM, MAX = 0, 1
 """How a mixture combines its members' action values."""
@@ -70,7 +71,7 @@ def choice_type(actions: int) -> DTypeLike:
     return np.uint8 if actions + 1 < 256 else np.uint16
 
 
-@njit(cache=True)
+@compiled()
 def _copy_cell(q, support, state, rows, cell_q, cell_support, copied):
     """Copy what a pool holds of one observation, see :class:`Block`."""
     for index in range(len(rows)):
@@ -82,7 +83,7 @@ def _copy_cell(q, support, state, rows, cell_q, cell_support, copied):
     copied[state] = 1
 
 
-@njit(cache=True)
+@compiled()
 def _preferred(cell_q, state, mixtures, mixture, actions):
     """The action that one sum of members prefers, taken or not."""
     best, best_value = 0, -np.inf
@@ -95,7 +96,7 @@ def _preferred(cell_q, state, mixtures, mixture, actions):
     return best
 
 
-@njit(cache=True)
+@compiled()
 def _clear_choice(cell_q, cell_support, state, mixtures, mixture, used, actions):
     """The action that every sum of a block of mixtures prefers in one observation, or :data:`DIFFERENT`.
 
@@ -140,7 +141,7 @@ def _clear_choice(cell_q, cell_support, state, mixtures, mixture, used, actions)
     return best
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def choice_of(cell_q, cell_support, state, mixtures, mixture, operator, unmasked, unrecorded, actions, many):
     """What one mixture does in one observation, as :func:`lever_ray.embedding.offline.greedy` takes it; A to leave.
 
@@ -172,7 +173,7 @@ def choice_of(cell_q, cell_support, state, mixtures, mixture, operator, unmasked
     return best if best_taken or unrecorded else actions
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def _values_of_four(cell_q, cell_support, state, mixtures, mixture, operator, first):
     """What a mixture makes of four actions from ``first`` on, and which of them were taken, as bits."""
     row = mixtures[mixture, 0]
@@ -193,20 +194,20 @@ def _values_of_four(cell_q, cell_support, state, mixtures, mixture, operator, fi
     return zero, one, two, three, (taken >> (first & FOUR)) & 15
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def larger(value, other):
     """The larger of a float64 and a float32; neither is NaN, which ``max`` would look for."""
     return value if value >= other else np.float64(other)
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def allowed_of(taken, unmasked):
     """Which of four actions may be chosen, as bits: those that were taken; all where none was, or ``unmasked``."""
     tried = taken | (15 if unmasked else 0)
     return tried if tried != 0 else 15
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def best_of_four(zero, one, two, three, allowed):
     """The largest of four values whose bits are set, ties to the first.
 
@@ -220,13 +221,13 @@ def best_of_four(zero, one, two, three, allowed):
     return low if low_value >= high_value else high
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def of_four(zero, one, two, three, choice):
     """One of four values."""
     return zero if choice == 0 else one if choice == 1 else two if choice == 2 else three
 
 
-@njit(cache=True)
+@compiled()
 def choose(pool, block, state, order, first, last, operator, unmasked, unrecorded, choices):
     """Greedy actions of a class in one observation.
 
@@ -262,7 +263,7 @@ def choose(pool, block, state, order, first, last, operator, unmasked, unrecorde
     return common_choice(choices, first, last)
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def common_choice(choices, first, last):
     """The choice of a class that agrees, or :data:`DIFFERENT`."""
     for index in range(first + 1, last):
@@ -271,7 +272,7 @@ def common_choice(choices, first, last):
     return np.int64(choices[first])
 
 
-@njit(cache=True)
+@compiled()
 def look_up(pool, block, state, operator, known):
     """Prepare one observation for :func:`choice_of`, and find out whether all mixtures of a block agree there.
 
@@ -295,7 +296,7 @@ def look_up(pool, block, state, operator, known):
             choices[state, index] = actions + 1
 
 
-@njit(cache=True)
+@compiled()
 def part(choices, counts, order, spare, first, last, frames, top, depth):
     """Part a class by its choices, each part in the old order, and put the parts on a stack, lower choices first.
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.embedding.blocks import in_blocks, kernel_array
 from lever_ray.embedding.classes import (
     DIFFERENT,
@@ -63,7 +63,7 @@ def make_pool(q: np.ndarray, support: np.ndarray) -> Pool:
     return Pool(kernel_array(q, np.float32), kernel_array(support, np.uint8), actions, True if actions > FOUR else None)
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def greedy(q, support, many, members, operator, masked, state):
     """Greedy action of a mixture in one observation, ties to the lowest action.
 
@@ -94,7 +94,7 @@ def greedy(q, support, many, members, operator, masked, state):
     return best, best_taken
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def _values_of_four(q, support, members, operator, state, first):
     """What a mixture makes of four actions from ``first`` on, and which of them were taken, as bits."""
     member = members[0]
@@ -117,7 +117,7 @@ def _values_of_four(q, support, members, operator, state, first):
     return zero, one, two, three, (taken >> (first & FOUR)) & 15
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def laps_to_come(total, lap, period, left, discount):
     """What a rollout that has walked one lap of a cycle, and repeats it, earns until the horizon.
 
@@ -140,7 +140,7 @@ def laps_to_come(total, lap, period, left, discount):
     return (total - lap[0]) * (factor - last) / (1.0 - factor), last * (lap[rest] - lap[0])
 
 
-@njit(cache=True)
+@compiled()
 def _return_of_cycle(
     moves, flags, rewards, near, rules, state, memory, nearest, total, weight, taken, begin, depth, lap
 ):
@@ -163,7 +163,7 @@ def _return_of_cycle(
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _fill_returns(task, pool, block, operator, unmasked, unrecorded, choices, totals, ends):
     """Add the answers of :func:`offline_returns` for one block, see :func:`lever_ray.embedding.classes.choose`."""
     moves, flags, rewards, near, starts, start_weights, rules = task
@@ -261,7 +261,7 @@ def offline_returns(
     return totals, ends
 
 
-@njit(cache=True)
+@compiled()
 def mixture_table(q, support, actions, members, operator, masked):
     """float32[S, A]: the composed Q-table; -inf for masked actions."""
     states = q.shape[1]

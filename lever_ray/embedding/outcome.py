@@ -8,8 +8,8 @@ environment of a family.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.embedding.blocks import in_blocks, kernel_array
 from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.embedding.offline import SUM, Pool, greedy
@@ -78,7 +78,7 @@ def outcomes(
     return result
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _fill_outcomes(dynamics, horizon, pool, mixtures, operator, masked, result):
     """Follow each mixture until it ends, is cut, or meets an observation again: the laps of a cycle add nothing."""
     moves, flags, starts, weights, first_memory = dynamics

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.embedding.offline import ENDED_BADLY, ENDED_WELL, LEFT_SUPPORT, TRUNCATED, greedy
 from lever_ray.tasks.kernel import GOAL, TERMINAL
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def recorded_returns(dynamics, horizon, discount, pool, mean_rewards, mixtures, operator, masked):
     """Sum of the members' mean recorded rewards along each mixture's rollouts, up to the first observation met twice.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.embedding.classes import DIFFERENT, UNKNOWN, choice_of, look_up
 from lever_ray.tasks.kernel import GOAL, TERMINAL
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def add_static_features(dynamics, pool, block, operator, unmasked, gamma, roots, weights, frozen, known, totals):  # noqa: C901
     """Add up the features of frozen rollouts from all canonical observations.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.embedding.blocks import in_blocks, kernel_array
 from lever_ray.embedding.canonical import CanonicalStates
 from lever_ray.embedding.classes import (
@@ -129,7 +129,7 @@ def psi_exact(
     return result
 
 
-@njit(cache=True)
+@compiled()
 def _find_row(owners, keys, owner, items):
     """Slot of (owner, items) in an open-addressing table, and whether it is filled already."""
     spread = (items * np.uint64(_HASH_ODD)) ^ (np.uint64(owner) * np.uint64(_HASH_ODD_2))
@@ -141,7 +141,7 @@ def _find_row(owners, keys, owner, items):
     return slot, False
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _add_psi(where, pool, block, operator, unmasked, powers, lookup, known, of_class, totals):
     """Add up the discounted features and ends of a block's rollouts from all canonical states.
 

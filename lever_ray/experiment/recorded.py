@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.learning.sarsa import train
 from lever_ray.tasks.kernel import TERMINAL, draw_start
 from lever_ray.tasks.objective import Objective
@@ -95,7 +95,7 @@ def return_inside(
     return rollout(task, objective=objective, q=table).total
 
 
-@njit(cache=True)
+@compiled()
 def _walk(moves, flags, starts, weights, horizon, rng, steps):
     """uint8[S, B]: actions taken by random walks from the starts, of ``steps`` moves in all."""
     actions = moves.shape[1]

@@ -8,8 +8,8 @@ from functools import cache
 from time import perf_counter
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.errors import InvalidValue
 from lever_ray.learning.budgets import BUDGETS
 from lever_ray.tasks.kernel import (
@@ -114,7 +114,7 @@ class TrainingRun:
         return chosen
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def _choose(q, state, actions, epsilon, rng):
     """Epsilon-greedy action, ties to the lowest; one draw decides both whether to explore and where to.
 
@@ -130,14 +130,14 @@ def _choose(q, state, actions, epsilon, rng):
     return best
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def _best_of_four(q, state, first):
     one = first if q[state, first] >= q[state, first + 1] else first + 1
     other = first + 2 if q[state, first + 2] >= q[state, first + 3] else first + 3
     return one if q[state, one] >= q[state, other] else other
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def sarsa_episodes(task, q, visits, reward_sums, rng, episodes, epsilon, decay, gamma):
     """Train for some episodes in place.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
+
+from lever_ray.compiling import compiled
 
 _ANY_ORDER = {"reassoc", "contract", "nsz"}
 _BLOCK = 512
@@ -75,7 +76,7 @@ class Candidates:
         return self.rows[: self.count][self.upper[: self.count] >= self.lower[0]]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _scan(rows, scales, errors, query, length, margin, first, lower, kept, upper, count):
     """Multiply rows with a query and sift the products, block by block; see :class:`Candidates`."""
     products = np.empty(_BLOCK, np.float32)
@@ -92,7 +93,7 @@ def _scan(rows, scales, errors, query, length, margin, first, lower, kept, upper
     return kept, upper, count
 
 
-@njit(cache=True, nogil=True, fastmath=_ANY_ORDER)
+@compiled(nogil=True, fastmath=_ANY_ORDER)
 def _multiply(rows, query, products):
     """Products of rows, float32 or int8 [n, d], with a query, summed in any order.
 
@@ -115,7 +116,7 @@ def _multiply(rows, query, products):
         products[row] = a
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _sift(products, scales, errors, length, margin, first, lower, kept, upper, count):
     """Keep what may be among the nearest, and raise the bar; returns arrays anew since they may have grown."""
     for start in range(0, len(products), _CHUNK):
@@ -130,7 +131,7 @@ def _sift(products, scales, errors, length, margin, first, lower, kept, upper, c
     return kept, upper, count
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _any_reaches(products, scales, errors, length, margin, bar):
     """Whether a row's upper bound reaches the bar; a loop without branches, for whole registers at a time."""
     reaching = 0
@@ -142,7 +143,7 @@ def _any_reaches(products, scales, errors, length, margin, bar):
     return reaching > 0
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _keep(products, scales, errors, length, margin, first, lower, kept, upper, count):
     """Keep the rows of a chunk that reach the bar; returns how many are kept by now."""
     for place in range(len(products)):
@@ -158,7 +159,7 @@ def _keep(products, scales, errors, length, margin, first, lower, kept, upper, c
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _with_room(kept, upper, count, bar):
     """The candidates that still reach the bar, in arrays that are half empty at least."""
     left = 0
@@ -171,7 +172,7 @@ def _with_room(kept, upper, count, bar):
     return kept, upper, left
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def replace_least(heap, value):
     """Put a value in the place of a heap's least, ``heap[0]``."""
     place, child = 0, 1
@@ -185,7 +186,7 @@ def replace_least(heap, value):
     heap[place] = value
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def exact_scores(vectors, places, query):
     """float32[c]: products of some rows with a query, each summed from its first element to its last in float64.
 
@@ -201,7 +202,7 @@ def exact_scores(vectors, places, query):
     return scores
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def best_items(codes, scores, k):
     """The ``k`` items of greatest score, of equal ones the first.
 
@@ -232,7 +233,7 @@ def best_items(codes, scores, k):
     return found[:count]
 
 
-@njit(cache=True, nogil=True, fastmath=_ANY_ORDER)
+@compiled(nogil=True, fastmath=_ANY_ORDER)
 def quantize(vectors, codes, scales, errors):
     """Round rows to int8; ``vectors[i]`` is ``scales[i] * codes[i]`` but for a rest no longer than ``errors[i]``.
 

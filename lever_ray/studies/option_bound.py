@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.tasks.kernel import GOAL, ITEM, SWITCH, TERMINAL, TRAP, CompiledTask, popcount
 
 
-@njit(cache=True)
+@compiled()
 def _relaxed(moves, flags, rewards, rules, allowed, farthest, items, horizon):
     """float64[items + 1, 2, S]: what is still to gain by items left, switch and observation; see the module.
 

@@ -14,8 +14,8 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.composition.option_search import UNFINISHED
 from lever_ray.composition.options import OptionRoute, OptionRules, OptionStart, Segment, option_start, search_options
 from lever_ray.composition.segments import END, NO_EVENTS, SEGMENT_ENDS, route_of_segments, segment
@@ -101,7 +101,7 @@ class _Rank(NamedTuple):
     route: tuple[int, ...]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _followed(
     task, events, actions, most, state, memory, nearest, paid, time, total, weight, horizon, cut, choose, through,
     laps, seen, stamp, sums, facts, sofar,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.tasks.kernel import Memory, popcount
 from lever_ray.tasks.protocol import Environment, FeatureTables
 
@@ -28,7 +28,7 @@ def used_features(tables: FeatureTables) -> int:
     return first + min(items, tables.dimension - first)
 
 
-@njit(cache=True)
+@compiled()
 def fill_features(tables, state, memory, out):
     """Write phi of an observation and a memory into ``out``, float[D]."""
     items, switch = memory

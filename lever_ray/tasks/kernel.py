@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.errors import InvalidTask
 
 GOAL, TRAP, SWITCH, ITEM, WALL = 1, 2, 4, 8, 16
@@ -197,7 +197,7 @@ def restrict_task(task: CompiledTask, taken: np.ndarray) -> CompiledTask:
     return task._replace(moves=np.where(taken, task.moves, stay), rewards=rewards)
 
 
-@njit(cache=True)
+@compiled()
 def nearest_item(near, state, memory):
     """Steps from an observation to the nearest item left; -1 where none is reachable."""
     items = memory[0]
@@ -209,7 +209,7 @@ def nearest_item(near, state, memory):
     return np.int64(entry) >> 8
 
 
-@njit(cache=True)
+@compiled()
 def enter(flag, memory):
     """The memory after entering an observation with these flags: event rules without any reward."""
     items, switch = memory
@@ -220,7 +220,7 @@ def enter(flag, memory):
     return items, switch
 
 
-@njit(cache=True, forceinline=True)
+@compiled(forceinline=True)
 def step(moves, flags, rewards, near, rules, state, memory, nearest, action):
     """Make one move.
 
@@ -265,7 +265,7 @@ def step(moves, flags, rewards, near, rules, state, memory, nearest, action):
     return current, (items, switch), nearest, reward, flag
 
 
-@njit(cache=True)
+@compiled()
 def popcount(mask):
     """Number of bits set in a uint64."""
     count = 0
@@ -275,7 +275,7 @@ def popcount(mask):
     return count
 
 
-@njit(cache=True)
+@compiled()
 def draw_start(starts, weights, rng):
     """A start by its weight; nothing is drawn where there is one."""
     if len(starts) == 1:

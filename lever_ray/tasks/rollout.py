@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.errors import InvalidValue
 from lever_ray.tasks.kernel import GOAL, TERMINAL, TRAP, CompiledTask, draw_start, nearest_item, step
 from lever_ray.tasks.objective import Objective
@@ -47,7 +47,7 @@ class Rollout:
         return len(self.actions)
 
 
-@njit(cache=True)
+@compiled()
 def greedy_actions(q):
     """int16[S]: the action of highest value in float[S, A], ties to the lowest action."""
     actions = np.empty(q.shape[0], np.int16)
@@ -60,7 +60,7 @@ def greedy_actions(q):
     return actions
 
 
-@njit(cache=True)
+@compiled()
 def play(task, start, actions, tabular, states, rewards):
     """Play one episode into the given arrays.
 
@@ -94,7 +94,7 @@ def play(task, start, actions, tabular, states, rewards):
     return time, total, flag, memory
 
 
-@njit(cache=True)
+@compiled()
 def expected_return(task, actions):
     """Expected return over the starts of following int16[S], and the steps of all these episodes."""
     starts, weights, horizon = task.starts, task.weights, task.rules.horizon
@@ -107,7 +107,7 @@ def expected_return(task, actions):
     return total, steps
 
 
-@njit(cache=True)
+@compiled()
 def random_returns(task, rng, episodes):
     """float64[episodes]: returns of the uniformly random policy."""
     moves, flags, table, near, starts, weights, rules = task

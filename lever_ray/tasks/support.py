@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.errors import InvalidValue
 
 
@@ -42,13 +42,13 @@ def read_support(support: np.ndarray | None, observations: int, actions: int) ->
     return np.array(support, np.uint8, order="C")
 
 
-@njit(cache=True)
+@compiled()
 def is_taken(support, state, action):
     """Whether an action's bit is set, for uint8[S, B]."""
     return (support[state, action >> 3] >> np.uint8(action & 7)) & 1 == 1
 
 
-@njit(cache=True)
+@compiled()
 def none_taken(support, state):
     """Whether no action's bit is set, for uint8[S, B]."""
     together = 0

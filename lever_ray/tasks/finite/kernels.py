@@ -8,7 +8,8 @@ far counts: the value is 0.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from lever_ray.compiling import compiled
 
 ROUNDING = 16 * 2.3e-16
 """Relative error that sums of a few float64 are taken to have."""
@@ -16,7 +17,7 @@ CIRCLE_ROUNDING = 1e-6
 """What a move of a circle may pay that counts as 0, relative to the largest reward: rewards are float32."""
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _improve(targets, pays, values, policy, discount, forward, least):
     """One Gauss-Seidel sweep: ``(largest change of a value, actions changed)``, the latter for more than ``least``."""
     residual, changed, states = 0.0, 0, len(policy)
@@ -38,7 +39,7 @@ def _improve(targets, pays, values, policy, discount, forward, least):
     return residual, changed
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _evaluate(targets, pays, policy, discount, values, mark, stack):
     """Write the exact infinite-horizon values of a policy, its cycles closed."""
     states = len(policy)
@@ -68,7 +69,7 @@ def _evaluate(targets, pays, policy, discount, values, mark, stack):
                 values[state] = pays[state, policy[state]] + discount * values[targets[state, policy[state]]]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def iterate(targets, pays, discount, most_residual, most_sweeps):
     """Infinite-horizon value iteration, below discount 1; between its sweeps the greedy policy is evaluated exactly.
 
@@ -92,7 +93,7 @@ def iterate(targets, pays, discount, most_residual, most_sweeps):
     return values, policy, (residual + rounding) * discount / (1.0 - discount), sweeps
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def induct(targets, pays, discount, horizon, most):
     """Backward induction; an action is kept from one stage to the next where none is better.
 
@@ -124,7 +125,7 @@ def induct(targets, pays, discount, horizon, most):
     return before, values, choices[:stages], done
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def follow(targets, pays, choices, start, horizon, discount, actions):
     """One episode under uint8[K, S], actions by steps to go: ``(return, steps)``; writes int16[horizon]."""
     state, total, weight, time, stages = np.int64(start), 0.0, 1.0, 0, len(choices)
@@ -140,7 +141,7 @@ def follow(targets, pays, choices, start, horizon, discount, actions):
     return total, time
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def expected(targets, pays, choices, starts, weights, horizon, discount):
     """Expected return over the starts, see :func:`follow`."""
     actions, total = np.empty(horizon, np.int16), 0.0
@@ -150,7 +151,7 @@ def expected(targets, pays, choices, starts, weights, horizon, discount):
     return total
 
 
-@njit(cache=True)
+@compiled()
 def steps_from(moves, terminal, starts):
     """int32[S]: fewest steps to each observation from the nearest start; -1 where there is no way."""
     steps, queue = np.full(len(moves), -1, np.int32), np.empty(len(moves), np.int32)
@@ -173,7 +174,7 @@ def steps_from(moves, terminal, starts):
     return steps
 
 
-@njit(cache=True)
+@compiled()
 def _looping(targets, policy, mark):
     """An observation on a cycle of int16[S], -1 for no action; -1 where there is none."""
     mark[:] = 0
@@ -187,7 +188,7 @@ def _looping(targets, policy, mark):
     return -1
 
 
-@njit(cache=True)
+@compiled()
 def paying_cycle(targets, pays):
     """A cycle whose rewards sum to more than 0: ``(observation, action, sum)`` of it; -1, -1, 0 where there is none.
 

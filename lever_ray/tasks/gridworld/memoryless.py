@@ -13,8 +13,8 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.tasks.gridworld.layout import Cell, Layout
 from lever_ray.tasks.gridworld.planner import check_widths
 from lever_ray.tasks.gridworld.terrain import ACTIONS, EXIT, GOLD, HAZARD, LEVER
@@ -73,7 +73,7 @@ def _cell_keys(states: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**64, states, np.uint64)
 
 
-@njit(cache=True)
+@compiled()
 def _unseen(moves, events, support, seen, start, stops, golds, backwards, serial, met, via, queue):
     """How many cells, listed in ``queue`` by closeness, unvisited ways reach; none leads on from a stop."""
     met[start], queue[0], head, tail = serial, start, 0, 1
@@ -95,7 +95,7 @@ def _unseen(moves, events, support, seen, start, stops, golds, backwards, serial
     return tail
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _expand(task, support, gold_cells, cell_keys, exit_bonus, wanted, branching, states):  # noqa: C901
     """One waypoint further from every state: its successors, how many, and the actions that led to each.
 

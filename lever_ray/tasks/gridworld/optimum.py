@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.gridworld.terrain import ACTIONS
 from lever_ray.tasks.gridworld.waypoints import waypoint_cells
@@ -21,7 +21,7 @@ _OVER, _STUCK = -1, -2
 """Successors in the tables of dynamic programming: the episode ends with this move, or can make no move."""
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _transitions(task, support, states, gold_bits):
     """Successor and reward of every (position, lever, golds) and action; reward -inf where it is not supported."""
     moves, flags, table, near, _, _, rules = task
@@ -45,7 +45,7 @@ def _transitions(task, support, states, gold_bits):
     return target, rewards
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _solve(target, rewards, start, horizon):
     """Finite-horizon dynamic programming: ``(value of the start, actions int8[T])``."""
     total = len(target)

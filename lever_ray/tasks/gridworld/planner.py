@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.errors import InvalidValue
 from lever_ray.tasks.gridworld.terrain import ACTIONS
 from lever_ray.tasks.gridworld.waypoints import Chart, best_order, realise
@@ -21,7 +21,7 @@ GOLD_IN_HAND, LEVER_IN_HAND = 5.0, 20.0
 """What step-by-step search holds a gold and the lever to be worth beyond their reward, in reward units."""
 
 
-@njit(cache=True)
+@compiled()
 def _threshold(scores, count, width, spare):
     """The ``width``-th highest of the first ``count`` scores, and how many equal ones are kept (quickselect)."""
     if count <= width:
@@ -53,7 +53,7 @@ def _threshold(scores, count, width, spare):
     return threshold, width - above
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def beam_search(task, support, width, gold_value, lever_value):
     """Best route found within the horizon.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.tasks.kernel import GOAL, ITEM, SWITCH, TRAP, WALL
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Terrain(NamedTuple):
     neighbour_hazards: np.ndarray
 
 
-@njit(cache=True)
+@compiled()
 def _distances(size, event, target):
     """Breadth-first steps int32[S] from every cell to ``target``; -1 where unreachable or on a block or hazard."""
     states = size * size

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from lever_ray.compiling import compiled
 from lever_ray.tasks.gridworld.terrain import ACTIONS, BLOCK, EXIT, GOLD, HAZARD, LEVER
 from lever_ray.tasks.kernel import TERMINAL, CompiledTask
 from lever_ray.tasks.support import full_support
@@ -22,7 +22,7 @@ BRANCHING = 6
 """Golds that a state may go to next: the nearest ones."""
 
 
-@njit(cache=True)
+@compiled()
 def flood(moves, events, support, closed, start):
     """Shortest supported ways from ``start``: ``(depth int64[S], via int64[S])``.
 
@@ -189,7 +189,7 @@ class _States(NamedTuple):
     parents: np.ndarray
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _expand(direct, through, between, gains, gold_steps, rules, step_cost, branching, states):  # noqa: C901
     """One decision further from every state: ``(states, how many, best return by going to the exit, from which)``.
 
