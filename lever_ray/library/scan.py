@@ -168,7 +168,10 @@ def _with_room(kept, upper, count, bar):
             kept[left], upper[left] = kept[place], upper[place]
             left += 1
     if 2 * left > len(kept):
-        kept, upper = np.concatenate((kept, kept)), np.concatenate((upper, upper))
+        wider, bounds = np.empty(2 * len(kept), np.int64), np.empty(2 * len(kept), np.float32)
+        for place in range(left):
+            wider[place], bounds[place] = kept[place], upper[place]
+        kept, upper = wider, bounds
     return kept, upper, left
 
 
@@ -214,14 +217,21 @@ def best_items(codes, scores, k):
     Returns:
         int64[<= k], ascending.
     """
-    greatest, best = np.full(k, -np.inf, np.float32), scores.max()
+    greatest, best = np.empty(k, np.float32), np.float32(-np.inf)
+    for place in range(k):
+        greatest[place] = best
+    for score in scores:
+        if score > best:
+            best = score
     for code in codes:
         if scores[code] > greatest[0]:
             replace_least(greatest, scores[code])
             if greatest[0] == best:
                 break
     bar = greatest[0]
-    ties = (greatest == bar).sum() if bar > -np.inf else 0
+    ties = 0
+    for score in greatest:
+        ties += score == bar > -np.inf
     found, count = np.empty(k, np.int64), 0
     for item, code in enumerate(codes):
         if scores[code] > bar or (scores[code] == bar and ties > 0):

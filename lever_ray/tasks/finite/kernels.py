@@ -89,7 +89,11 @@ def iterate(targets, pays, discount, most_residual, most_sweeps):
         if residual <= most_residual or (changed == 0 and sweeps > 1):
             break
         _evaluate(targets, pays, policy, discount, values, mark, stack)
-        rounding = ROUNDING * np.abs(values).max()
+        largest = 0.0
+        for value in values:
+            if abs(value) > largest:
+                largest = abs(value)
+        rounding = ROUNDING * largest
     return values, policy, (residual + rounding) * discount / (1.0 - discount), sweeps
 
 
