@@ -39,6 +39,9 @@ COMMANDS: dict[str, Entry] = {
         "lever_ray.cli.reproduce",
         "Run the published study and more, from nothing to a report: size=smoke, quick or full.",
     ),
+    "benchmark": Entry(
+        "lever_ray.cli.benchmark", "Export a benchmark that others can score on; score predictions, or our own methods."
+    ),
     "ui": Entry(
         "lever_ray.cli.ui", "Serve the MLflow UI on 127.0.0.1 and print the link that opens on the experiment."
     ),

@@ -17,6 +17,7 @@ from lever_ray.library.ranking import RankingRows
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.stored import GroupKey
 from lever_ray.tasks.objective import Objective
+from lever_ray.tasks.protocol import Environment
 
 
 def ready(
@@ -95,6 +96,8 @@ def fit(
     keys: Sequence[GroupKey],
     settings: Regressor,
     lessons: Collection[str] = (),
+    *,
+    task: Environment | None = None,
 ) -> FittedRegressor:
     """Fit a return regressor on the environments of a library other than the one asked about, at the members' gammas.
 
@@ -104,13 +107,14 @@ def fit(
         keys: environment, gammas and episodes that are asked about.
         settings: which regressor.
         lessons: environments that are learnt from, whatever others there are; all, if empty.
+        task: the environment asked about, where the library does not hold it.
 
     Raises:
         NothingToLearnFrom: the library holds too few other policies.
         InvalidValue: see :func:`lever_ray.embedding.regressor.fit_regressor`.
     """
     environment = keys[0].environment
-    task = library.environment(environment).task
+    task = library.environment(environment).task if task is None else task
     pairs = sorted({(key.gamma, key.episodes) for key in keys})
     parts = [
         library.ranking_rows(

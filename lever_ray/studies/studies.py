@@ -174,11 +174,25 @@ def study_settings(name: str, overrides: Mapping[str, Any]) -> Any:
         UnknownName: there is no such study or setting.
         InvalidValue: a value has the wrong type or lies outside its domain.
     """
-    kind = look_up("study", name, STUDIES).settings
+    return settings_of(look_up("study", name, STUDIES).settings, overrides, whose=f"Study {name!r}")
+
+
+def settings_of(kind: type[Any], overrides: Mapping[str, Any], *, whose: str) -> Any:
+    """Settings with some values replaced, which take the types of the usual ones.
+
+    Args:
+        kind: dataclass of them.
+        overrides: values by name.
+        whose: they are, for messages.
+
+    Raises:
+        UnknownName: there is no such setting.
+        InvalidValue: a value has the wrong type or lies outside its domain.
+    """
     known = {part.name: getattr(kind, part.name) for part in fields(kind)}
     for key in overrides:
         if key not in known:
-            raise UnknownName("setting", key, sorted(known), hint=f"Study {name!r} has no such setting.")
+            raise UnknownName("setting", key, sorted(known), hint=f"{whose} has no such setting.")
     return kind(**{key: _typed(key, value, known[key]) for key, value in overrides.items()})
 
 
