@@ -33,8 +33,11 @@ def benchmark_settings(overrides: Sequence[str]) -> BenchmarkSettings:
 
 def export(parts: Session, settings: BenchmarkSettings, folder: Path, answers: Path | None) -> str:
     """Export, and say what was written."""
-    with working(parts.console, "Exporting the benchmark") as watch:
-        done = export_benchmark(folder, settings, executor=parts.executor, answers=answers, watch=watch)
+    try:
+        with working(parts.console, "Exporting the benchmark") as watch:
+            done = export_benchmark(folder, settings, executor=parts.executor, answers=answers, watch=watch)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing was written") from None
     told = (
         f"Benchmark {done.folder}: {done.worlds} environments, {done.policies:,} policies, "
         f"{done.questions:,} questions, {done.candidates:,} candidates, {done.bytes / 1e6:.1f} MB"

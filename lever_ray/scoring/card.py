@@ -21,7 +21,8 @@ really earns. Score a *ranker* (which candidate of a question is best?) or an *o
 A question asks for a composite objective in one environment. Its *groups* are the smallest exact cover of the objective
 by the objectives that policies were trained for, in a *mode* (trivial: single terms; double, triple: coarser ones too).
 A *candidate* takes one policy of each group. Its return is that of the greedy policy of the combined table in the
-environment, undiscounted within the horizon: operator `sum` adds the members' action values, `max` takes the largest.
+environment within the horizon, discounted as the environment evaluates (not at all on the grids): operator `sum` adds
+the members' action values, each times the weight of its group's terms in the objective, `max` takes the largest.
 Actions that no member of the candidate took in training are left out (where none was taken at all, none is left out);
 ties go to the lowest action. Member `i` of a group is the `i`-th policy, by number, of the question's environment,
 discount and the group's objective; candidates are numbered in lexicographic order.

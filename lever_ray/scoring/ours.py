@@ -39,7 +39,7 @@ from lever_ray.tasks.support import taken_actions
 from lever_ray.watching import Watch
 
 OWN_REGRESSOR = Regressor()
-COMPOSITE_REGRESSOR = Regressor(regressor_model="ridge", regressor_target="composite", embedding="psi")
+COMPOSITE_REGRESSOR = Regressor(regressor_model="ridge", regressor_target="composite")
 RANKERS: dict[str, Ranker] = {
     "regressor, own returns": OWN_REGRESSOR,
     "regressor, composite returns": COMPOSITE_REGRESSOR,

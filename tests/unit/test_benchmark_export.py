@@ -147,7 +147,7 @@ def private_rows(table: pa.Table, policies: set[int]) -> pa.Table:
     """The rows of a table that are about a private environment."""
     for name in ("environment", "question"):
         if name in table.schema.names:
-            return table.filter(pa.array([str(each).startswith("grid8-p") for each in table[name].to_pylist()]))
+            return table.filter(pa.array(["-p" in str(each).split("/")[0] for each in table[name].to_pylist()]))
     return table.filter(pa.array([each in policies for each in table["policy"].to_pylist()]))
 
 

@@ -29,6 +29,7 @@ from lever_ray.scoring.ours import (
 from lever_ray.scoring.scores import UNDECLARED, judged, score_predictions
 from lever_ray.tasks.rollout import rollout
 from tests.benchmark_files import make_benchmark
+from tests.unit.test_readme import README, python_of
 
 Folders = tuple[Path, Path]
 
@@ -356,6 +357,10 @@ def test_predictions_from_the_console(made: Folders, tmp_path: Path, capsys: pyt
     assert "is no benchmark" in capsys.readouterr().err
 
 
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_export_and_our_own_scores_from_the_console(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,5 +387,18 @@ def test_export_and_our_own_scores_from_the_console(
     assert main(["benchmark", "score", str(tmp_path / "public"), "--ours"]) == 0
     assert "| offline-return | I3 | sum |" in capsys.readouterr().out
     assert main(["benchmark", "export", *folders, *small]) == 2
+    monkeypatch.setattr("lever_ray.scoring.export.measure_world", _interrupted)
+    assert main(["benchmark", "export", "--to", str(tmp_path / "new"), *small]) == 130
+    assert "interrupted; nothing was written" in capsys.readouterr().err and not (tmp_path / "new").exists()
     assert main(["benchmark", "export", "--to", str(tmp_path / "new"), "nosuch=1"]) == 2
     assert "A benchmark has no such setting" in capsys.readouterr().err
+
+
+def test_the_example_of_the_page_runs(
+    made: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = python_of(README.parent / "docs" / "benchmark.md")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code.replace('"bench"', repr(str(made[0]))), "benchmark.md", "exec"), {})
+    assert "| ranker | I0 | sum |" in capsys.readouterr().out
+    assert len(score_predictions(Benchmark(made[0]), tmp_path / "mine.parquet").rows) == 8

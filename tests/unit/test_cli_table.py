@@ -95,11 +95,12 @@ def test_no_module_of_a_command_is_missing_from_the_table() -> None:
     files = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in folder.rglob("*.py")}
     modules = {name.removesuffix(".__init__") for name in files}
     assert modules - SHARED == {module for _, module in EVERY}
-    assert len(EVERY) == 25
+    assert len(EVERY) == 28
 
 
 def test_help_lists_every_command_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, table in (([], TABLE), (["library"], import_module("lever_ray.cli.library").TABLE)):
+    groups = ((name, import_module(f"lever_ray.cli.{name}").TABLE) for name in ("library", "benchmark"))
+    for words, table in [([], TABLE), *(([name], group) for name, group in groups)]:
         for flag in ("--help", "-h"):
             with pytest.raises(SystemExit) as stopped:
                 main([*words, flag])
@@ -111,7 +112,7 @@ def test_help_lists_every_command_with_its_line(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "no command is given; `lever-ray --help` lists 16"),
+        ([], "no command is given; `lever-ray --help` lists 17"),
         (["compse", "--help"], "unknown command 'compse'. Did you mean 'compose'?"),
         (["--json", "compose"], "unknown command '--json'"),
         (["strategy=hybrid", "build"], "unknown command 'strategy=hybrid'"),
