@@ -73,6 +73,7 @@ def score(arguments: Namespace) -> str:
 
 
 def _ours(benchmark: Benchmark, split: str) -> Scores:
+    benchmark.key(benchmark.questions(split)[0])  # refused before anything starts
     with (
         session(load_settings(about=()), tracked=False, console=make_console(stderr=True)) as parts,
         working(parts.console, "Scoring our own methods") as watch,

@@ -72,7 +72,7 @@ def export_benchmark(
         SettingsError: a folder is there and holds something, or one lies within the other.
         LibraryError, StorageError: something cannot be written.
     """
-    _check_places(folder, answers)
+    check_places(folder, answers)
     secret = None if answers is None or not settings.private else _secret_in(answers)
     drawn = draws(settings, secret)
     worlds = gathered(executor, measure_world, drawn, shared=(settings,), watch=watch, stage="environments")
@@ -122,7 +122,12 @@ def _secret_in(answers: Path) -> str:
     return secret
 
 
-def _check_places(folder: Path, answers: Path | None) -> None:
+def check_places(folder: Path, answers: Path | None) -> None:
+    """Refuse folders to export to, before the work.
+
+    Raises:
+        SettingsError: one is there and holds something (but a keeper's secret), or one lies within the other.
+    """
     places = [(folder, set[str]())] + ([] if answers is None else [(answers, {KEEPER})])
     for place, allowed in places:
         if place.exists() and (not place.is_dir() or {each.name for each in place.iterdir()} - allowed):

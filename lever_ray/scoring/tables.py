@@ -112,7 +112,8 @@ def write_file(file: Path, content: pa.Table | str) -> None:
         if isinstance(content, str):
             file.write_text(content, encoding="utf-8")
         else:
-            pq.write_table(content, file, compression="zstd", row_group_size=1 << 16)
+            with file.open("wb") as handle:
+                pq.write_table(content, handle, compression="zstd", row_group_size=1 << 16)
     except OSError as error:
         if (full := storage_error(error, str(file))) is not None:
             raise full from error

@@ -45,3 +45,27 @@ def odd_home(console_home, tmp_path_factory):
     except OSError:
         pytest.skip("the file system takes no such names")
     return path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A small benchmark and the answers to its private split; no test changes them."""
+    from tests.benchmark_files import make_benchmark
+
+    return make_benchmark(tmp_path_factory.mktemp("benchmark"))
+
+
+@pytest.fixture
+def benchmark(made):
+    """The benchmark as everybody has it."""
+    from lever_ray.scoring import Benchmark
+
+    return Benchmark(made[0])
+
+
+@pytest.fixture
+def keeper(made):
+    """The benchmark with the answers to its private split."""
+    from lever_ray.scoring import Benchmark
+
+    return Benchmark(*made)

@@ -27,11 +27,6 @@ Folders = tuple[Path, Path]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return make_benchmark(tmp_path_factory.mktemp("benchmark"))
-
-
-@pytest.fixture(scope="module")
 def worlds() -> list[World]:
     return [measure_world(draw, SETTINGS) for draw in draws(SETTINGS, SECRET)]
 

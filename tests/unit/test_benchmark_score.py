@@ -13,40 +13,17 @@ import pytest
 from scipy.stats import kendalltau
 
 from lever_ray.cli import main
-from lever_ray.errors import InvalidValue, LibraryError, UnknownName
+from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.scoring import Benchmark, Question, Route, score, write_predictions
 from lever_ray.scoring.ours import (
-    RANKERS,
-    RECIPES,
-    SIMPLE,
-    YARDSTICKS,
-    OwnEntrants,
-    own_returns,
     random_scores,
-    score_ours,
 )
 from lever_ray.scoring.scores import UNDECLARED, judged, score_predictions
 from lever_ray.tasks.rollout import rollout
-from tests.benchmark_files import make_benchmark
 from tests.unit.test_readme import README, python_of
 
 Folders = tuple[Path, Path]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return make_benchmark(tmp_path_factory.mktemp("benchmark"))
-
-
-@pytest.fixture
-def benchmark(made: Folders) -> Benchmark:
-    return Benchmark(made[0])
-
-
-@pytest.fixture
-def keeper(made: Folders) -> Benchmark:
-    return Benchmark(*made)
 
 
 # Scores are what they say.
@@ -286,58 +263,6 @@ def test_unknown_tiers_and_operators_are_refused(benchmark: Benchmark) -> None:
         score(benchmark, random_scores, tier="I0", operator="gpi")
 
 
-# Our own entrants.
-
-
-def test_our_own_table_has_every_entrant(keeper: Benchmark) -> None:
-    for split, layouts in (("public", 2), ("private", 1)):
-        found = score_ours(keeper, split, executor=SerialExecutor())
-        summary = {(line["entrant"], line["operator"]): line for line in found.summary(bootstrap=50)}
-        assert {name for name, _ in summary} == {*SIMPLE, *RANKERS, *RECIPES, *YARDSTICKS}
-        assert all(line["layouts"] == layouts and line["answered"] == 1.0 for line in summary.values())
-        for operator in ("sum", "max"):
-            assert summary["offline-return", operator]["regret"] <= summary["random", operator]["regret"]
-        single = summary["best single policy, oracle", "own"]
-        names = keeper.questions(split)
-        yards = [keeper.key(name).yardsticks for name in names]
-        wanted = [(yard["best_single"] - yard["random"]) / (yard["optimum"] - yard["random"]) for yard in yards]
-        assert single["quality/normalised"] == pytest.approx(np.mean(wanted))
-
-
-def test_the_exact_ranker_chooses_the_best_where_candidates_keep_to_their_records(keeper: Benchmark) -> None:
-    ours = OwnEntrants(keeper)
-    for name in keeper.questions():
-        question = keeper.question(name, tier="I3")
-        scores = ours.ranking(RANKERS["offline-return"], question, "sum")
-        returns = keeper.key(name).returns["sum"]
-        exact = np.isclose(scores, returns)
-        assert exact.any() and (scores[~exact] < returns.max()).all()
-
-
-def test_regressors_learn_from_other_public_environments_alone(keeper: Benchmark, monkeypatch: Any) -> None:
-    learnt: list[set[str]] = []
-
-    def note(library: Any, objective: Any, keys: Any, settings: Any, *, task: Any) -> Any:
-        rows = library.ranking_rows(
-            terms=task.terms, target="own", objective=objective, gamma=keys[0].gamma, kind="outcome"
-        )
-        learnt.append({*rows.without(keys[0].environment, task).environments})
-        raise LibraryError("stop")
-
-    monkeypatch.setattr("lever_ray.scoring.ours.fit", note)
-    for name in ("grid8-1/g0/trivial/path-gold", "grid8-p00/g0/trivial/path-gold"):
-        with pytest.raises(LibraryError, match="stop"):
-            OwnEntrants(keeper).ranking(RANKERS["regressor, own returns"], keeper.question(name, tier="I3"), "sum")
-    assert learnt == [{"grid8-0"}, {"grid8-0", "grid8-1"}]
-
-
-def test_own_returns_are_added_up(benchmark: Benchmark) -> None:
-    question = benchmark.question(FIRST)
-    first, second = question.groups
-    wanted = [first.totals[a] + second.totals[b] for a, b in question.candidates.tolist()]
-    np.testing.assert_allclose(own_returns(question), wanted)
-
-
 # The console.
 
 
@@ -368,6 +293,7 @@ def test_export_and_our_own_scores_from_the_console(
 
     monkeypatch.setattr(session, "_start_executor", lambda _: (SerialExecutor(), False))
     monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path / "home"))
+    tmp_path = tmp_path / "odd ü \udcff"
     small = [
         "families=[grid8]",
         "layouts=2",

@@ -121,7 +121,7 @@ def test_every_public_name_resolves() -> None:
 # A family of tasks is named in its own folder, by the registry, the public names and what is studied alone.
 
 ROOT = Path(package.__file__).parent
-PUBLISHED = ("reproduction/sizes.py", "reproduction/report/published.py")
+PUBLISHED = ("reproduction/sizes.py", "reproduction/report/published.py", "scoring/settings.py")
 AT_HOME = ("tasks/gridworld/", "tasks/finite/", "tasks/registry.py", "__init__.py", "studies/", *PUBLISHED)
 
 

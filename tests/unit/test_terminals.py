@@ -111,6 +111,8 @@ REFUSES: dict[str, tuple[list[str], str]] = {
     "import": (["{home}/no.npz", "--to", "{home}/new"], "cannot be read (No such file or directory)"),
     "library restore": (["{library}"], "is sound; nothing is to be restored"),
     "library delete": (["{library}", "--environment", "grid8-0"], "nothing was deleted; add --yes"),
+    "benchmark export": (["--to", "{home}/libraries"], "is there and not empty; choose a new folder"),
+    "benchmark score": (["{home}", "--ours"], "is no benchmark; make one with"),
     "library release": (["{home}/no"], "no policy library at "),
 }
 
@@ -120,7 +122,7 @@ def filled(words: Sequence[str], home: Path) -> list[str]:
 
 
 def test_every_command_is_tried() -> None:
-    groups = {"library"}
+    groups = {"library", "benchmark"}
     assert WORKS.keys() | REFUSES.keys() | groups == {" ".join(words) for words, _ in commands(TABLE)}
 
 

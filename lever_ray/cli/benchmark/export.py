@@ -24,7 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Write them."""
     from lever_ray.app import benchmark_commands, session, settings
     from lever_ray.console import make_console
+    from lever_ray.scoring.export import check_places
 
+    check_places(arguments.to, arguments.answers)
     chosen = benchmark_commands.benchmark_settings(arguments.settings)
     given = settings.load_settings(about=())
     with session.session(given, tracked=False, console=make_console(stderr=True)) as parts:
