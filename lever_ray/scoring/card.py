@@ -71,10 +71,13 @@ or a file, with `lever-ray benchmark score FOLDER --predictions FILE.parquet --s
 One row with nulls says that a question is not answered; that counts as the random policy. On the private split the
 keeper scores the file with `--split private --answers FOLDER`.
 
-Measures, each the mean over layouts with a 95% bootstrap interval: *normalised quality* of the answer,
-(J - J_rand) / (J* - J_rand); *regret*, (best candidate - J) / (J* - J_rand), below 0 for operators that beat every
-candidate; Kendall tau-b over all candidates (left out where all returns or all scores tie); the share of questions
-answered. The first candidate with the highest score is the chosen one.
+Measures, each the mean over layouts with a 95% studentised bootstrap interval (from 6 layouts on):
+
+- *normalised quality* of the answer, (J - J_rand) / (J* - J_rand);
+- of rankers *regret*, (best candidate - J) / (J* - J_rand), and Kendall tau-b over all candidates (left out, and
+  counted as undefined, where all returns or all scores tie); the first candidate with the highest score is chosen;
+- of operators by how much they are *over the best candidate* of `sum`, (J - best candidate) / (J* - J_rand);
+- the share of questions *answered*.
 
 ## Known limits
 

@@ -236,9 +236,10 @@ def _is_about(benchmark: Benchmark, name: str, environment: str) -> bool:
 
 
 def _yardstick_rows(benchmark: Benchmark, names: Sequence[str]) -> list[Row]:
-    return [
-        identity(benchmark, name, entrant, "I4", OWN) | measures(key, key.yardsticks[yardstick], OPERATORS[0])
-        for entrant, yardstick in YARDSTICKS.items()
-        for name in names
-        for key in [benchmark.key(name)]
-    ]
+    rows = []
+    for entrant, yardstick in YARDSTICKS.items():
+        for name in names:
+            key = benchmark.key(name)
+            worth = measures(key, key.yardsticks[yardstick], OPERATORS[0], ranks=False)
+            rows.append(identity(benchmark, name, entrant, "I4", OWN) | worth)
+    return rows

@@ -11,25 +11,20 @@ import numpy as np
 
 from lever_ray.errors import InvalidValue, LeverError
 from lever_ray.experiment.report import TableSpec, markdown_table
-from lever_ray.experiment.statistics import (
-    Row,
-    interval,
-    layout_means,
-    layouts_of,
-    offered,
-    rank_correlation,
-    resamples,
-)
+from lever_ray.experiment.statistics import Row, bounds_of, layout_means, layouts_of, offered
 from lever_ray.scoring.benchmark import Benchmark, Key
 from lever_ray.scoring.predictions import read_predictions
 from lever_ray.scoring.question import Answer, Entrant, Route
 from lever_ray.scoring.settings import check_operator, check_tier
+from lever_ray.statistics.contrasts import rank_correlation
+from lever_ray.statistics.intervals import interval, resamples
 from lever_ray.tasks.rollout import rollout
 
 METRICS: dict[str, str] = {
     "quality/normalised": "normalised quality",
     "regret": "regret",
-    "tau": "Kendall tau-b",
+    "over/candidates": "over the best candidate",
+    "rank_correlation": "Kendall tau-b",
     "undefined": "tau undefined",
     "answered": "answered",
 }
@@ -45,9 +40,10 @@ class Scores:
     """What entrants scored.
 
     Attributes:
-        rows: one per entrant and question, with ``quality/normalised``, ``regret``, ``tau`` (NaN where it is undefined
-            or the entrant ranks nothing), ``undefined`` (1 or 0; NaN where it ranks nothing), ``answered`` (1 or 0),
-            ``return/chosen`` and what identifies the row.
+        rows: one per entrant and question, with ``quality/normalised``, ``answered`` (1 or 0),
+            ``return/chosen`` and what identifies the row; of rankers ``regret``, ``rank_correlation`` (NaN where it is
+            undefined) and ``undefined`` (1 or 0); of operators ``over/candidates``, by how much of J* - J_rand they
+            beat the best candidate. What does not concern an entrant is NaN.
     """
 
     rows: list[Row]
@@ -62,7 +58,7 @@ class Scores:
                 line = dict(zip(("split", "family", "entrant", "tier", "operator"), key, strict=True))
                 line |= {"layouts": len(layouts_of(rows)), "questions": len(rows)}
                 for name in METRICS:
-                    found = interval(layout_means(rows, name, layouts), draws)
+                    found = interval(layout_means(rows, name, layouts), draws, bounds=bounds_of(name))
                     line |= {name: found.value, f"{name}/ci_low": found.low, f"{name}/ci_high": found.high}
                 lines.append(line)
         return lines
@@ -179,15 +175,16 @@ def judged(
     check_operator(operator)
     for name, answer in given.items():
         _check(benchmark, name, answer)
+    ranks = all(answer is None or _ranks(answer) for answer in given.values())
     return [
-        identity(benchmark, name, entrant, tier, operator if _ranks(answer) else OWN)
-        | _measured(benchmark.key(name), answer, operator, benchmark.about_question(name)["objective"])
+        identity(benchmark, name, entrant, tier, operator if ranks else OWN)
+        | _measured(benchmark.key(name), answer, operator, benchmark.about_question(name)["objective"], ranks=ranks)
         for name, answer in given.items()
     ]
 
 
-def _ranks(answer: Answer) -> bool:
-    return answer is None or (not isinstance(answer, Route) and np.ndim(answer) == 1)
+def _ranks(answer: np.ndarray | Route) -> bool:
+    return not isinstance(answer, Route) and np.ndim(answer) == 1
 
 
 def identity(benchmark: Benchmark, name: str, entrant: str, tier: str, operator: str) -> Row:
@@ -231,15 +228,15 @@ def _check(benchmark: Benchmark, name: str, answer: Answer) -> None:
         raise InvalidValue(f"question {name!r} is answered with NaN; give numbers, and -inf for what comes last")
 
 
-def _measured(key: Key, answer: Answer, operator: str, objective: str) -> Row:
+def _measured(key: Key, answer: Answer, operator: str, objective: str, *, ranks: bool) -> Row:
     if answer is None:
-        return measures(key, key.yardsticks["random"], operator) | {"answered": 0.0}
-    if not _ranks(answer):
-        return measures(key, _played(key, answer, objective), operator)
+        return measures(key, key.yardsticks["random"], operator, ranks=ranks) | {"answered": 0.0}
+    if isinstance(answer, Route) or not _ranks(answer):
+        return measures(key, _played(key, answer, objective), operator, ranks=False)
     scores, returns = np.asarray(answer, np.float64), key.returns[operator]
-    tau = rank_correlation(scores, returns)
-    found = measures(key, float(returns[np.argmax(scores)]), operator)
-    return found | {"tau": tau, "undefined": float(math.isnan(tau))}
+    tau = round(rank_correlation(scores, returns), 12)  # so that entire agreement is 1, and not a bit less
+    found = measures(key, float(returns[np.argmax(scores)]), operator, ranks=True)
+    return found | {"rank_correlation": tau, "undefined": float(math.isnan(tau))}
 
 
 def _played(key: Key, answer: np.ndarray | Route, objective: str) -> float:
@@ -252,8 +249,8 @@ def _played(key: Key, answer: np.ndarray | Route, objective: str) -> float:
         raise InvalidValue(f"an answer on {objective!r} cannot be played: {error}") from error
 
 
-def measures(key: Key, total: float, operator: str) -> Row:
-    """What a return is worth beside a question's yardsticks."""
+def measures(key: Key, total: float, operator: str, *, ranks: bool) -> Row:
+    """What a return is worth beside a question's yardsticks, of a candidate that was chosen or of a policy."""
     best, yard = float(key.returns[operator].max()), key.yardsticks
     scale = offered(yard["optimum"], yard["random"])
     return {
@@ -262,8 +259,9 @@ def measures(key: Key, total: float, operator: str) -> Row:
         "return/optimum": yard["optimum"],
         "return/random": yard["random"],
         "quality/normalised": (total - yard["random"]) / scale,
-        "regret": (best - total) / scale,
-        "tau": math.nan,
+        "regret": (best - total) / scale if ranks else math.nan,
+        "over/candidates": math.nan if ranks else (total - best) / scale,
+        "rank_correlation": math.nan,
         "undefined": math.nan,
         "answered": 1.0,
     }

@@ -15,11 +15,12 @@ from scipy.stats import kendalltau
 from lever_ray.cli import main
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
-from lever_ray.scoring import Benchmark, Question, Route, score, write_predictions
+from lever_ray.scoring import Benchmark, Question, Route, Scores, score, write_predictions
 from lever_ray.scoring.ours import (
     random_scores,
 )
 from lever_ray.scoring.scores import UNDECLARED, judged, score_predictions
+from lever_ray.statistics.intervals import interval, resamples
 from lever_ray.tasks.rollout import rollout
 from tests.unit.test_readme import README, python_of
 
@@ -42,24 +43,39 @@ def test_a_ranker_scores_what_is_worked_out_by_hand(benchmark: Benchmark, operat
         assert row["quality/normalised"] == pytest.approx((chosen - chance) / (best - chance))
         assert row["regret"] == pytest.approx((max(returns) - chosen) / (best - chance))
         tau = kendalltau(scores, returns).statistic
-        assert row["tau"] == pytest.approx(tau, nan_ok=True)
+        assert row["rank_correlation"] == pytest.approx(tau, nan_ok=True)
         assert (row["undefined"], row["answered"]) == (float(np.isnan(tau)), 1.0)
     (line,) = found.summary(bootstrap=50)
     by_layout = [
         np.mean([row["regret"] for row in found.rows if row["environment"] == name]) for name in ("grid8-0", "grid8-1")
     ]
     assert line["regret"] == pytest.approx(np.mean(by_layout))
-    assert line["regret/ci_low"] == pytest.approx(min(by_layout)) and line["regret/ci_high"] == pytest.approx(
-        max(by_layout)
-    )
+    assert np.isnan(line["regret/ci_low"])  # of two layouts there is no interval
     assert (line["entrant"], line["layouts"], line["questions"]) == ("random_scores", 2, 8)
     assert f"| random_scores | I0 | {operator} |" in found.markdown(bootstrap=50)
+
+
+def test_intervals_are_over_layouts(benchmark: Benchmark) -> None:
+    first = score(benchmark, random_scores, tier="I0").rows[0]
+    values = np.random.default_rng(0).random((8, 5))
+    rows = [
+        first | {"environment": f"grid8-{place}", "layout_seed": place, "regret": float(value)}
+        for place, of_layout in enumerate(values)
+        for value in of_layout
+    ]
+    (line,) = Scores(rows).summary(bootstrap=200)
+    wanted = interval(values.mean(axis=1), resamples(8, count=200))
+    assert (line["regret"], line["regret/ci_low"], line["regret/ci_high"]) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high)
+    )
+    assert line["regret/ci_low"] < line["regret"] < line["regret/ci_high"]
+    assert (line["layouts"], line["questions"]) == (8, 40)
 
 
 def test_the_true_returns_have_no_regret_and_agree_entirely(benchmark: Benchmark) -> None:
     found = score(benchmark, lambda question: benchmark.key(question.name).returns["sum"], tier="I4")
     assert all(row["regret"] == 0.0 for row in found.rows)
-    taus = [row["tau"] for row in found.rows if not row["undefined"]]
+    taus = [row["rank_correlation"] for row in found.rows if not row["undefined"]]
     assert taus == pytest.approx([1.0] * len(taus)) and taus
     worst = score(benchmark, lambda question: -benchmark.key(question.name).returns["sum"], tier="I4")
     assert all(row["regret"] >= 0.0 for row in worst.rows) and any(row["regret"] > 0.0 for row in worst.rows)
@@ -85,7 +101,11 @@ def test_operators_answer_with_tables_and_routes(benchmark: Benchmark) -> None:
         question = benchmark.question(row["question"], tier="I4")
         earned = rollout(question.task, objective=question.objective, q=table(question)).total
         assert row["return/chosen"] == pytest.approx(earned) and other["return/chosen"] == pytest.approx(earned)
-        assert row["operator"] == "own" and np.isnan(row["tau"]) and np.isnan(row["undefined"])
+        assert row["operator"] == "own"
+        assert all(np.isnan(row[name]) for name in ("rank_correlation", "undefined", "regret"))
+        key = benchmark.key(row["question"])
+        scale = key.yardsticks["optimum"] - key.yardsticks["random"]
+        assert row["over/candidates"] == pytest.approx((earned - max(key.returns["sum"])) / scale)
 
 
 def test_an_unanswered_question_counts_as_chance(benchmark: Benchmark) -> None:
