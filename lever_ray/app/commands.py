@@ -259,6 +259,12 @@ def settings_of_study(name: str, overrides: Sequence[str]) -> Any:
     return study_settings(name, read_pairs(overrides))
 
 
+def study_folder(name: str, settings: Any) -> Path:
+    """Where the rows and the report of a study with such settings are kept."""
+    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+    return home() / "studies" / f"{name}-{digest}"
+
+
 def study(parts: Session, name: str, settings: Any) -> Path:
     """Run a study that trains what it needs; the folder with ``rows.parquet`` and ``report.md``.
 
@@ -269,17 +275,16 @@ def study(parts: Session, name: str, settings: Any) -> Path:
     """
     from lever_ray.studies.studies import run_study, study_files, study_report
 
-    digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
-    folder = home() / "studies" / f"{name}-{digest}"
+    folder = study_folder(name, settings)
     with working(parts.console, f"Running study {name}") as watch:
         rows = run_study(name, settings, executor=parts.executor, watch=watch)
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "rows.parquet", rows)
     with working(parts.console, "Summing up", at_once=False):
         told = study_report(name, rows)
     (folder / "report.md").write_text(f"{_settings_list(name, settings)}\n\n{told}", encoding="utf-8")
     for file, text in study_files(name, rows).items():
         (folder / file).write_text(text, encoding="utf-8")
+    write_rows(folder / "rows.parquet", rows)
     return folder
 
 

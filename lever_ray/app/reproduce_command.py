@@ -119,6 +119,9 @@ def reproduce(parts: Session, plan: StudyPlan) -> tuple[Reproduced, Path]:
             found = _run(parts, plan, places, store, todo)
             with working(parts.console, "Writing", at_once=False), found.timed("writing"):
                 _write(parts, plan, found, places.folder)
+            if sound(found.rows):
+                with found.timed("page"):
+                    _write_page(parts, plan, found.rows, places)
             if run is not None:
                 with tracking.running(), working(parts.console, "Logging to MLflow", at_once=False):
                     _log(run, found, places.folder)
@@ -177,20 +180,16 @@ def _write(parts: Session, plan: StudyPlan, found: Reproduced, folder: Path) -> 
     told = in_order(parts.executor.map(_told, list(by_part.values()), shared=(plan.bootstrap,)))
     sections = [f"## {name}\n\n{text}" for name, text in zip(by_part, told, strict=True)]
     (folder / "report.md").write_text("\n".join([f"# Study {plan.size}\n", *sections]), encoding="utf-8")
-    if by_part:
-        _write_page(plan, found.rows, folder)
 
 
-def _write_page(plan: StudyPlan, rows: Sequence[Row], folder: Path) -> None:
-    """The page of the main study, with its figures beside it; what there is no evidence for says so."""
-    from lever_ray.reproduction.report.data import ReportSettings
+def _write_page(parts: Session, plan: StudyPlan, rows: Sequence[Row], places: Places) -> None:
+    """The page of all evidence, with its figures beside it; what there is no evidence for says so."""
+    from lever_ray.app.reproduce_evidence import evidence
     from lever_ray.reproduction.report.page import write_report
-    from lever_ray.reproduction.report.sections import Evidence
 
-    settings = ReportSettings(
-        size=plan.size, contrasts=CONTRASTS, training_seeds=plan.training_seeds, bootstrap=plan.bootstrap
-    )
-    write_report(Evidence(rows, (), (), (), settings), folder)
+    found = evidence(parts, plan, rows, places.libraries)
+    with working(parts.console, "Drawing", at_once=False):
+        write_report(found, places.folder)
 
 
 def _told(rows: list[Row], bootstrap: int) -> str:

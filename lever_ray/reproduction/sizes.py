@@ -108,6 +108,9 @@ class StudyPlan:
         random_rollouts: episodes of the uniformly random policy.
         repeats: times that a fast query is asked.
         bootstrap: resamples of the layouts.
+        coverage_layouts, chain_layouts: of grid8, that the studies of coverage and of chains train on; none of a study
+            that is left out.
+        curve_layouts: of each family, whose training from scratch is followed.
     """
 
     size: str
@@ -126,6 +129,9 @@ class StudyPlan:
     random_rollouts: int = 100
     repeats: int = 3
     bootstrap: int = 2_000
+    coverage_layouts: int = 15
+    chain_layouts: int = 20
+    curve_layouts: int = 6
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -239,6 +245,9 @@ SIZES: dict[str, StudyPlan] = {
         ks=(1, 2),
         repeats=2,
         bootstrap=500,
+        coverage_layouts=1,
+        chain_layouts=0,
+        curve_layouts=1,
     ),
     "quick": _QUICK,
     "full": replace(
@@ -250,6 +259,9 @@ SIZES: dict[str, StudyPlan] = {
         regressed=TABLES,
         unions="case",
         repeats=5,
+        coverage_layouts=30,
+        chain_layouts=100,
+        curve_layouts=30,
     ),
 }
 """``smoke`` in a minute, ``quick`` in a quarter of an hour on 2 cores; ``full`` has 300 layouts for the equivalence

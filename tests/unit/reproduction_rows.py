@@ -59,6 +59,8 @@ def _numbers(total: float, k: int, milliseconds: float, bias: float, seed: int) 
         "quality/normalised": (total - spread(seed)) / 100.0,
         "quality/over_controls": over + 0.001 * math.cos(seed),
         "seconds/query": 1e-3 * milliseconds * (1 + 0.1 * k),
+        "seconds/end_to_end": 1e-3 * milliseconds * (1 + 0.1 * k),
+        "seconds/library": 0.1,
         "seconds/scratch": 0.01,
         "seconds/fit": 0.0,
         "environment_steps/saved": 1e5,

@@ -10,13 +10,16 @@ import numpy as np
 from lever_ray import plot
 from lever_ray.experiment.figures import Drawn
 from lever_ray.experiment.statistics import Row
+from lever_ray.reproduction.cost import QUERIES, STEP_COSTS, Costs
 from lever_ray.reproduction.report import findings, style
-from lever_ray.reproduction.report.cost import QUERIES, STEP_COSTS, Costs
 from lever_ray.reproduction.report.data import ReportSettings, Sample, of_reference_ways
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_COSTS = np.linspace(STEP_COSTS[0], STEP_COSTS[-1], 41)
+_ASKED = np.logspace(np.log10(QUERIES[0]), np.log10(QUERIES[-1]), 49)
+"""Where the surface is drawn: costs of a step in seconds, and numbers of queries."""
 _LEVELS = (-1e5, -1e4, -1e3, -100.0, -10.0, 0.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7)
 
 
@@ -26,7 +29,7 @@ def break_even(samples: Sequence[Sample], settings: ReportSettings) -> Drawn:
     from matplotlib.colors import BoundaryNorm
 
     rows = {sample.family: costed(sample, settings) for sample in samples}
-    costs = {sample.family: Costs.of(sample, rows[sample.family]) for sample in samples}
+    costs = {sample.family: Costs.of(rows[sample.family]) for sample in samples}
     figure, axes_of = style.panels([each.family for each in samples], height=1.55, extra=1.0)
     norm = BoundaryNorm(_LEVELS, 256)
     for family, axes in axes_of.items():
@@ -54,11 +57,11 @@ def costed(sample: Sample, settings: ReportSettings) -> list[Row]:
 
 
 def _draw_surface(axes: Axes, costs: Costs, norm: object) -> None:
-    milliseconds = 1e3 * np.array(STEP_COSTS)
-    saved = np.array([[costs.saved(cost, queries) for cost in STEP_COSTS] for queries in QUERIES])
+    milliseconds = 1e3 * _COSTS
+    saved = np.array([[costs.saved(cost, queries) for cost in _COSTS] for queries in _ASKED])
     shown = saved.clip(_LEVELS[0] + 1, _LEVELS[-1] - 1)
-    axes.contourf(milliseconds, QUERIES, shown, levels=_LEVELS, cmap="viridis", norm=norm)
-    paid = np.array([costs.break_even(cost) for cost in STEP_COSTS])
+    axes.contourf(milliseconds, _ASKED, shown, levels=_LEVELS, cmap="viridis", norm=norm)
+    paid = np.array([costs.break_even(cost) for cost in _COSTS])
     axes.plot(milliseconds, paid, color=plot.PAPER, linewidth=3.4)
     axes.plot(milliseconds, paid, color=plot.INK, linewidth=1.8)
     axes.set(yscale="log", ylim=(QUERIES[0], QUERIES[-1]), xlim=(0, milliseconds[-1]), xticks=(0, 5, 10))

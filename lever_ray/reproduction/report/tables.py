@@ -8,8 +8,8 @@ from typing import Any
 
 from lever_ray.experiment.plan import gamma_told
 from lever_ray.experiment.statistics import Row, significant
+from lever_ray.reproduction.cost import Costs
 from lever_ray.reproduction.report import findings
-from lever_ray.reproduction.report.cost import STEP_COSTS, Costs
 from lever_ray.reproduction.report.data import ReportSettings, Sample, grouped, in_operator_order
 from lever_ray.reproduction.report.figures_cost import costed
 from lever_ray.reproduction.report.words import cell, duration, markdown
@@ -63,8 +63,8 @@ def sweep(asked: Sequence[Sample]) -> str:
 
 def break_even(asked: Sequence[Sample], settings: ReportSettings) -> str:
     """Queries until a library is paid back, by the cost of a step."""
-    every = {sample.family: Costs.of(sample, costed(sample, settings)) for sample in asked}
-    shown = STEP_COSTS[:: len(STEP_COSTS) // 5]
+    every = {sample.family: Costs.of(costed(sample, settings)) for sample in asked}
+    shown = (0.0, 0.002, 0.004, 0.006, 0.008, 0.01)
     lines = [(f"{1e3 * cost:g}", *(_queries(each.break_even(cost)) for each in every.values())) for cost in shown]
     return markdown(("ms a step", *(f"queries, {family}" for family in every)), lines)
 
