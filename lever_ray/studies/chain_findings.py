@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +10,9 @@ from typing import Any
 import numpy as np
 
 from lever_ray.experiment.report import TableSpec, markdown_table
-from lever_ray.experiment.statistics import (
-    Interval,
-    Row,
-    holm,
-    interval,
-    layout_means,
-    layouts_of,
-    resamples,
-    sign_flip,
-)
+from lever_ray.experiment.statistics import Row, layout_means, layouts_of
+from lever_ray.statistics.contrasts import holm, sign_flip
+from lever_ray.statistics.intervals import Interval, interval, resamples
 
 CONTRASTED = "sum"
 """The operator that the prediction is about: the published one."""
@@ -277,4 +271,6 @@ def _by(columns: Sequence[str], rows: Iterable[Row]) -> dict[tuple[Any, ...], li
 
 
 def _told(estimate: Interval) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    """With its interval, where there are enough layouts for one."""
+    value = f"{estimate.value:.3f}"
+    return value if math.isnan(estimate.low) else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -10,8 +10,8 @@ from lever_ray.composition.routes import member_actions
 from lever_ray.embedding.offline import make_pool
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
-from lever_ray.experiment.statistics import Interval
 from lever_ray.learning.sarsa import train
+from lever_ray.statistics.intervals import Interval
 from lever_ray.studies.chain import chain_of, library_group, reachable_part, train_without, with_records
 from lever_ray.studies.chain_answers import Question, answer, best_single, pairs_of
 from lever_ray.studies.chain_findings import NO_CHAIN, Condition, chain_notes, conditions, falls_from, is_needed

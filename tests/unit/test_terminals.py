@@ -105,6 +105,7 @@ REFUSES: dict[str, tuple[list[str], str]] = {
     "tune": ([*SERIAL, "tuning.study=a/b"], "tuning.study"),
     "report": (["library.environments=[grid8-0]"], "no rows in "),
     "study": (["bühne"], "unknown study 'b\\xfchne'"),
+    "reproduce": (["size=bühne"], "unknown size 'b\\xfchne'"),
     "ui": ([], "holds bytes that are not UTF-8"),
     "runtime-env": ([], "holds bytes that are not UTF-8"),
     "recommend": (["--share", "0.9"], "has no front in "),
