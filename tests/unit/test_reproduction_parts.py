@@ -138,9 +138,9 @@ class TestPace:
 
 class TestCost:
     ROW: dict[str, Any] = {  # noqa: RUF012
-        "family": "grid8", "budget": "X1", "gamma": 0.0, "mode": "trivial", "setup": "path-gold", "operator": "sum",
-        "strategy": "targeted", "ranker": "offline-return", "seconds/library": 2.0, "seconds/end_to_end": 0.1,
-        "seconds/fit": 0.0, "seconds/scratch": 0.5,
+        "environment": "grid8-0", "layout_seed": 0, "family": "grid8", "budget": "X1", "gamma": 0.0, "mode": "trivial",
+        "setup": "path-gold", "operator": "sum", "strategy": "targeted", "ranker": "offline-return",
+        "seconds/library": 2.0, "seconds/end_to_end": 0.1, "seconds/fit": 0.0, "seconds/scratch": 0.5,
         "environment_steps/library": 3_000.0, "environment_steps/saved": 1_000.0,
     }  # fmt: skip
 
@@ -201,3 +201,6 @@ def test_smoke_is_run_and_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         file.path for file in client.list_artifacts(logged.info.run_id)
     }
     assert logged.data.tags["size"] == "smoke"
+    page = (folder / "report.html").read_text()
+    for drawn in ("coverage_grid8_g0", "learning_curves", "routes_grid8-"):
+        assert f'id="{drawn.replace("_", "-")}' in page
