@@ -6,11 +6,12 @@ and ranker. Intervals are its 95% bootstrap intervals over layouts; one that is 
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,16 @@ class Drawn:
     title: str
     told: str
     figure: Figure
+
+    @cached_property
+    def svg(self) -> bytes:
+        """It as the bytes of an SVG file, drawn once; equal figures give equal bytes."""
+        from matplotlib import rc_context
+
+        written = io.BytesIO()
+        with rc_context({"svg.hashsalt": self.name}):
+            self.figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+        return written.getvalue()
 
 
 def all_figures(summary: Iterable[Line]) -> Iterator[Drawn]:

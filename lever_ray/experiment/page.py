@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import re
 from collections.abc import Iterable, Sequence
 from string import Template
 
 from markdown_it import MarkdownIt
-from matplotlib import rc_context
 
 from lever_ray.experiment.figures import Drawn
 
@@ -141,14 +139,6 @@ def figure_element(drawn: Drawn) -> str:
     size = f"width: min(100%, {inches * 1.3:.2f}in); min-width: {inches * 0.7:.2f}in"
     return (
         f'<figure id="{_anchor(drawn.name)}">\n<div class="scroll" tabindex="0"><img alt="{title}" style="{size}" '
-        f'src="data:image/svg+xml;base64,{base64.b64encode(as_svg(drawn)).decode()}"></div>\n'
+        f'src="data:image/svg+xml;base64,{base64.b64encode(drawn.svg).decode()}"></div>\n'
         f"<figcaption><b>{title}.</b> {told}</figcaption>\n</figure>"
     )
-
-
-def as_svg(drawn: Drawn) -> bytes:
-    """A figure as the bytes of an SVG file; equal figures give equal bytes."""
-    written = io.BytesIO()
-    with rc_context({"svg.hashsalt": drawn.name}):
-        drawn.figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    return written.getvalue()

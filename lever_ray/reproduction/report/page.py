@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lever_ray import plot
 from lever_ray.experiment.figures import Drawn
-from lever_ray.experiment.page import as_svg, figure_element, page_of, rendered
+from lever_ray.experiment.page import figure_element, page_of, rendered
 from lever_ray.experiment.statistics import Row
 from lever_ray.reproduction.report import protocol
 from lever_ray.reproduction.report.data import ReportSettings
@@ -111,5 +111,5 @@ def write_figures(drawn: Sequence[Drawn], folder: Path) -> list[Path]:
     for each in drawn:
         files.append(plot.save(each.figure, folder / f"{each.name}.png"))
         files.append(folder / f"{each.name}.svg")
-        files[-1].write_bytes(as_svg(each))
+        files[-1].write_bytes(each.svg)
     return files
