@@ -33,7 +33,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "study": Entry(
         "lever_ray.cli.study",
-        "Run a study that trains what it needs: boundary, chain, coverage, defaults, options, rankers or another.",
+        "Run a study that trains all it needs: boundary, chain, coverage, defaults, options, rankers, search, shaping.",
     ),
     "reproduce": Entry(
         "lever_ray.cli.reproduce",
