@@ -39,8 +39,8 @@ $(OK): pyproject.toml
 demo: $(OK)  ## the main job: library, composition, experiment, tuning; a table and a link at the end
 	@lever-ray demo $(ARGS)
 
-test: $(OK) check  ## every check, then every test
-	@pytest $(ARGS)
+test: $(OK) check  ## every check, then every test, a file at a time on each of two cores
+	@pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(OK)  ## ruff, mypy, import contracts
 	@ruff check .

@@ -86,10 +86,12 @@ def sea_setup() -> SetupSettings:
 
 
 @pytest.fixture(scope="session")
-def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def local_ray() -> Iterator[None]:
     """One Ray cluster of two cores in this process, with token authentication, for the whole session."""
     from lever_ray.ray_execution import connect, disconnect
 
-    connect("local", num_cpus=2, include_dashboard=False, _temp_dir=str(tmp_path_factory.mktemp("ray")))
+    folder = tempfile.mkdtemp(prefix="lever-ray-")  # short, since socket paths may have 107 characters
+    connect("local", num_cpus=2, include_dashboard=False, _temp_dir=folder)
     yield
     disconnect()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -45,7 +45,7 @@ def evidence(parts: Session, plan: StudyPlan, rows: Sequence[Row], libraries: Pa
     return Evidence(
         rows,
         _studied(parts, "coverage", CoverageStudy(), plan.coverage_layouts),
-        _studied(parts, "chain", ChainStudy(), plan.chain_layouts),
+        _studied(parts, "chain", ChainStudy(cut="bottleneck"), plan.chain_layouts),
         _curves(parts, plan),
         settings,
         thresholds,
