@@ -16,12 +16,13 @@ import numpy as np
 
 from benchmarks.plain_rollout import plain_psi
 from benchmarks.timing import median_seconds
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.embedding.offline import SUM, offline_returns
 from lever_ray.embedding.successor import KINDS, Embedder, embed, make_embedder
 from lever_ray.learning.sarsa import train
 from lever_ray.library.record import EnvironmentRecord
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.support import support_bits, taken_actions

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.made_up import library_of
 from benchmarks.timing import median_seconds
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 
 POLICIES = int(os.environ.get("LEVER_RAY_BENCH_POLICIES", "1000000"))
 READS = 20_000
@@ -33,7 +33,7 @@ _FRESH = """
 import json, psutil, random, sys
 from statistics import median
 from time import perf_counter as now
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 resident = lambda: psutil.Process().memory_info().rss / 1e6
 ids, before = json.loads(sys.stdin.read()), resident()
 begun = now(); library = PolicyLibrary.open(sys.argv[1]); opened = now() - begun
@@ -83,7 +83,7 @@ def _checksums(library: PolicyLibrary) -> float:
 
 def _fresh(library: PolicyLibrary) -> dict[str, float]:
     """Opening and reading in a process that has touched nothing; the files themselves are in the page cache."""
-    everything = np.concatenate([stored.ids for stored in library._stored])
+    everything = np.concatenate([stored.ids for stored in library._mapped])
     drawn = np.random.default_rng(0).choice(everything, size=min(READS, len(everything)), replace=False)
     ids = json.dumps([identity.decode() for identity in drawn.tolist()])
     runs = [
@@ -128,7 +128,7 @@ def _approximate(exact: PolicyLibrary) -> dict[str, float]:
         library.search(many[:1], K)
         result["ivf.first_search.seconds"] = perf_counter() - begun
         result["ivf.first_search.resident_megabytes"] = (psutil.Process().memory_info().rss - before) / 1e6
-        indexes = [library._shard._whole(stored) for stored in library._shard.stored]
+        indexes = [library._shard.nearest.whole(stored) for stored in library._shard.mapped]
         result["ivf.indexes"] = len(indexes)
         for effort in PROBES:
             for index in indexes:

@@ -11,8 +11,8 @@ import numpy as np
 
 from lever_ray.config import home
 from lever_ray.learning.sarsa import TrainingRun, train
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks import registry
 
 OBJECTIVES = ("path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard")

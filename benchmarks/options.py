@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from lever_ray.building.records import records_of
 from lever_ray.composition.option_operator import Options
 from lever_ray.composition.options import OptionRoute, OptionRules, search_options
 from lever_ray.composition.routes import member_actions
 from lever_ray.experiment.plan import Setup
 from lever_ray.learning.sarsa import train
 from lever_ray.library.memory import MemoryLibrary
-from lever_ray.library.record import records_of
 from lever_ray.query.compose import compose
 from lever_ray.query.warm import warm_up, warm_up_options
 from lever_ray.studies.option_study import OptionStudy, World

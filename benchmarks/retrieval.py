@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lever_ray.library.index import FaissIndex, VectorIndex, make_index
-from lever_ray.library.text import WordLlamaEncoder
+from lever_ray.library.search.index import FaissIndex, VectorIndex, make_index
+from lever_ray.library.search.text import WordLlamaEncoder
 
 MILLION = 1_000_000
 HNSW_ITEMS = 100_000

@@ -24,10 +24,11 @@ from benchmarks.timing import median_seconds
 from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
-from lever_ray.library.index import merge_top_k
-from lever_ray.library.shard import LibraryShard, Where
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.search.index import merge_top_k
+from lever_ray.library.serving.nearest import Where
+from lever_ray.library.serving.shard import Shard
+from lever_ray.policies.group import GroupKey
 from lever_ray.ray_execution import ShardedLibrary
 from lever_ray.tasks.objective import Objective
 
@@ -92,11 +93,11 @@ def _scan(library: PolicyLibrary, vector: np.ndarray) -> tuple[Line, float]:
     """Seconds of a search by policies of one process, and of one that looks at one environment."""
     points, shards = [], library.manifest.shards
     for count in sorted({1, len(shards) // 4, len(shards) // 2, len(shards)} - {0}):
-        part = LibraryShard(library.path, library.manifest.part(shards[:count]), encoder=library.encoder)
+        part = Shard(library.path, library.manifest.part(shards[:count]), encoder=library.encoder)
         rows = sum(shard.rows for shard in shards[:count])
         points.append((float(rows), median_seconds(lambda part=part: part.top_k(vector, K), 9)))  # type: ignore[misc]
     where = Where(library.environments[0])
-    whole = LibraryShard(library.path, library.manifest, encoder=library.encoder)
+    whole = Shard(library.path, library.manifest, encoder=library.encoder)
     return _fit(points), median_seconds(lambda: whole.top_k(vector, K, where), 200)
 
 
@@ -107,7 +108,7 @@ def _keys(library: PolicyLibrary, environment: str) -> list[GroupKey]:
 def _fetch(library: PolicyLibrary) -> float:
     """Seconds per member of reading groups that nobody has asked for."""
     asked = [_keys(library, name) for name in library.environments[:8]]
-    fresh = LibraryShard(library.path, library.manifest, encoder=library.encoder)
+    fresh = Shard(library.path, library.manifest, encoder=library.encoder)
     fresh.groups(asked[0])
     times = []
     for keys in asked[1:]:
@@ -144,7 +145,7 @@ def _simulated(library: PolicyLibrary) -> tuple[dict[int, float], Line]:
     for actors in ACTORS:
         sharded = ShardedLibrary.open(library.path, actors=actors)
         searches[actors] = median_seconds(lambda held=sharded: held.search([TEXT], K), 15)  # type: ignore[misc]
-        asking: Any = lambda held=sharded: held._ask("keys", "nowhere")  # noqa: E731
+        asking: Any = lambda held=sharded: held.ask(None, Shard.keys, "nowhere")  # noqa: E731
         questions.append((float(actors), median_seconds(asking, 200)))
         sharded.close()
     ray.shutdown()

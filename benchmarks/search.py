@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.scores import Scores
@@ -17,6 +17,7 @@ from lever_ray.composition.search import search
 from lever_ray.composition.strategies.protocol import Strategy
 from lever_ray.composition.strategies.registry import named_strategy
 from lever_ray.learning.sarsa import train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.support import support_bits
 

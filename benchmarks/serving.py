@@ -26,8 +26,9 @@ import psutil
 import ray
 
 from benchmarks.made_up import library_of
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.serving.shard import Shard
 from lever_ray.query.compose import compose
 from lever_ray.ray_execution import ShardedLibrary, connect, disconnect
 
@@ -189,7 +190,7 @@ def _overhead(library: PolicyLibrary, sharded: ShardedLibrary, names: list[str])
     call: list[float] = []
     for _ in range(200):
         begun = perf_counter()
-        sharded._ask("keys", "nowhere")
+        sharded.ask(None, Shard.keys, "nowhere")
         call.append(perf_counter() - begun)
     rounds: dict[str, Any] = {
         "serving.query.one_process.milliseconds": alone,

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from time import process_time
 
+from lever_ray.building.build import train_environment
 from lever_ray.executor import SerialExecutor
-from lever_ray.library.build import train_environment
 from lever_ray.query.warm import warm_up
 from lever_ray.reproduction import pace
 from lever_ray.reproduction.merge import Results, merged_rows

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lever_ray.errors import UnmatchedQuery
-from lever_ray.library.text import TextEncoder
+from lever_ray.library.search.text import TextEncoder
 from lever_ray.query.parse import parse_query
 
 QUERIES = Path(__file__).parent / "data" / "queries.json"

@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from lever_ray.building.build import build_library
+from lever_ray.building.settings import environment_names
 from lever_ray.composition.recipe import Recipe
 from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, TuningSettings
 from lever_ray.executor import Executor, SerialExecutor
 from lever_ray.experiment.plan import Setup
 from lever_ray.learning.budgets import training_budget
-from lever_ray.library.build import build_library
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.settings import environment_names
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.optuna_adapter import open_study, tune
 from lever_ray.query.warm import warm_up
 from lever_ray.statistics.intervals import iqm_interval, mean_interval

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from lever_ray.composition.recipe import Recipe
     from lever_ray.errors import LeverError, UnmatchedQuery
     from lever_ray.learning.sarsa import TrainingRun, train
+    from lever_ray.library.library import PolicyLibrary
     from lever_ray.library.memory import MemoryLibrary
     from lever_ray.library.ports.exporting import export
     from lever_ray.library.ports.importing import read_policies
     from lever_ray.library.record import PolicyRecord
-    from lever_ray.library.store import PolicyLibrary
     from lever_ray.query.compose import compose
     from lever_ray.query.parse import parse_query
     from lever_ray.query.result import CompositionResult
@@ -43,7 +43,7 @@ _HOMES = {
     "MemoryLibrary": "library.memory",
     "Objective": "tasks.objective",
     "Optimum": "tasks.protocol",
-    "PolicyLibrary": "library.store",
+    "PolicyLibrary": "library.library",
     "PolicyRecord": "library.record",
     "Recipe": "composition.recipe",
     "Rollout": "tasks.rollout",

@@ -1,9 +1,9 @@
 """A small library of trained policies, and one query of it."""
 
 import lever_ray as lever
+from lever_ray.building.records import records_of
 from lever_ray.learning.sarsa import train
-from lever_ray.library.record import records_of
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily
 
 TINY = LayoutFamily("tiny", 5, 3, 3, 2)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from lever_ray.building.build import build_library
 from lever_ray.config import LibrarySettings, SetupSettings
 from lever_ray.executor import SerialExecutor
-from lever_ray.library.build import build_library
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.tasks import registry
 
 

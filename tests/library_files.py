@@ -7,9 +7,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pyarrow as pa
 
-from lever_ray.library.files import read_table, write_table
-from lever_ray.library.manifest import DataFile, write_manifest
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.behaviour.psi import embed
+from lever_ray.library.format.files import read_table, write_table
+from lever_ray.library.format.manifest import DataFile, write_manifest
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.tasks.gridworld.layout import Layout
 from tests.twin import made_up_record
 
@@ -54,7 +55,7 @@ def make_library(folder, records=RECORDS, appends=3, *, embedded=False):
     for first in range(appends):
         made.add(records[first::appends])
     if embedded:
-        made.embed()
+        embed(made)
     return opened(made)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.stored import StoredShard
+from lever_ray.library.serving.mapped import MappedShard
 from tests.library_files import opened, record
 from tests.peak import peak_resident
 
@@ -26,7 +26,7 @@ def read_everything(folder):
         assert np.isfinite(one.q).all()
     library.search(["gold"], k=2)
     for shard in library.manifest.shards:
-        stored = StoredShard(library.path, library.manifest.library, shard)
+        stored = MappedShard(library.path, library.manifest.library, shard)
         _ = stored.texts, stored.psi
     return len(records)
 

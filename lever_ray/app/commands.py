@@ -14,6 +14,8 @@ from lever_ray.app.finished import flat_settings, forget, is_logged, note
 from lever_ray.app.question import DECIDING, Question, environments_of, noted_experiment, question_of
 from lever_ray.app.session import Session
 from lever_ray.app.settings import read_pairs
+from lever_ray.behaviour.psi import embed as embed_library
+from lever_ray.building.build import BuildReport, build_library
 from lever_ray.config import Settings, home, library_path, unwritable
 from lever_ray.console import say
 from lever_ray.errors import SettingsError, check_known, keeping
@@ -32,9 +34,8 @@ from lever_ray.experiment.run import (
     write_rows,
 )
 from lever_ray.experiment.statistics import Row, summarise
-from lever_ray.library.build import BuildReport, build_library
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.order import natural_key
 from lever_ray.progress import progress, telling_kept, working
 from lever_ray.tasks import registry
@@ -98,7 +99,7 @@ def embed(parts: Session, path: Path) -> int:
         library: LibraryReader = parts.open_shards(path) if in_actors else local
     try:
         with progress(parts.console, "Embedding policies", lacking) as advance:
-            return library.embed(lambda rows: advance("", rows))
+            return embed_library(library, lambda rows: advance("", rows))
     finally:
         library.close()
 

@@ -49,7 +49,7 @@ def settings_for_answers(overrides: Sequence[str]) -> Settings:
         from lever_ray.app.settings import load_settings
 
         return load_settings(overrides, about=())
-    from lever_ray.library.settings import check_settings
+    from lever_ray.building.settings import check_settings
 
     check_settings(settings.library)
     return settings
@@ -91,7 +91,7 @@ def _by_name(override: str, own: Path) -> str:
     plain = key == "library" and name and Path(name).name == name
     if not plain or (conf_folder() / key / f"{name}.yaml").exists():
         return override
-    from lever_ray.library.manifest import MANIFEST
+    from lever_ray.library.format.manifest import MANIFEST
 
     return f"library.name={name}" if (own / "libraries" / name / MANIFEST).exists() else override
 
@@ -117,7 +117,7 @@ def _check_key(override: str, own: Path) -> None:
 
 def _check_library(name: str, options: Sequence[str], own: Path) -> None:
     """Refuse a library that is neither described in ``conf/library`` nor there."""
-    from lever_ray.library.manifest import MANIFEST
+    from lever_ray.library.format.manifest import MANIFEST
 
     if Path(name).name != name:
         raise SettingsError(f"no policy library is at {name}; give its folder, or a name of {own / 'libraries'}")

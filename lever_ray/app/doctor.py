@@ -107,8 +107,8 @@ def _ray(settings: Settings, *, start: bool) -> str:
 
 
 def _library(settings: Settings) -> str:
-    from lever_ray.library.checking import verify
-    from lever_ray.library.store import PolicyLibrary
+    from lever_ray.library.library import PolicyLibrary
+    from lever_ray.library.repair.checking import verify
 
     library = PolicyLibrary.open(library_path(settings.library))
     damages = verify(library.path)

@@ -15,16 +15,19 @@ from lever_ray.config import Settings
 from lever_ray.console import explained, make_console, say
 from lever_ray.errors import LibraryError, SettingsError, UnknownName
 from lever_ray.glossary import LIBRARY
-from lever_ray.library import maintenance, recovery
-from lever_ray.library.checking import verify as verify_library
-from lever_ray.library.manifest import MANIFEST, DamagedManifest, Manifest
-from lever_ray.library.migrate import migrate as migrate_library
+from lever_ray.library.format.manifest import MANIFEST, DamagedManifest, Manifest
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import records
 from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.understanding import Understanding, understand
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.repair import recovery
+from lever_ray.library.repair.checking import verify as verify_library
+from lever_ray.library.repair.mending import repair as repair_library
+from lever_ray.library.writing.compact import compact as compact_library
+from lever_ray.library.writing.delete import remove_empty
+from lever_ray.library.writing.migrate import migrate as migrate_library
 from lever_ray.progress import Count, working
 from lever_ray.tasks.protocol import Environment
 
@@ -95,7 +98,7 @@ def all_or_nothing(path: Path | None) -> Iterator[None]:
         yield
     except BaseException as error:
         if path is not None and new:
-            maintenance.remove_empty(path)
+            remove_empty(path)
         if isinstance(error, KeyboardInterrupt):
             added = path is not None and (path / MANIFEST).exists() and len(PolicyLibrary.open(path)) > before
             raise KeyboardInterrupt(f"{'everything' if added else 'nothing'} was added") from error
@@ -177,7 +180,7 @@ def repair(path: Path, *, sure: bool) -> None:
         say(console, f"{path} is sound; nothing to repair")
         return
     with _waiting(f"Repairing {path}") as watch:
-        report = maintenance.repair(path, watch=watch)
+        report = repair_library(path, watch=watch)
     say(console, f"{path}: {report.policies} policies dropped, {report.orphans} files of unfinished changes removed")
 
 
@@ -232,7 +235,7 @@ def _restored(path: Path, console: Console) -> Manifest:
 def compact(path: Path) -> None:
     """Merge small shards."""
     with _waiting(f"Merging shards of {path}") as watch:
-        before, after = maintenance.compact(path, watch=watch)
+        before, after = compact_library(path, watch=watch)
     say(make_console(), f"{path}: {tables.counted_as(before, 'shard')} before, {after} now")
 
 
@@ -283,12 +286,13 @@ def embed(path: Path, settings: Settings) -> None:
     """Compute vectors that are missing; those of many policies in Ray actors."""
     from lever_ray.app import commands
     from lever_ray.app.session import session
+    from lever_ray.behaviour.psi import without_features
 
     PolicyLibrary.open(path)
     with session(settings, tracked=False) as parts:
         done = commands.embed(parts, path)
     say(parts.console, f"{path}: Psi of {done} policies computed" if done else f"{path} lacks no vectors")
-    if left := PolicyLibrary.open(path).without_features():
+    if left := without_features(PolicyLibrary.open(path)):
         say(parts.console, f"{left} policies are of environments without the features that Psi is made of")
 
 

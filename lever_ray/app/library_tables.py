@@ -13,14 +13,14 @@ from lever_ray.composition.coverage import library_coverage
 from lever_ray.console import Explained, FirstFit, Folding, add_numbers, add_words, listed, plain_table
 from lever_ray.experiment.statistics import significant
 from lever_ray.glossary import LIBRARY
-from lever_ray.library.checking import Damage
-from lever_ray.library.manifest import EMBEDDING_MODEL
+from lever_ray.library.format.manifest import EMBEDDING_MODEL
+from lever_ray.library.format.sealed import ForeignFamily
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.ports.understanding import Understanding
 from lever_ray.library.reader import Match
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.sealed import ForeignFamily
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.repair.checking import Damage
+from lever_ray.policies.group import GroupKey
 from lever_ray.tasks.support import support_bits
 
 SHOWN = 20

@@ -8,11 +8,11 @@ from dataclasses import replace
 from textwrap import shorten
 from typing import NamedTuple
 
-from lever_ray.composition.retrieval import THRESHOLD
 from lever_ray.errors import InvalidValue, UnmatchedQuery
 from lever_ray.library.ports.understanding import Taken, Understanding
-from lever_ray.library.text import WordLlamaEncoder
-from lever_ray.library.wording import admitting, similarities
+from lever_ray.library.search.text import WordLlamaEncoder
+from lever_ray.library.search.wording import admitting, similarities
+from lever_ray.policies.retrieval import THRESHOLD
 from lever_ray.query.parse import parse_query
 from lever_ray.tasks import registry
 from lever_ray.tasks.protocol import Words

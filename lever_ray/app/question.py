@@ -7,13 +7,13 @@ from pathlib import Path
 
 from lever_ray.app.finished import Note, flat_settings, noted
 from lever_ray.app.settings import experiment_plan
+from lever_ray.building.settings import environment_names
 from lever_ray.config import Settings, home, library_path
 from lever_ray.experiment.plan import ExperimentPlan
 from lever_ray.experiment.run import plan_digest
-from lever_ray.library.manifest import MANIFEST
+from lever_ray.library.format.manifest import MANIFEST
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.settings import environment_names
-from lever_ray.library.store import PolicyLibrary
 
 DECIDING = ("experiment", "library")
 """Groups of settings that decide what an experiment gives."""

@@ -21,8 +21,8 @@ from lever_ray.executor import in_order
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.run import held_alone, write_rows
 from lever_ray.experiment.statistics import Row
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.progress import progress, working
 from lever_ray.reproduction.cost import break_even
 from lever_ray.reproduction.estimate import Estimate, estimate

@@ -12,7 +12,7 @@ from lever_ray.app.session import Session
 from lever_ray.executor import gathered
 from lever_ray.experiment.run import read_rows
 from lever_ray.experiment.statistics import Row
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.progress import working
 from lever_ray.reproduction.merge import sound
 from lever_ray.reproduction.report.data import ReportSettings

@@ -15,8 +15,8 @@ from rich.console import Console
 from lever_ray.config import Settings, library_path, make_home
 from lever_ray.console import make_console, say
 from lever_ray.executor import Executor, SerialExecutor
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.progress import working
 from lever_ray.query.warm import warm_up
 from lever_ray.tasks.registry import source

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lever_ray.app.conf import OWN_GROUP, checked_overrides, plain_settings
+from lever_ray.building.settings import check_settings
 from lever_ray.config import Settings, conf_folder, home
 from lever_ray.errors import InvalidValue, SettingsError, check_known
 from lever_ray.experiment.plan import ExperimentPlan, Setup, make_plan
 from lever_ray.learning.budgets import training_budget
-from lever_ray.library.settings import check_settings
 from lever_ray.tasks import registry
 from lever_ray.tasks.objective import Objective
 from lever_ray.tuning.settings import check_tuning

@@ -19,7 +19,7 @@ from lever_ray.console import say
 from lever_ray.errors import SettingsError, keeping
 from lever_ray.experiment.run import read_rows, write_rows
 from lever_ray.learning.budgets import training_budget
-from lever_ray.library.manifest import MANIFEST
+from lever_ray.library.format.manifest import MANIFEST
 from lever_ray.optuna_adapter import check_question, importances, open_study, told_trials, tune
 from lever_ray.progress import Count, progress, working
 from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, held_out_rows, trial_rows

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _answer(arguments: argparse.Namespace, words: _Words) -> tuple[Environment, CompositionResult]:
     from lever_ray.app.conf import settings_for_answers
     from lever_ray.config import library_path
-    from lever_ray.library.store import PolicyLibrary
+    from lever_ray.library.library import PolicyLibrary
     from lever_ray.query.compose import compose
 
     settings = settings_for_answers(words.settings)
@@ -175,7 +175,7 @@ _BY_NAME = "give its folder, or --library NAME or library=NAME of LEVER_RAY_HOME
 def _is_library(word: str) -> bool:
     """Whether a word is the folder of a library; one that sets a known key never is."""
     from lever_ray.app.keys import is_setting
-    from lever_ray.library.manifest import MANIFEST
+    from lever_ray.library.format.manifest import MANIFEST
 
     return not is_setting(word) and is_there(Path(word) / MANIFEST)
 

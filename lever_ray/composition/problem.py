@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from lever_ray.composition.groups import PolicyGroup
-from lever_ray.embedding.canonical import CanonicalStates
+from lever_ray.policies.group import PolicyGroup
+from lever_ray.tasks.canonical import CanonicalStates
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment

@@ -29,13 +29,13 @@ from lever_ray.composition.recipe_parts import (
     usual_with,
     with_parameters,
 )
-from lever_ray.composition.retrieval import Retrieval
 from lever_ray.composition.strategies.budgeted import Budgeted
 from lever_ray.composition.strategies.protocol import Strategy
 from lever_ray.composition.strategies.registry import STRATEGIES, split_id
 from lever_ray.composition.strategies.shortlists import Hybrid
 from lever_ray.composition.table_operators import Combine
 from lever_ray.errors import InvalidValue, UnknownName, check_known, check_whole, look_up
+from lever_ray.policies.retrieval import Retrieval
 
 DEFAULT = "default"
 """Id of the recipe that differs from the default in nothing."""
@@ -94,7 +94,7 @@ class Recipe:
             :class:`~lever_ray.composition.rankers.regressor.Regressor`.
         support: ``mask`` leaves out actions that no member of a candidate ever took, ``ignore`` does not.
         retrieval: who the members of a group are: policies trained for its ``objective``, or of a similar
-            ``description``; see :class:`~lever_ray.composition.retrieval.Retrieval`.
+            ``description``; see :class:`~lever_ray.policies.retrieval.Retrieval`.
         threshold: least similarity of a member's description, from -1 to 1.
         gamma: discount of the members; None where the library holds one only.
         episodes: training budget of the members; likewise.

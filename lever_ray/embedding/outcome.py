@@ -11,10 +11,10 @@ import numpy as np
 
 from lever_ray.compiling import compiled
 from lever_ray.embedding.blocks import in_blocks, kernel_array
-from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.embedding.offline import SUM, Pool, greedy
 from lever_ray.embedding.successor import KINDS, Embedder, embed
 from lever_ray.errors import check_known
+from lever_ray.tasks.canonical import CANONICAL_STATES
 from lever_ray.tasks.kernel import GOAL, TERMINAL, enter, popcount
 
 OUTCOME_FEATURES: tuple[str, ...] = ("goal", "trap", "off_support", "items_taken", "switch_on")

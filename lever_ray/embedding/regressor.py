@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lever_ray.embedding.canonical import CANONICAL_STATES
 from lever_ray.errors import InvalidValue, check_known
+from lever_ray.tasks.canonical import CANONICAL_STATES
 from lever_ray.tasks.objective import Objective
 
 MODELS: tuple[str, ...] = ("ridge", "hist-gradient-boosting")

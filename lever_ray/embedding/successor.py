@@ -13,7 +13,6 @@ import numpy as np
 
 from lever_ray.compiling import compiled
 from lever_ray.embedding.blocks import in_blocks, kernel_array
-from lever_ray.embedding.canonical import CanonicalStates
 from lever_ray.embedding.classes import (
     DIFFERENT,
     UNKNOWN,
@@ -27,6 +26,7 @@ from lever_ray.embedding.classes import (
 from lever_ray.embedding.offline import SUM, Pool
 from lever_ray.embedding.static import add_static_features
 from lever_ray.errors import InvalidValue, check_known
+from lever_ray.tasks.canonical import CanonicalStates
 from lever_ray.tasks.features import fill_features, initial_features, used_features
 from lever_ray.tasks.kernel import GOAL, TERMINAL, Dynamics, enter
 from lever_ray.tasks.protocol import Environment, FeatureTables
@@ -47,7 +47,7 @@ class Embedder(NamedTuple):
         dynamics: of the environment.
         horizon: steps after which its episodes are cut.
         tables: of its features; None where it has none.
-        observations: int32[C], see :class:`lever_ray.embedding.canonical.CanonicalStates`, as for the next.
+        observations: int32[C], see :class:`lever_ray.tasks.canonical.CanonicalStates`, as for the next.
         memories: uint64[C, 2].
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import Operator, is_masked
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.protocol import Ranker, Scorer
@@ -23,7 +23,7 @@ from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, Setup, cell_id
 from lever_ray.experiment.recorded import walk_plan_return
 from lever_ray.experiment.timing import asked_repeatedly
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
+from lever_ray.policies.group import GroupKey, PolicyGroup
 from lever_ray.query.compose import compose
 from lever_ray.query.composer import Composer
 from lever_ray.query.members import retrieve

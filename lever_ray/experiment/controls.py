@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
+from lever_ray.composition.groups import CandidateSpace, objective_weights
 from lever_ray.composition.operators import OPERATORS, Operator, is_masked
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.protocol import Scorer
 from lever_ray.experiment.plan import ExperimentPlan
 from lever_ray.learning.sarsa import train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.query.composer import Composer
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.optimum import optimum

@@ -7,18 +7,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from lever_ray.embedding.canonical import CanonicalStates, canonical_states
 from lever_ray.errors import InvalidValue, LeverError
+from lever_ray.tasks.canonical import CanonicalStates, canonical_states
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment, check_admitted
 from lever_ray.tasks.support import full_support, support_bits
-
-if TYPE_CHECKING:
-    from lever_ray.learning.sarsa import TrainingRun
 
 T = TypeVar("T")
 
@@ -228,31 +225,6 @@ class HeldPolicy(PolicyRecord):
 
     def _check_admitted(self) -> None:
         pass
-
-
-def records_of(run: TrainingRun, *, environment: str, description: str) -> list[PolicyRecord]:
-    """The library entries of a training run: its worst, median and best snapshot."""
-    return [
-        PolicyRecord(
-            environment=environment,
-            task=run.task,
-            objective=run.objective,
-            description=description,
-            q=snapshot.q,
-            visits=snapshot.visits,
-            successors=snapshot.successors,
-            label=label,
-            gamma=run.gamma,
-            mean_rewards=snapshot.mean_rewards,
-            total=snapshot.total,
-            episodes=run.episodes,
-            snapshot=snapshot.episode,
-            seed=run.seed,
-            environment_steps=run.environment_steps,
-            seconds=run.seconds,
-        )
-        for label, snapshot in run.labelled().items()
-    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from lever_ray.composition.recipe import Recipe, RecipeKeywords
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import Executor
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
+from lever_ray.policies.group import GroupKey
 from lever_ray.query.composer import Composer
 from lever_ray.query.default import choices, first_ready
 from lever_ray.query.members import asked_keys, retrieve
@@ -45,7 +45,7 @@ def compose(
     """Answer a new composite objective from a library, without touching the environment.
 
     Args:
-        library: a :class:`~lever_ray.library.store.PolicyLibrary`, or one sharded over actors.
+        library: a :class:`~lever_ray.library.library.PolicyLibrary`, or one sharded over actors.
         query: what is wanted, in words; or give ``objective``.
         environment: name of the environment in the library.
         objective: the composite objective with the weights of its terms, e.g. ``"path-gold"``, ``"path-gold[1,2.5]"``

@@ -13,7 +13,7 @@ from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.recipe import Recipe, RecipeKeywords, check_keywords
 from lever_ray.errors import InvalidValue, NothingToLearnFrom, check_known
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
+from lever_ray.policies.group import GroupKey
 from lever_ray.query.ranking import ready
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lever_ray.composition.groups import PolicyGroup, check_cover, cover
+from lever_ray.composition.groups import check_cover, cover
 from lever_ray.composition.recipe import Recipe
-from lever_ray.composition.retrieval import Retrieval
 from lever_ray.config import recommended_gammas
 from lever_ray.errors import InvalidValue, LibraryError
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
-from lever_ray.library.wording import Wording
+from lever_ray.library.search.wording import Wording
+from lever_ray.policies.group import GroupKey, PolicyGroup
+from lever_ray.policies.retrieval import Retrieval
 from lever_ray.tasks.objective import Objective
 
 

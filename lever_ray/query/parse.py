@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue, UnmatchedQuery, check_known
-from lever_ray.library.text import TextEncoder, WordLlamaEncoder
+from lever_ray.library.search.text import TextEncoder, WordLlamaEncoder
 from lever_ray.query.clauses import Span, spans
 from lever_ray.query.vocabulary import FAMILIAR, FUNCTION_WORDS, OFF_SUBJECT, WAYS_OUT, Phrase, Stance
 from lever_ray.tasks.protocol import Words
@@ -92,7 +92,7 @@ def parse_query(
         text: e.g. ``"grab the gold and keep away from hazards"``; English.
         words: what the terms are called, e.g. ``task.describe()``; by default those of
             :func:`~lever_ray.tasks.registry.usual_source`. Give the same object again: its vectors are kept.
-        encoder: what turns words into vectors; by default :class:`~lever_ray.library.text.WordLlamaEncoder`.
+        encoder: what turns words into vectors; by default :class:`~lever_ray.library.search.text.WordLlamaEncoder`.
         threshold: least score in (0, 1] of a term that is named.
 
     Returns:

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from lever_ray.behaviour.ranking import ranking_rows
+from lever_ray.behaviour.rows import RankingRows
 from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
 from lever_ray.composition.recipe import Recipe
 from lever_ray.embedding.outcome import states_that_matter
 from lever_ray.embedding.regressor import TERM_MODELS, FittedRegressor, fit_regressor
 from lever_ray.errors import NothingToLearnFrom
-from lever_ray.library.ranking import RankingRows
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
+from lever_ray.policies.group import GroupKey
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 
@@ -72,7 +73,8 @@ def open_for_ranking(library: LibraryReader, recipes: Iterable[Recipe], objectiv
     for gamma, episodes, ranker in asked:
         assert episodes is not None, "what shards embed has one budget"
         for objective in dict.fromkeys(objectives):
-            library.ranking_rows(
+            ranking_rows(
+                library,
                 terms=terms,
                 target=ranker.regressor_target,
                 objective=Objective.of(objective).resolved(terms),
@@ -117,7 +119,8 @@ def fit(
     task = library.environment(environment).task if task is None else task
     pairs = sorted({(key.gamma, key.episodes) for key in keys})
     parts = [
-        library.ranking_rows(
+        ranking_rows(
+            library,
             terms=task.terms,
             target=settings.regressor_target,
             objective=objective,

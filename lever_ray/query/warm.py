@@ -10,7 +10,6 @@ from time import perf_counter
 import numpy as np
 
 from lever_ray.collecting import collecting_seldom
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.offline_return import OfflineReturn
 from lever_ray.composition.rankers.protocol import Ranker
@@ -18,15 +17,16 @@ from lever_ray.composition.rankers.recorded_return import RecordedReturn
 from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
 from lever_ray.composition.recipe import Recipe
 from lever_ray.composition.routes import ROUTE_CODES, route_of
-from lever_ray.embedding.canonical import CanonicalStates, canonical_states
 from lever_ray.embedding.classes import FOUR
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features
 from lever_ray.embedding.recorded import recorded_returns
 from lever_ray.embedding.regressor import FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import ENDS, Embedder
-from lever_ray.library.index import make_index
+from lever_ray.library.search.index import make_index
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.query.composer import Composer
+from lever_ray.tasks.canonical import CanonicalStates, canonical_states
 from lever_ray.tasks.features import features
 from lever_ray.tasks.kernel import GOAL, MEMORY_WORDS, Dynamics, Rules, compiled_task
 from lever_ray.tasks.objective import Objective

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.files import MissingFile
-from lever_ray.library.manifest import Manifest, Shard
-from lever_ray.library.shard import LibraryShard
-from lever_ray.library.stored import GroupKey
-from lever_ray.library.text import TextEncoder
-from lever_ray.library.wording import Wording
+from lever_ray.library.format.files import MissingFile
+from lever_ray.library.format.manifest import Manifest, ShardEntry
+from lever_ray.library.search.text import TextEncoder
+from lever_ray.library.search.wording import Wording
+from lever_ray.library.serving.shard import Shard
+from lever_ray.policies.group import GroupKey
 from lever_ray.ray_execution.executor import configure_worker_logging, task_error
+
+A = TypeVar("A")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 NAMESPACE = "lever_ray"
 """Of actors that several drivers share."""
 
 
 @dataclass(frozen=True)
-class Service:
+class Common:
     """What the actors of one library have in common.
 
     Attributes:
@@ -47,49 +51,49 @@ class ShardServer:
     """Serves a part of a library from an actor; its groups lie in the object store, where workers read them in place.
 
     Args:
-        service: what all actors of the library have in common.
+        common: what all actors of the library have in common.
         manifest: the library's files, with the shards that this actor serves.
     """
 
-    def __init__(self, service: Service, manifest: Manifest) -> None:
+    def __init__(self, common: Common, manifest: Manifest) -> None:
         configure_worker_logging()
-        self._service = service
+        self._common = common
         self.load(manifest)
 
     def load(self, manifest: Manifest) -> None:
         """Serve another state of the library; what was read of files that stay is kept."""
         before = getattr(self, "_shard", None)
-        self._state, service = manifest.state, self._service
-        self._shard = LibraryShard(service.path, manifest, encoder=service.encoder, index=service.index)
+        self._state, common = manifest.state, self._common
+        self._shard = Shard(common.path, manifest, encoder=common.encoder, index=common.index)
         if before is not None:
             self._shard.take_over(before)
 
-    def ask(self, state: str, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the :class:`LibraryShard`.
+    def ask(self, state: str, function: Callable[Concatenate[Shard, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a function gives of the :class:`Shard`.
 
         Raises:
             MissingFile: the actor serves another state of the library, as one does that was started again.
         """
         if state != self._state:
             raise MissingFile(
-                f"an actor serves another state of library {self._service.path} than was asked about; open it again"
+                f"an actor serves another state of library {self._common.path} than was asked about; open it again"
             )
-        return getattr(self._shard, method)(*args, **kwargs)
+        return function(self._shard, *args, **kwargs)
+
+    def give(self, function: Callable[[Shard, A], T], one: A, /) -> T:
+        """The same in whatever state is served."""
+        return function(self._shard, one)
 
     def published(
         self, state: str, keys: Sequence[GroupKey], wordings: Sequence[Wording] = ()
     ) -> list[ray.ObjectRef | None]:
         """A reference to the members of each group; None where it has none. For errors see :meth:`ask`."""
-        groups = self.ask(state, "groups", keys, wordings)
+        groups = self.ask(state, Shard.groups, keys, wordings)
         return [None if group is None else ray.put(group) for group in groups]
 
     def state(self) -> str:
         """The state of the library that is served."""
         return self._state
-
-    def psi_of(self, shard: str) -> Any:
-        """See :meth:`LibraryShard.psi_of`."""
-        return self._shard.psi_of(shard)
 
     def node(self) -> str:
         """Id of the node that the actor runs on."""
@@ -100,11 +104,11 @@ ShardActor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, schedu
 """An actor that is lost reads its files again where it is restarted."""
 
 
-def start(service: Service, part: Manifest, *, name: str = "", node: str = "") -> Any:
+def start(common: Common, part: Manifest, *, name: str = "", node: str = "") -> Any:
     """Start an actor, or find the one of that name.
 
     Args:
-        service: what all actors of the library have in common.
+        common: what all actors of the library have in common.
         part: what it serves.
         name: of an actor that outlives this driver and that others share.
         node: where it should run, if it can.
@@ -114,7 +118,7 @@ def start(service: Service, part: Manifest, *, name: str = "", node: str = "") -
         options |= {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
     if node:
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=node, soft=True)
-    return ShardActor.options(**options).remote(service, part)
+    return ShardActor.options(**options).remote(common, part)
 
 
 def got(references: Any) -> Any:
@@ -152,7 +156,7 @@ def dealt(manifest: Manifest, count: int) -> list[Manifest]:
 
     Shards are dealt oldest first, so that an append moves none of those before it.
     """
-    parts: list[list[Shard]] = [[] for _ in range(count)]
+    parts: list[list[ShardEntry]] = [[] for _ in range(count)]
     held = [0] * count
     for shard in manifest.shards:
         least = held.index(min(held))

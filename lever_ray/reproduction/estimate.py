@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lever_ray.learning.budgets import training_budget
-from lever_ray.library.manifest import MANIFEST
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.format.manifest import MANIFEST
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.reproduction.cells import AnswerCell, Cell, ModelCell
 from lever_ray.reproduction.pace import AFTER, POLICIES, Pace, batches, measured_speed
 from lever_ray.reproduction.run import Todo

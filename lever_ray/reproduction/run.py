@@ -10,12 +10,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+from lever_ray.building.build import build_library
 from lever_ray.errors import storage_error
 from lever_ray.executor import Executor, in_order
 from lever_ray.experiment.case import Row
 from lever_ray.experiment.plan import ALL_GAMMAS
 from lever_ray.experiment.statistics import summarise
-from lever_ray.library.build import build_library
 from lever_ray.library.reader import LibraryReader
 from lever_ray.query.ranking import open_for_ranking
 from lever_ray.reproduction.cells import AnswerCell, Cell, ModelCell, cells_of, environment, lacking

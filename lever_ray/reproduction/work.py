@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.errors import is_full
 from lever_ray.experiment.case import Case, held_groups
 from lever_ray.experiment.controls import ScratchRun, best_known
 from lever_ray.experiment.plan import ExperimentPlan
 from lever_ray.experiment.recorded import recorded_optima, return_inside
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
+from lever_ray.policies.group import GroupKey, PolicyGroup
 from lever_ray.query.parse import parse_query
 from lever_ray.query.warm import warm_up_for, warm_up_recipe
 from lever_ray.reproduction.cells import (

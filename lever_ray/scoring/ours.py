@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.operators import OPERATORS as OPERATORS_BY_NAME
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.offline_return import OfflineReturn
@@ -21,19 +20,19 @@ from lever_ray.composition.rankers.protocol import Ranker
 from lever_ray.composition.rankers.recorded_return import RecordedReturn
 from lever_ray.composition.rankers.regressor import FittedRanker, Regressor
 from lever_ray.composition.recipe import Recipe
-from lever_ray.embedding.canonical import canonical_states
 from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.controls import space_of
 from lever_ray.experiment.statistics import Row
 from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.stored import GroupKey
+from lever_ray.policies.group import GroupKey, PolicyGroup
 from lever_ray.query.composer import Composer
 from lever_ray.query.ranking import fit
 from lever_ray.scoring.benchmark import Benchmark
 from lever_ray.scoring.question import Answer, Members, Question, Route
 from lever_ray.scoring.scores import OWN, Scores, identity, judged, measures
 from lever_ray.scoring.settings import OPERATORS
+from lever_ray.tasks.canonical import canonical_states
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.support import taken_actions
 from lever_ray.watching import Watch

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.building.records import records_of
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS as OPERATORS_BY_NAME
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.strategies.protocol import product_blocks
@@ -16,7 +17,8 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import train
-from lever_ray.library.record import PolicyRecord, records_of
+from lever_ray.library.record import PolicyRecord
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.scoring.settings import OPERATORS, BenchmarkSettings
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.outcome_task import OutcomeWorth
 from lever_ray.errors import InvalidValue, check_known, check_whole
 from lever_ray.executor import Executor, gathered
@@ -18,6 +17,7 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.recorded import walk_support
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.sarsa import train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.query.warm import warm_up_for, warm_up_options
 from lever_ray.studies.boundary_ways import measured
 from lever_ray.studies.groups import group_of_snapshots

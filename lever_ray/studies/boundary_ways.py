@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.composition.option_operator import Options, events_of
 from lever_ray.composition.options import OptionRoute, search_options
 from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
 from lever_ray.composition.routes import member_actions
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.studies.option_study import constant_actions, random_actions
 from lever_ray.studies.peak_memory import peak_growth
 from lever_ray.tasks.kernel import CompiledTask

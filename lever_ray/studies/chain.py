@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.learning.sarsa import Snapshot, TrainingRun, train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.rollout import Rollout

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
+from lever_ray.composition.groups import CandidateSpace, objective_weights
 from lever_ray.composition.operators import OPERATORS, table_operator
 from lever_ray.composition.options import search_options
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
@@ -17,6 +17,7 @@ from lever_ray.composition.table_operators import kernel_form
 from lever_ray.embedding.offline import SUM, make_pool, mixture_table, offline_returns
 from lever_ray.errors import check_known
 from lever_ray.experiment.recorded import PLAN_WIDTH
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.studies.chain import with_records
 from lever_ray.tasks.gridworld.planner import plan
 from lever_ray.tasks.kernel import CompiledTask

@@ -21,7 +21,7 @@ from itertools import product
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import composition_operator
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.offline_return import OfflineReturn
@@ -34,6 +34,7 @@ from lever_ray.experiment.plan import ALL_GAMMAS
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import TrainingRun, train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.query.composer import Composer
 from lever_ray.query.result import CompositionResult
 from lever_ray.query.warm import warm_up_for, warm_up_options

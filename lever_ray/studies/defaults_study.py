@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lever_ray.building.records import records_of
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.errors import InvalidValue, look_up
 from lever_ray.executor import Executor, gathered
@@ -17,7 +18,7 @@ from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import train
 from lever_ray.library.memory import MemoryLibrary
-from lever_ray.library.record import PolicyRecord, records_of
+from lever_ray.library.record import PolicyRecord
 from lever_ray.query.compose import compose
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.optimum import optimum

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.learning.sarsa import Snapshot
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.tasks.support import support_bits
 
 

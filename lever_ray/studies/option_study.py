@@ -16,7 +16,6 @@ from lever_ray.composition.option_operator import Options
 from lever_ray.composition.options import OptionRoute, exit_moves, search_options
 from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
 from lever_ray.composition.routes import member_actions
-from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
 from lever_ray.embedding.outcome import outcomes
 from lever_ray.embedding.regressor import LinearPredictor, fit_regressor, term_weights
@@ -31,6 +30,7 @@ from lever_ray.query.warm import warm_up, warm_up_options
 from lever_ray.studies.option_levels import level_trials
 from lever_ray.studies.option_trials import trials
 from lever_ray.studies.option_variants import TIERS, Variant, estimates, factors, pools, pools_by_cuts
+from lever_ray.tasks.canonical import canonical_states
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.kernel import CompiledTask
 from lever_ray.tasks.objective import Objective

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lever_ray.composition.groups import PolicyGroup
 from lever_ray.errors import InvalidValue, check_known
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.tasks.support import support_bits, taken_actions
 
 DROPS: tuple[str, ...] = ("shared", "independent")

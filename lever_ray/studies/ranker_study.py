@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
+from lever_ray.composition.groups import CandidateSpace, objective_weights
 from lever_ray.composition.operators import table_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.table_operators import kernel_form
-from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, Pool, make_pool, offline_returns
 from lever_ray.embedding.outcome import OFF_SUPPORT, behaviour_features, outcomes
 from lever_ray.embedding.recorded import recorded_returns
@@ -33,11 +32,13 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row, layout_means
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.statistics.contrasts import rank_correlation
 from lever_ray.statistics.intervals import interval, resamples
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.studies.partial_records import DROPS, thin_groups
 from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
+from lever_ray.tasks.canonical import canonical_states
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.optimum import optimum

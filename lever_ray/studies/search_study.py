@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup, objective_weights
+from lever_ray.composition.groups import CandidateSpace, objective_weights
 from lever_ray.composition.operators import is_masked, table_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.scores import Scores
@@ -22,6 +22,7 @@ from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import SNAPSHOT_EVERY, train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.query.warm import warm_up
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.tasks.gridworld.layout import Layout, layout_family

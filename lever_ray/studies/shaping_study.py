@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import table_operator
 from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.composition.table_operators import kernel_form
@@ -16,6 +16,7 @@ from lever_ray.experiment.plan import Setup
 from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import TrainingRun, train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.query.warm import warm_up
 from lever_ray.studies.groups import group_of_snapshots
 from lever_ray.tasks.gridworld.layout import Layout, layout_family

@@ -10,7 +10,6 @@ from lever_ray.composition.operators import OPERATORS, SUPPORT_RULES, compositio
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.recipe import Recipe
-from lever_ray.composition.retrieval import RULES
 from lever_ray.composition.strategies.protocol import Shortlists
 from lever_ray.composition.strategies.registry import STRATEGIES
 from lever_ray.config import SpaceSettings
@@ -18,6 +17,7 @@ from lever_ray.embedding.outcome import BEHAVIOUR_KINDS
 from lever_ray.embedding.regressor import MODELS, TARGETS, TERM_MODELS
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue, check_known
+from lever_ray.policies.retrieval import RULES
 
 T = TypeVar("T", str, float)
 

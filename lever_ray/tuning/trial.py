@@ -17,7 +17,7 @@ from lever_ray.experiment.plan import Setup, check_all_answer
 from lever_ray.experiment.statistics import offered
 from lever_ray.experiment.timing import VERY_SLOW, asked_repeatedly
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.stored import GroupKey
+from lever_ray.policies.group import GroupKey
 from lever_ray.query.compose import compose
 from lever_ray.query.members import retrieve
 from lever_ray.query.ranking import discounts, fit, open_for_ranking

@@ -16,8 +16,9 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import GroupKey
+from lever_ray.behaviour.psi import embed
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.policies.group import GroupKey
 from lever_ray.ray_execution import ShardedLibrary, end_shared
 from tests.twin import made_up_record
 from tests.unit.test_library import HALL, ROOM
@@ -93,8 +94,8 @@ def main(path: Path) -> dict[str, Any]:
     seen["loss"] = losing_a_node(cluster, third, library, expected)
     ray.kill(library._served.actors[0], no_restart=False)
     seen["answers after a crash"] = answers(library) == expected
-    seen["embedded"] = library.embed()
-    seen["embedded again"] = library.embed()
+    seen["embedded"] = embed(library)
+    seen["embedded again"] = embed(library)
     seen["answers after embedding"] = answers(library) == expected
     local.refresh()
     local.compact()

@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = [

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.predictions import predictions
+from lever_ray.behaviour.psi import embed
+from lever_ray.behaviour.ranking import ranking_rows
 from lever_ray.composition.problem import Problem
 from lever_ray.composition.rankers.regressor import Regressor
 from lever_ray.composition.recipe import Recipe
-from lever_ray.composition.retrieval import Retrieval
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.embedding.offline import make_pool
 from lever_ray.embedding.outcome import behaviour_features
@@ -23,10 +25,11 @@ from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import Executor, SerialExecutor, in_order
 from lever_ray.experiment.plan import make_plan
 from lever_ray.experiment.run import run_experiment
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import GroupKey
-from lever_ray.library.wording import Wording
+from lever_ray.library.search.wording import Wording
+from lever_ray.policies.group import GroupKey
+from lever_ray.policies.retrieval import Retrieval
 from lever_ray.query.compose import compose
 from lever_ray.query.composer import Composer
 from lever_ray.query.ranking import fit, ready
@@ -70,7 +73,7 @@ def mixed_library(small_library: Path, tmp_path_factory: pytest.TempPathFactory)
     records = PolicyLibrary.open(small_library).select()
     made = PolicyLibrary.create(tmp_path_factory.mktemp("libraries") / "mixed")
     made.add(records[0::3])
-    made.embed()
+    embed(made)
     made.add(replace(record, mean_rewards=None) for record in records[1::3])
     made.add(replace(record, mean_rewards=None, visits=None) for record in records[2::3])
     return made.path
@@ -140,7 +143,7 @@ class TestLibrary:
     ) -> None:
         question: dict[str, Any] = {"target": target, "objective": Objective.of("path-gold-hazard"), "gamma": 0.0}
         question |= {"terms": mixed.environment("grid8-0").task.terms}
-        mine, its = mixed.ranking_rows(**question), PolicyLibrary.open(mixed_library).ranking_rows(**question)
+        mine, its = ranking_rows(mixed, **question), ranking_rows(PolicyLibrary.open(mixed_library), **question)
         assert len(mine.ids)
         for field in fields(mine):
             assert np.array_equal(getattr(mine, field.name), getattr(its, field.name)), field.name
@@ -189,7 +192,7 @@ class TestLibrary:
         reference, keys = PolicyLibrary.open(small_library), library.keys("grid8-0")[:2]
         regressor = fit(reference, Objective.of("path-gold-hazard"), keys[:1], Regressor("ridge", "own", kind))
         held = reference.environment("grid8-0")
-        for key, found in zip(keys, library.predictions(keys, regressor), strict=True):
+        for key, found in zip(keys, predictions(library, keys, regressor), strict=True):
             (group,) = reference.groups([key])
             pool = make_pool(group.q, group.support)
             embedder = make_embedder(held.task, held.canonical)
@@ -197,7 +200,7 @@ class TestLibrary:
             wanted = regressor.predictor.predict(behaviour_features(embedder, pool, alone, kind=kind))
             assert found == dict(zip(group.ids, wanted.tolist(), strict=True))
         with pytest.raises(LibraryError, match="no policy for 'gold-hazard'"):
-            library.predictions([GroupKey("grid8-0", "gold-hazard", 0.0, 10_000)], regressor)
+            predictions(library, [GroupKey("grid8-0", "gold-hazard", 0.0, 10_000)], regressor)
 
     def test_unknown_environment_names_the_known_ones(self, library: LibraryReader) -> None:
         with pytest.raises(UnknownName, match=r"'grid8-7'.*Known: grid8-0, grid8-1, grid8-2"):

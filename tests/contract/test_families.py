@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
+from lever_ray.building.build import train_environment
+from lever_ray.building.records import records_of
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.strategies.registry import STRATEGIES
@@ -22,10 +24,8 @@ from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.learning.sarsa import train
-from lever_ray.library.build import train_environment
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.memory import MemoryLibrary
-from lever_ray.library.record import records_of
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import compose
 from lever_ray.query.warm import warm_up_for, warm_up_options, warm_up_routes
 from lever_ray.tasks.finite.ready import random_task

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lever_ray.executor import SerialExecutor
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.reproduction.run import Reproduced, run_study, todo_of
 from lever_ray.reproduction.sizes import SIZES, Part
 from lever_ray.reproduction.store import CellStore

@@ -13,8 +13,9 @@ import pytest
 import ray
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.serving.shard import Shard
+from lever_ray.policies.group import GroupKey
 from lever_ray.ray_execution import ShardedLibrary
 from lever_ray.ray_execution.server import dealt, end_shared
 from tests.twin import made_up_record
@@ -55,7 +56,7 @@ def test_an_actor_that_restarts_after_a_refresh_serves_the_state_of_today(
     local.add(rooms(range(30, 33)))
     assert sharded.refresh()
     assert members(sharded) == members(local)
-    for actor in sharded._served.actors:
+    for actor in sharded._service.served.actors:
         ray.kill(actor, no_restart=False)
     time.sleep(2)
     assert members(sharded) == members(local)
@@ -104,7 +105,7 @@ class Holder:
 def test_who_holds_an_actor_that_was_moved_goes_on(local: PolicyLibrary, sharded: ShardedLibrary) -> None:
     holder = Holder.remote(sharded)
     assert ray.get(holder.members.remote()) == members(local)
-    assert sharded._move(0, sharded.nodes()[0])
+    assert sharded._service._move(0, sharded.nodes()[0])
     assert members(sharded) == members(local)
     assert ray.get(holder.members.remote()) == members(local)
 
@@ -131,14 +132,16 @@ def test_shared_actors_are_the_same_for_equal_wishes_and_ended_by_library(local:
     local.add(rooms(range(40, 42)))
     second = ShardedLibrary.open(local.path, actors=2, shared=True)
     other = ShardedLibrary.open(local.path, actors=2, shared=True, index="flat")
-    assert [actor._actor_id for actor in first._served.actors] == [actor._actor_id for actor in second._served.actors]
-    assert {actor._actor_id for actor in other._served.actors}.isdisjoint(
-        actor._actor_id for actor in first._served.actors
+    assert [actor._actor_id for actor in first._service.served.actors] == [
+        actor._actor_id for actor in second._service.served.actors
+    ]
+    assert {actor._actor_id for actor in other._service.served.actors}.isdisjoint(
+        actor._actor_id for actor in first._service.served.actors
     )
     assert members(first) == members(second) == members(other) == members(local)
     assert end_shared(local.manifest.library) == 4
     with pytest.raises(LibraryError, match="was ended; open the library again"):
-        first._ask("keys", None)
+        first.ask(None, Shard.keys, None)
 
 
 def test_an_append_moves_no_shard_to_another_actor(local: PolicyLibrary) -> None:

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 
 import lever_ray as lever
 from lever_ray.app.settings import experiment_plan, load_settings
+from lever_ray.behaviour.ranking import ranking_rows
+from lever_ray.building.build import build_library
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.strategies.registry import STRATEGIES
@@ -26,7 +28,6 @@ from lever_ray.config import LibrarySettings, SetupSettings, SpaceSettings, Tuni
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.cell import run_environment
 from lever_ray.experiment.plan import Setup
-from lever_ray.library.build import build_library
 from lever_ray.tasks.registry import source
 
 FOLDER = Path(__file__).parent
@@ -173,7 +174,7 @@ def embeddings(library: Any) -> Iterator[dict[str, Any]]:
     """Embeddings of one environment's policies, and a look at those of all."""
     for environment in library.environments:
         for target, kind in product(("own", "composite"), KINDS):
-            found = library.ranking_rows(target=target, objective="path-gold", gamma=0.0, episodes=10_000, kind=kind)
+            found = ranking_rows(library, target=target, objective="path-gold", gamma=0.0, episodes=10_000, kind=kind)
             mine = found.environments == environment
             yield {
                 "asked": f"{environment} {target} {kind}",

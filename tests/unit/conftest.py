@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.behaviour.psi import embed
+from lever_ray.library.library import PolicyLibrary
 from tests.library_files import RECORDS, make_library, opened
 
 
@@ -32,7 +33,7 @@ def console_home(small_library, tmp_path_factory):
     """A home whose library ``grid8`` is the small one, with text vectors; no test changes it."""
     path = tmp_path_factory.mktemp("home")
     shutil.copytree(small_library, path / "libraries" / "grid8")
-    PolicyLibrary.open(path / "libraries" / "grid8").embed()
+    embed(PolicyLibrary.open(path / "libraries" / "grid8"))
     return path
 
 

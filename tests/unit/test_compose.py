@@ -14,7 +14,7 @@ from lever_ray.embedding.regressor import MODELS, TARGET_TIERS, TARGETS
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue, UnmatchedQuery
 from lever_ray.executor import SerialExecutor
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.query.ranking import fit
 from lever_ray.tasks.objective import Objective
 from tests.compose_library import FOUR, composed, make_library, members

@@ -8,8 +8,8 @@ import pytest
 
 import lever_ray as lever
 from lever_ray.errors import InvalidValue, LeverError, LibraryError, UncoveredObjective, UnknownName
-from lever_ray.library.manifest import write_manifest
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.format.manifest import write_manifest
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.tasks.gridworld.layout import Layout
 from tests.compose_library import TINY, composed, make_library, members
 from tests.twin import made_up_record

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lever_ray.composition.coverage import library_coverage, route_coverage
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup, check_cover, cover
+from lever_ray.composition.groups import CandidateSpace, check_cover, cover
 from lever_ray.composition.operators import OPERATORS, composition_operator, is_masked
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.scores import Scores
@@ -18,6 +18,7 @@ from lever_ray.composition.strategies.protocol import product_blocks
 from lever_ray.composition.strategies.registry import STRATEGIES, named_strategy
 from lever_ray.embedding.offline import mixture_table, offline_returns
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.gridworld.terrain import TERMS
 from lever_ray.tasks.objective import Objective

@@ -14,8 +14,8 @@ from lever_ray.__main__ import main
 from lever_ray.config import recommended_gammas
 from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
 from lever_ray.executor import SerialExecutor
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.memory import MemoryLibrary
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.studies.defaults_study import recommended
 from lever_ray.studies.studies import run_study, study_files, study_report, study_settings
 

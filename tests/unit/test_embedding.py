@@ -5,14 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers.regressor import FittedRanker, RegressorScorer
-from lever_ray.embedding.canonical import CANONICAL_STATES, CanonicalStates, canonical_states
 from lever_ray.embedding.offline import MAX, SUM, Pool, make_pool
 from lever_ray.embedding.regressor import MODELS, FittedRegressor, LinearPredictor, fit_regressor
 from lever_ray.embedding.successor import KINDS, embed, make_embedder
 from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.policies.group import PolicyGroup
+from lever_ray.tasks.canonical import CANONICAL_STATES, CanonicalStates, canonical_states
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.support import support_bits
 from tests.twin import DOWN, LEFT, RIGHT, UP, layouts, moved, pool_of, random_tables, twin_choice, twin_psi

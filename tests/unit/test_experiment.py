@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lever_ray.building.build import build_library
 from lever_ray.config import ContrastSettings, ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.errors import InvalidValue, UncoveredObjective, UnknownName
 from lever_ray.executor import SerialExecutor
@@ -22,8 +23,7 @@ from lever_ray.experiment.gap import decompose_gap
 from lever_ray.experiment.plan import ExperimentPlan, Setup, cell_id, make_plan
 from lever_ray.experiment.run import plan_digest, read_rows, run_experiment
 from lever_ray.experiment.statistics import CELL_COLUMNS, METRICS, summarise
-from lever_ray.library.build import build_library
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.query.compose import compose
 from lever_ray.tasks.protocol import Hooks
 from lever_ray.tasks.registry import source

@@ -24,10 +24,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
+from lever_ray.behaviour.psi import embed
 from lever_ray.cli import main
 from lever_ray.config import TrackingSettings
 from lever_ray.errors import StorageError
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.tracking import Tracker, waiting
 from tests.unit.test_tuning_commands import SMALL
 
@@ -41,7 +42,7 @@ def template(small_library: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A home with the small library, ready to be asked, and a store without experiments."""
     folder = tmp_path_factory.mktemp("template")
     shutil.copytree(small_library, folder / "libraries" / "small")
-    PolicyLibrary.open(folder / "libraries" / "small").embed()
+    embed(PolicyLibrary.open(folder / "libraries" / "small"))
     MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
     return folder
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import lever_ray as package
+from lever_ray.behaviour.psi import embed
 from lever_ray.tasks.registry import families, family
 from tests.compose_library import make_library
 
@@ -59,7 +60,7 @@ def test_composing_needs_no_adapter() -> None:
 
 NOT_FOR_AN_ANSWER = (
     *("ray", "mlflow", "optuna", "hydra", "omegaconf", "sklearn", "pandas", "matplotlib", "sqlalchemy", "wordllama"),
-    *("pyarrow.compute", "rich.progress", "lever_ray.learning.sarsa", "lever_ray.library.scan"),
+    *("pyarrow.compute", "rich.progress", "lever_ray.learning.sarsa", "lever_ray.library.search.scan"),
     "lever_ray.tasks.gridworld.memoryless",
 )
 OTHER_KERNELS = {"sarsa_episodes", "recorded_returns", "_add_psi", "add_static_features", "_walk"}
@@ -70,7 +71,7 @@ FOR_TEXT = ("tokenizers", "safetensors", "lever_ray.query.parse")
 @pytest.fixture(scope="module")
 def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
-    make_library(home / "libraries" / "grid8").embed()
+    embed(make_library(home / "libraries" / "grid8"))
     return home
 
 

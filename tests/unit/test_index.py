@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.errors import InvalidValue, LeverError, UnknownName
-from lever_ray.library.index import INDEXES, NOTHING, FaissIndex, FlatIndex, make_index, merge_top_k
-from lever_ray.library.scan import quantize
+from lever_ray.library.search.index import INDEXES, NOTHING, FaissIndex, FlatIndex, make_index, merge_top_k
+from lever_ray.library.search.scan import quantize
 
 EXACT = ("flat", "flat-int8")
 APPROXIMATE = ("ivf", "hnsw")

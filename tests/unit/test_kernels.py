@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from lever_ray.embedding import blocks, offline, successor
 from lever_ray.embedding.blocks import cores, in_blocks
-from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.classes import make_block
 from lever_ray.embedding.offline import MAX, SUM, make_pool, offline_returns
 from lever_ray.embedding.successor import KINDS, embed, make_embedder
+from lever_ray.tasks.canonical import canonical_states
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.support import support_bits
 from tests import twin

@@ -8,14 +8,17 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.embeddings import embeddings
+from lever_ray.behaviour.ranking import ranking_rows
+from lever_ray.building.records import records_of
 from lever_ray.embedding.offline import SUM, make_pool, offline_returns
 from lever_ray.embedding.successor import KINDS, embed, make_embedder
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.learning.sarsa import train
-from lever_ray.library import writing
-from lever_ray.library.record import PolicyRecord, records_of
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import GroupKey
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.record import PolicyRecord
+from lever_ray.library.writing import change as writing
+from lever_ray.policies.group import GroupKey
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.support import support_bits
@@ -255,7 +258,7 @@ def expected_rows(library, key, kind, objective):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("target", "relabel"), [("own", None), ("composite", "path-gold")])
 def test_ranking_rows_are_the_embeddings_and_returns_of_all_policies_at_a_gamma(library, kind, target, relabel):
-    rows = library.ranking_rows(target=target, objective="path-gold", gamma=0.0, episodes=10, kind=kind)
+    rows = ranking_rows(library, target=target, objective="path-gold", gamma=0.0, episodes=10, kind=kind)
     keys = [*library.keys("hall"), *library.keys("room")[:2]]
     parts = [expected_rows(library, key, kind, relabel) for key in keys]
     ids = [(key.environment, identity) for key in keys for identity in library.groups([key])[0].ids]
@@ -271,15 +274,15 @@ def test_ranking_rows_are_the_embeddings_and_returns_of_all_policies_at_a_gamma(
 def test_own_returns_are_left_out_where_the_records_do_not_show_the_rollout(library):
     library.add([record(seed=80, gamma=0.5, tried=1.0), record(seed=81, gamma=0.5, tried=0.0)])
     asked = {"objective": "path", "gamma": 0.5, "kind": "outcome"}
-    assert list(library.ranking_rows(target="own", **asked).y) == [80.0]
-    assert len(library.ranking_rows(target="composite", **asked).y) == 2
+    assert list(ranking_rows(library, target="own", **asked).y) == [80.0]
+    assert len(ranking_rows(library, target="composite", **asked).y) == 2
 
 
 def test_ranking_rows_leave_out_unknown_returns_and_notice_new_policies(library):
     asked = {"target": "own", "objective": "path", "gamma": 0.99}
-    assert list(library.ranking_rows(**asked).y) == [9.0]
+    assert list(ranking_rows(library, **asked).y) == [9.0]
     library.add([record(seed=70, gamma=0.99, total=math.nan), record(seed=71, gamma=0.99)])
-    assert sorted(library.ranking_rows(**asked).y) == [9.0, 71.0]
+    assert sorted(ranking_rows(library, **asked).y) == [9.0, 71.0]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +300,7 @@ def test_ranking_rows_leave_out_unknown_returns_and_notice_new_policies(library)
 )
 def test_ranking_rows_that_cannot_be_had_are_refused(library, changed, error, message):
     with pytest.raises(error, match=message):
-        library.ranking_rows(**{"target": "composite", "objective": "path", "gamma": 0.0, **changed})
+        ranking_rows(library, **{"target": "composite", "objective": "path", "gamma": 0.0, **changed})
 
 
 # Records.
@@ -352,19 +355,19 @@ def test_the_only_snapshot_of_a_short_run_can_be_found_as_the_best(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_embeddings_are_averaged_over_as_many_canonical_states_as_asked(library, kind):
     asked = {"target": "composite", "objective": "path", "gamma": 0.0, "kind": kind}
-    one, all_, more = (library.ranking_rows(**asked, canonical=count).x for count in (1, 64, 100))
-    assert np.array_equal(all_, library.ranking_rows(**asked).x)
+    one, all_, more = (ranking_rows(library, **asked, canonical=count).x for count in (1, 64, 100))
+    assert np.array_equal(all_, ranking_rows(library, **asked).x)
     assert np.array_equal(all_, more)
     assert not np.array_equal(one, all_)
     held, key = library.environment("hall"), library.keys("hall")[0]
     (group,) = library.groups([key])
     pool, singles = make_pool(group.q, group.support), np.arange(len(group), dtype=np.int32)[:, None]
     alone = embed(make_embedder(held.task, held.canonical.thinned(1)), pool, singles, kind=kind)
-    assert np.array_equal(library._shard.embeddings(key, kind, canonical=1), alone)
+    assert np.array_equal(embeddings(library._shard, key, kind, canonical=1), alone)
 
 
 def test_outcomes_are_computed_once_however_many_canonical_states_are_asked_for(library):
     asked = {"target": "own", "objective": "path", "gamma": 0.0, "kind": "outcome"}
-    assert library.ranking_rows(**asked, canonical=1) is library.ranking_rows(**asked)
+    assert ranking_rows(library, **asked, canonical=1) is ranking_rows(library, **asked)
     with pytest.raises(InvalidValue, match="canonical states is 0"):
-        library.ranking_rows(**asked, canonical=0)
+        ranking_rows(library, **asked, canonical=0)

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.ipc import check_messages
-from lever_ray.library.manifest import MANIFEST, SHARD_KINDS, checksum_of, read_manifest
-from lever_ray.library.schema import SCHEMA_VERSION
+from lever_ray.library.format.ipc import check_messages
+from lever_ray.library.format.manifest import MANIFEST, SHARD_KINDS, checksum_of, read_manifest
+from lever_ray.library.format.schema import SCHEMA_VERSION
 from tests.library_files import first_file, first_table, opened, plant
 
 KINDS = (*SHARD_KINDS, "environments")

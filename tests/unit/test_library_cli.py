@@ -13,7 +13,7 @@ import pytest
 
 from lever_ray.cli import main
 from lever_ray.errors import LibraryError
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.tasks.gridworld.layout import Layout
 
 LAYOUT = Layout.sample("grid8", seed=3)

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lever_ray.errors import LibraryError
-from lever_ray.library import manifest as manifests
-from lever_ray.library.environments import Environments
-from lever_ray.library.manifest import MANIFEST, SHARD_KINDS, read_manifest, write_manifest
-from lever_ray.library.schema import SCHEMA_VERSION
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import StoredShard
+from lever_ray.library.format import manifest as manifests
+from lever_ray.library.format.environments import Environments
+from lever_ray.library.format.manifest import MANIFEST, SHARD_KINDS, read_manifest, write_manifest
+from lever_ray.library.format.schema import SCHEMA_VERSION
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.serving.mapped import MappedShard
 from tests.library_files import (
     HALL,
     LETTERS,
@@ -51,7 +51,7 @@ def touch(library, name):
     for shard in held.shards:
         kind = next((file.kind for file in shard.files if file.name == name), None)
         if kind is not None:
-            getattr(StoredShard(library.path, held.library, shard), "psi" if kind == "embeddings" else kind)
+            getattr(MappedShard(library.path, held.library, shard), "psi" if kind == "embeddings" else kind)
 
 
 def assert_refused(library, *, names="", ways=(verify, read_everything)):

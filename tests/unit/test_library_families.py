@@ -6,17 +6,19 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.psi import embed, without_features, without_psi
+from lever_ray.behaviour.ranking import ranking_rows
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
-from lever_ray.library import maintenance
-from lever_ray.library.manifest import MANIFEST
+from lever_ray.library.format.manifest import MANIFEST
+from lever_ray.library.format.rows import embeddings_table
+from lever_ray.library.format.schema import EMBEDDING
+from lever_ray.library.format.sealed import ForeignFamily
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import read_policies
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.recovery import restore_manifest
-from lever_ray.library.rows import embeddings_table
-from lever_ray.library.schema import EMBEDDING
-from lever_ray.library.sealed import ForeignFamily
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.repair.mending import repair
+from lever_ray.library.repair.recovery import restore_manifest
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
 from tests.library_files import LETTERS, ROOM, make_library, on_disk, opened, record
@@ -46,7 +48,7 @@ def library(tmp_path):
 
 
 def ids_of(library):
-    return {identity.decode() for stored in library._stored for identity in stored.ids.tolist()}
+    return {identity.decode() for stored in library._mapped for identity in stored.ids.tolist()}
 
 
 def assert_holds_all(library, ids=IDS):
@@ -81,12 +83,12 @@ def test_tasks_of_several_families_share_a_library(library):
 
 def test_psi_is_stored_for_those_whose_features_it_is_made_of(library):
     with_psi = Counter()
-    for stored in library._stored:
+    for stored in library._mapped:
         if stored.psi is not None:
             with_psi.update(stored.policies["environment"].to_pylist())
     assert with_psi == {"room": 6, "wide": 2}
-    assert library.without_features() == len(RINGS) - 2
-    assert library.embed() == 0
+    assert without_features(library) == len(RINGS) - 2
+    assert embed(library) == 0
     assert embeddings_table(np.zeros((2, EMBEDDING), np.float32)).num_rows == 2
     with pytest.raises(LibraryError, match="holds vectors of 73, of tasks with 70 features"):
         embeddings_table(np.zeros((2, EMBEDDING - 1), np.float32))
@@ -95,7 +97,7 @@ def test_psi_is_stored_for_those_whose_features_it_is_made_of(library):
 def test_compacting_keeps_policies_with_psi_apart_and_is_done_once(library):
     library.compact()
     held = assert_holds_all(library)
-    assert not held._shard.without_psi()
+    assert not without_psi(held._shard)
     before = on_disk(library.path)
     shards = len(held.manifest.shards)
     assert held.compact() == (shards, shards)
@@ -104,25 +106,25 @@ def test_compacting_keeps_policies_with_psi_apart_and_is_done_once(library):
 
 def test_regressors_learn_from_environments_of_the_same_terms(library):
     asked = {"target": "own", "gamma": 0.0, "kind": "outcome"}
-    rings = library.ranking_rows(objective="far-near", terms=("near", "far"), **asked)
+    rings = ranking_rows(library, objective="far-near", terms=("near", "far"), **asked)
     assert set(rings.environments) == {"narrow", "ring", "square", "wide"}
     assert rings.terms.shape == (len(rings.ids), 2)
     assert sorted(map(tuple, np.unique(rings.terms, axis=0).tolist())) == [(0.0, 1.0), (1.0, -2.0), (1.0, 0.0)]
-    grids = library.ranking_rows(objective="path", terms=ROOM.terms, **asked)
+    grids = ranking_rows(library, objective="path", terms=ROOM.terms, **asked)
     assert set(grids.environments) == {"room"}
     others = rings.of_other_objectives(Objective.of("near"), ("near", "far"))
     assert 0 < len(others.ids) == (rings.terms != [1.0, 0.0]).any(axis=1).sum() < len(rings.ids)
     assert set(rings.without("ring", Ring()).environments) == {"narrow", "square", "wide"}
     with pytest.raises(InvalidValue, match=r"different reward terms \(near, far; path, .*say terms="):
-        library.ranking_rows(objective="path", **asked)
+        ranking_rows(library, objective="path", **asked)
     with pytest.raises(UnknownName, match="unknown objective term 'gold'"):
-        library.ranking_rows(objective="gold", terms=("near", "far"), **asked)
+        ranking_rows(library, objective="gold", terms=("near", "far"), **asked)
 
 
 def test_psi_of_tasks_without_features_or_of_differing_ones_is_refused_by_name(library):
     asked = {"objective": "near", "gamma": 0.0, "kind": "psi"}
     with pytest.raises(InvalidValue, match="this task has none"):
-        library.ranking_rows(target="own", terms=("near", "far"), **asked)
+        ranking_rows(library, target="own", terms=("near", "far"), **asked)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "parquet"])
@@ -178,10 +180,10 @@ def test_a_library_of_an_unknown_family_opens_and_names_it(sealed):
 
 def test_what_is_known_of_such_a_library_works(sealed):
     assert {one.id for one in sealed.select(environment="room")} == {one.id for one in GRIDS}
-    rows = sealed.ranking_rows(target="own", objective="path", gamma=0.0, kind="outcome")
+    rows = ranking_rows(sealed, target="own", objective="path", gamma=0.0, kind="outcome")
     assert set(rows.environments) == {"room"}
     assert sealed.select(objective="near", environment="room") == []
-    assert sealed.embed() == 0
+    assert embed(sealed) == 0
     assert sealed.add([record(seed=50), *GRIDS]) == 1
     for name, said in (("ring", "which is not installed"), ("another", "of family 'ring' and cannot be read again")):
         with pytest.raises(LibraryError, match=said):
@@ -192,7 +194,7 @@ def test_upkeep_keeps_what_it_cannot_decode(sealed, monkeypatch):
     psi = {key: value.tobytes() for key, value in psi_by_id(sealed).items()}
     sealed.add([record(seed=50)])
     assert sealed.delete([record(seed=50).id, RINGS[1].id]) == 2
-    assert maintenance.repair(sealed.path, encoder=LETTERS).policies == 0
+    assert repair(sealed.path, encoder=LETTERS).policies == 0
     sealed.compact()
     before, shards = on_disk(sealed.path), len(sealed.manifest.shards)
     assert sealed.compact() == (shards, shards)
@@ -203,12 +205,12 @@ def test_upkeep_keeps_what_it_cannot_decode(sealed, monkeypatch):
         key: value for key, value in psi.items() if key != RINGS[1].id
     }
     install(monkeypatch)
-    assert_holds_all(sealed, IDS - {RINGS[1].id}).embed()
+    embed(assert_holds_all(sealed, IDS - {RINGS[1].id}))
 
 
 def psi_by_id(library):
     found = {}
-    for stored in library._stored:
+    for stored in library._mapped:
         if stored.psi is not None:
             found |= dict(zip((identity.decode() for identity in stored.ids.tolist()), stored.psi, strict=True))
     return found
@@ -225,7 +227,7 @@ def test_damage_is_found_without_the_family_and_takes_the_damaged_policy_alone(s
             file.write_bytes(data)
     (damage,) = opened(sealed).verify()
     assert damage.policies == 1
-    report = maintenance.repair(sealed.path, encoder=LETTERS)
+    report = repair(sealed.path, encoder=LETTERS)
     assert report.policies == 1
     install(monkeypatch)
     assert_holds_all(sealed, IDS - {broken.id})
@@ -237,7 +239,7 @@ def test_an_older_row_of_a_sealed_environment_stands_in_for_a_lost_one(library, 
     _, second = library.manifest.environments
     assert second.environments == ("ring",)
     (library.path / second.name).unlink()
-    report = maintenance.repair(library.path, encoder=LETTERS)
+    report = repair(library.path, encoder=LETTERS)
     assert ([damage.kind for damage in report.damages], report.policies) == (["environments"], 0)
     install(monkeypatch)
     held = opened(library)
@@ -269,7 +271,7 @@ def test_what_the_format_cannot_hold_is_refused_by_name_before_anything_is_writt
         with pytest.raises(LibraryError, match=said):
             library.add([record(seed=90), wrong])
     with monkeypatch.context() as changed, pytest.raises(LibraryError, match="lists of up to 17 entries"):
-        changed.setattr("lever_ray.library.limits.MOST_ENTRIES", 17)
+        changed.setattr("lever_ray.library.format.limits.MOST_ENTRIES", 17)
         library.add([policy("six", seed=90)])
     for change, said in (
         (lambda _: {"family": "ring", "observations": 6}, "another one is read"),
@@ -283,7 +285,7 @@ def test_what_the_format_cannot_hold_is_refused_by_name_before_anything_is_writt
 
 
 def test_environments_are_dealt_into_files_that_arrow_can_count(tmp_path, monkeypatch):
-    monkeypatch.setattr("lever_ray.library.rows.MOST_ENTRIES", 16 * 70 + 100)
+    monkeypatch.setattr("lever_ray.library.format.rows.MOST_ENTRIES", 16 * 70 + 100)
     library = make_library(tmp_path / "library", [policy("a"), policy("b"), record()], 1)
     assert [file.environments for file in library.manifest.environments] == [("a", "b"), ("room",)]
     assert library.compact()[0]

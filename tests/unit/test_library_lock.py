@@ -6,11 +6,11 @@ import shutil
 import pytest
 
 from lever_ray.errors import LibraryError
-from lever_ray.library import maintenance
-from lever_ray.library.files import write_table
-from lever_ray.library.lock import LOCK
-from lever_ray.library.manifest import MANIFEST
-from lever_ray.library.recovery import restore_manifest
+from lever_ray.library.format.files import write_table
+from lever_ray.library.format.manifest import MANIFEST
+from lever_ray.library.repair.mending import repair
+from lever_ray.library.repair.recovery import restore_manifest
+from lever_ray.library.writing.lock import LOCK
 from tests.library_files import LETTERS, RECORDS, first_table, make_library, on_disk, opened, record
 
 IDS = {one.id for one in RECORDS[:11]}
@@ -22,7 +22,7 @@ def test_a_lock_that_is_a_link_is_not_followed(own_library, tmp_path):
     target.write_text("precious")
     lock.unlink()
     lock.symlink_to(target)
-    for change in (lambda: own_library.add(LATE), own_library.compact, lambda: maintenance.repair(own_library.path)):
+    for change in (lambda: own_library.add(LATE), own_library.compact, lambda: repair(own_library.path)):
         with pytest.raises(LibraryError, match=f"{lock} is a symbolic link.*delete the link"):
             change()
     assert target.read_text() == "precious"
@@ -45,7 +45,7 @@ CHANGES = {
     "compact": lambda library: library.compact(),
     "delete": lambda library: library.delete([RECORDS[0].id]),
     "embed": lambda library: library.store_psi({}),
-    "repair": lambda library: maintenance.repair(library.path, encoder=LETTERS),
+    "repair": lambda library: repair(library.path, encoder=LETTERS),
 }
 
 
@@ -64,7 +64,7 @@ def test_restoring_gathers_what_was_added_since(put_back):
     library = opened(put_back)
     assert {one.id for one in library.select()} == IDS | {one.id for one in LATE}
     library.compact()
-    assert maintenance.repair(library.path, encoder=LETTERS).damages == ()
+    assert repair(library.path, encoder=LETTERS).damages == ()
     assert len(opened(library).select()) == 13
 
 
@@ -102,7 +102,7 @@ def test_files_of_others_are_left_alone(own_library):
     (path / ".notes.arrow.tmp").write_bytes(b"")
     kept = set(on_disk(path))
     write_table(path, "texts", table, library=own_library.manifest.library, shard="x")
-    assert maintenance.repair(path, encoder=LETTERS).orphans == 1
+    assert repair(path, encoder=LETTERS).orphans == 1
     assert set(on_disk(path)) == kept
 
 
@@ -116,8 +116,8 @@ def test_a_repair_that_fails_removes_nothing(own_library, monkeypatch):
     def full(*_, **__):
         raise LibraryError("no room")
 
-    monkeypatch.setattr("lever_ray.library.writing.write_manifest", full)
+    monkeypatch.setattr("lever_ray.library.writing.change.write_manifest", full)
     with pytest.raises(LibraryError, match="no room"):
-        maintenance.repair(own_library.path, encoder=LETTERS)
+        repair(own_library.path, encoder=LETTERS)
     assert on_disk(own_library.path) == before
     assert name in before

@@ -6,12 +6,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.psi import embed, without_features
+from lever_ray.behaviour.ranking import ranking_rows
+from lever_ray.behaviour.rows import RankingRows
 from lever_ray.embedding.successor import KINDS
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import read_policies
-from lever_ray.library.ranking import RankingRows
 from lever_ray.query.compose import compose
 from tests.library_files import LETTERS, RECORDS, make_library, record
 from tests.ring import Ring, install, policy
@@ -75,7 +77,7 @@ def test_ranking_rows_are_those_of_a_folder(memory, tmp_path, kind, target):
     """In one append, for canonical states are drawn from what is recorded when an environment is first added."""
     folder = make_library(tmp_path / "library", MIXED, 1, embedded=True)
     asked = {"target": target, "objective": "gold-path", "gamma": 0.0, "kind": kind}
-    assert_same(memory.ranking_rows(**asked), folder.ranking_rows(**asked))
+    assert_same(ranking_rows(memory, **asked), ranking_rows(folder, **asked))
     assert {field.name for field in fields(RankingRows)} >= {"terms", "x", "y"}
 
 
@@ -85,7 +87,7 @@ def test_text_is_searched_as_in_a_folder(folder, memory):
 
 
 def test_it_does_not_change_and_stores_nothing(memory):
-    assert (memory.refresh(), memory.embed(), memory.without_features()) == (False, 0, 0)
+    assert (memory.refresh(), embed(memory), without_features(memory)) == (False, 0, 0)
     assert memory.manifest.files == ()
     with memory as held:
         assert held is memory

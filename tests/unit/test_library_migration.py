@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from lever_ray.behaviour.psi import embed
 from lever_ray.errors import LibraryError
-from lever_ray.library import writing
-from lever_ray.library.manifest import MANIFEST
-from lever_ray.library.migrate import migrate
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.format.manifest import MANIFEST
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.writing import change as writing
+from lever_ray.library.writing.migrate import migrate
 from tests.library_files import (
     LETTERS,
     OLD_SCHEMAS,
@@ -57,7 +58,7 @@ def test_migrating_keeps_every_policy_and_is_done_once(old):
     assert migrate(old, encoder=LETTERS) == 0
     assert on_disk(old) == before
     assert library.add([record(seed=60), *OLD]) == 1
-    library.embed()
+    embed(library)
     assert not library.verify()
 
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.maintenance import repair
-from lever_ray.library.manifest import MANIFEST, SHARD_KINDS
-from lever_ray.library.migrate import migrate
-from lever_ray.library.recovery import restore_manifest
+from lever_ray.library.format.manifest import MANIFEST, SHARD_KINDS
+from lever_ray.library.repair.mending import repair
+from lever_ray.library.repair.recovery import restore_manifest
+from lever_ray.library.writing.migrate import migrate
 from tests.library_files import LETTERS, first_file, first_table, opened, plant, rewrite
 from tests.library_probe import read_everything, verify
 

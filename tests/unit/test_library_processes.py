@@ -12,9 +12,10 @@ import time
 import numpy as np
 import pytest
 
-from lever_ray.library import maintenance, writing
-from lever_ray.library.manifest import MANIFEST
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.format.manifest import MANIFEST
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.repair.mending import repair
+from lever_ray.library.writing import change as writing
 from tests.library_files import LETTERS, make_library, on_disk, opened, record
 from tests.library_workers import compact, fill, policy, read, start, told_by, write
 
@@ -67,7 +68,7 @@ def test_a_writer_that_is_killed_at_any_instant_loses_nothing_it_told(tmp_path):
         assert len(held) <= len(safe | told) + 3
         assert all(np.array_equal(library.q(policy(seed).id), policy(seed).q) for seed in told)
         assert library.add([record(seed=10**9 + kill)]) == 1
-        report = maintenance.repair(path, encoder=LETTERS)
+        report = repair(path, encoder=LETTERS)
         assert not report.damages
         orphans += report.orphans
         safe = held | {10**9 + kill}

@@ -8,8 +8,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.psi import embed
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
 from tests.library_files import HALL, LETTERS, RECORDS, ROOM, first_table, make_library, opened, record
@@ -85,7 +86,7 @@ def test_records_of_every_sort_come_back_as_they_went_in(stored):
 def test_records_of_every_sort_survive_embedding_compaction_and_deletion(stored):
     path, wanted = stored
     library = opened(path)
-    assert library.embed() == len(wanted)
+    assert embed(library) == len(wanted)
     before, after = library.compact()
     assert after < before
     assert library.compact() == (after, after)
@@ -120,7 +121,7 @@ def test_each_key_keeps_its_members_apart(stored):
 def test_ids_checksums_and_documents_of_grids_stay_what_they_are(tmp_path):
     """Pinned: libraries that there are must be read as they were written."""
     library = make_library(tmp_path / "library", RECORDS, 1)
-    checksums = b"".join(stored.tables.crc32.tobytes() for stored in library._stored)
+    checksums = b"".join(stored.tables.crc32.tobytes() for stored in library._mapped)
     assert library.digest == "01d6bb2c590f4496954ba599b0256a958b021a3a4955365b30b666e45dfefffb"
     assert hashlib.sha256(checksums).hexdigest() == "7b15f722264878398921dfd86be10047e11019c7f8c40f3a66bd8fba89b0920f"
     hall, room = first_table(library, "environments").to_pylist()

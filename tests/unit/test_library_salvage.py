@@ -7,10 +7,11 @@ import zlib
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.psi import without_psi
 from lever_ray.errors import LibraryError
-from lever_ray.library import maintenance
-from lever_ray.library.manifest import MANIFEST
-from lever_ray.library.recovery import restore_manifest
+from lever_ray.library.format.manifest import MANIFEST
+from lever_ray.library.repair.mending import repair
+from lever_ray.library.repair.recovery import restore_manifest
 from lever_ray.tasks.objective import Objective
 from tests.library_files import (
     HALL,
@@ -46,7 +47,7 @@ def flip(library, kind, place, by=1):
 
 
 def repaired(library):
-    return maintenance.repair(library.path, encoder=LETTERS)
+    return repair(library.path, encoder=LETTERS)
 
 
 def assert_kept(library, lost):
@@ -79,7 +80,7 @@ def test_a_flipped_byte_of_an_array_loses_its_policy_alone(library, name):
     if name != "mean_rewards":
         assert report.dropped == (MANY[5].id,)
     assert_kept(library, report.dropped)
-    assert not opened(library)._shard.without_psi()
+    assert not without_psi(opened(library)._shard)
 
 
 @pytest.mark.parametrize(("text", "lost"), [(MANY[5].id.encode(), 1), (b"number 5", 2), (b"path-gold[1,0.1]", 8)])

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lever_ray.library.manifest import DataFile, Shard, write_manifest
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.writing import change, write_shards
+from lever_ray.library.format.manifest import DataFile, ShardEntry, write_manifest
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.writing.append import write_shards
+from lever_ray.library.writing.change import change
 from tests.library_files import HALL, LETTERS, opened, record
 from tests.peak import peak_resident
 
@@ -31,7 +32,7 @@ def listed_shard(number):
         DataFile(f"{kind}-{digest[:32]}.arrow", kind, 1, 1000, digest)
         for kind, digest in zip(("policies", "tables"), digests, strict=True)
     )
-    return Shard(f"{number:012x}", 1, 9, (f"far-{number % 100}",), files)
+    return ShardEntry(f"{number:012x}", 1, 9, (f"far-{number % 100}",), files)
 
 
 def many_shards(folder):

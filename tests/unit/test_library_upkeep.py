@@ -6,16 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.psi import embed, without_psi
+from lever_ray.building.build import build_library
 from lever_ray.config import LibrarySettings
 from lever_ray.errors import LibraryError, UnknownName
 from lever_ray.executor import SerialExecutor
-from lever_ray.library import checking, maintenance
-from lever_ray.library.build import build_library
-from lever_ray.library.files import write_table
-from lever_ray.library.manifest import MANIFEST, read_manifest
-from lever_ray.library.recovery import restore_manifest
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.writing import change, write_shards
+from lever_ray.library.format.files import write_table
+from lever_ray.library.format.manifest import MANIFEST, read_manifest
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.repair import checking
+from lever_ray.library.repair.mending import repair
+from lever_ray.library.repair.recovery import restore_manifest
+from lever_ray.library.writing.append import write_shards
+from lever_ray.library.writing.change import change
 from tests.library_files import (
     HALL,
     LETTERS,
@@ -40,7 +43,7 @@ def ids_of(library):
 
 def psi_by_id(library):
     found = {}
-    for stored in library._shard.stored:
+    for stored in library._shard.mapped:
         found |= dict(zip((identity.decode() for identity in stored.ids.tolist()), stored.psi, strict=True))
     return found
 
@@ -66,7 +69,7 @@ def test_compacting_keeps_every_policy_and_its_psi_and_is_done_once(own_library)
     (own_library.path / ".tables-1.arrow.7.tmp").write_bytes(b"")
     assert own_library.compact() == (6, 2)
     after = assert_holds(own_library.path, IDS)
-    assert not after._shard.without_psi()
+    assert not without_psi(after._shard)
     assert {key: value.tobytes() for key, value in psi_by_id(after).items()} == {
         key: value.tobytes() for key, value in before.items()
     }
@@ -147,8 +150,8 @@ def test_embedding_survives_a_compaction_in_between(tmp_path):
     library = make_library(tmp_path / "library", RECORDS[:6], 3)
     late, other = opened(library), opened(library)
     late.refresh = lambda: other.compact() and PolicyLibrary.refresh(late)
-    assert late.embed() == 6
-    assert not assert_holds(library.path, {one.id for one in RECORDS[:6]})._shard.without_psi()
+    assert embed(late) == 6
+    assert not without_psi(assert_holds(library.path, {one.id for one in RECORDS[:6]})._shard)
 
 
 def test_policies_that_two_shards_hold_are_kept_once(own_library):
@@ -168,7 +171,7 @@ def test_deleting_takes_out_what_is_named_and_keeps_psi_of_the_others(own_librar
     gone = [RECORDS[0].id, RECORDS[9].id]
     assert own_library.delete([*gone, gone[0]]) == 2
     after = assert_holds(own_library.path, IDS - set(gone))
-    assert not after._shard.without_psi()
+    assert not without_psi(after._shard)
     assert own_library.environments == ("hall", "room")
     assert own_library.delete([]) == 0
     assert own_library.delete(sorted(IDS - set(gone))) == 9
@@ -188,7 +191,7 @@ def test_deleting_what_is_not_there_changes_nothing(own_library, unknown):
 
 
 def repaired(library):
-    return maintenance.repair(library.path, encoder=LETTERS)
+    return repair(library.path, encoder=LETTERS)
 
 
 def test_there_is_nothing_to_repair_in_a_sound_library(own_library):
@@ -208,14 +211,14 @@ def test_lost_vectors_lose_no_policy(own_library, kind, harm):
     assert file.name in report.damages[0].what
     assert report.policies == 0
     mended = assert_holds(own_library.path, IDS)
-    mended.embed()
+    embed(mended)
     assert all(len(shard.files) == 4 for shard in read_manifest(mended.path).shards)
 
 
 @pytest.mark.parametrize("kind", ["policies", "tables"])
 def test_a_lost_file_takes_its_shard_and_nothing_else(own_library, kind):
     file, shard = first_file(own_library, kind)
-    mine = {identity.decode() for identity in own_library._shard.stored[0].ids.tolist()}
+    mine = {identity.decode() for identity in own_library._shard.mapped[0].ids.tolist()}
     (own_library.path / file.name).unlink()
     (damage,) = own_library.verify()
     assert file.name in damage.what
@@ -230,7 +233,7 @@ def test_broken_rows_alone_are_dropped(own_library):
     report = repaired(own_library)
     assert (report.dropped, report.policies) == ((first,), 1)
     assert first in report.damages[0].what
-    assert not assert_holds(own_library.path, IDS - {first})._shard.without_psi()
+    assert not without_psi(assert_holds(own_library.path, IDS - {first})._shard)
 
 
 def test_an_older_row_of_an_environment_gathers_its_transitions_again(tmp_path):
@@ -266,7 +269,7 @@ def test_a_lost_manifest_is_made_again_from_the_files(own_library, left):
     restored = opened(own_library)
     assert ids_of(restored) == IDS
     assert restored.environment("room").layout == ROOM
-    restored.embed()
+    embed(restored)
     assert restored.search(["number 3"], 1)[0][0].similarity > 0.99
     restored.compact()
     assert_holds(own_library.path, IDS)

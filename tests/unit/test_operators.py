@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS, check_factors, check_support, composition_operator
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.composition.rankers.recorded_return import RecordedReturnScorer
 from lever_ray.composition.rankers.registry import RANKERS
 from lever_ray.composition.routes import route_of
 from lever_ray.errors import InvalidValue, UnknownName
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.rollout import rollout

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import lever_ray as lever
+from lever_ray.building.records import records_of
 from lever_ray.config import ExperimentSettings, SetupSettings, StrategySettings
 from lever_ray.console import make_console, result_table
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
@@ -15,9 +16,8 @@ from lever_ray.experiment.cell import run_environment
 from lever_ray.experiment.plan import ALL_GAMMAS, make_plan
 from lever_ray.experiment.statistics import summarise
 from lever_ray.learning.sarsa import train
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.memory import MemoryLibrary
-from lever_ray.library.record import records_of
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.tasks.finite.task import FiniteTask
 from lever_ray.tasks.kernel import ITEM, SWITCH, TERMINAL, nearest_item, step
 from tests.conftest import SMALL_LIBRARY

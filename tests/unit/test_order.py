@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lever_ray.app.library_tables import library_table
 from lever_ray.errors import UnknownName
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.memory import MemoryLibrary
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.order import in_natural_order
 from lever_ray.tasks.gridworld.layout import Layout
 from tests.unit.test_tables import shown

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from lever_ray.composition.options import OptionRules, search_options
 from lever_ray.composition.outcome_task import OutcomeWorth, outcome_task
-from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import LEFT_SUPPORT, SUM, offline_returns
 from lever_ray.embedding.outcome import outcomes
 from lever_ray.embedding.successor import make_embedder
 from lever_ray.errors import InvalidTask, InvalidValue
+from lever_ray.tasks.canonical import canonical_states
 from lever_ray.tasks.gridworld.layout import Layout
 from tests.twin import layouts, pool_of, random_tables
 

@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import lever_ray as lever
+from lever_ray.building.records import records_of
 from lever_ray.errors import InvalidValue
 from lever_ray.learning.sarsa import train
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.ports.fields import FIELDS
 from lever_ray.library.ports.importing import records
 from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.understanding import understand
-from lever_ray.library.record import records_of
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.compose import compose
 from lever_ray.tasks.gridworld.layout import Layout
 from tests.foreign import LAYOUT, OPTIONS, ROOM, TEXTS, npz, read, refused, tables

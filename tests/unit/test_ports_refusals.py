@@ -17,14 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import lever_ray as lever
+from lever_ray.building.records import records_of
 from lever_ray.errors import InvalidValue, LeverError, LibraryError, UnknownName
 from lever_ray.learning.sarsa import train
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.ports.exporting import export
 from lever_ray.library.ports.importing import records
 from lever_ray.library.ports.options import ImportOptions, read_layouts
 from lever_ray.library.ports.understanding import understand
-from lever_ray.library.record import PolicyRecord, records_of
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.record import PolicyRecord
 from tests.foreign import LAYOUT, OPTIONS, ROOM, TEXTS, npz, read, refused, tables
 
 __all__ = ["tables"]

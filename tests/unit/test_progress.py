@@ -245,9 +245,10 @@ def test_batches_of_an_executor_tell_how_far_they_are() -> None:
 
 
 def test_what_keeps_a_library_tells_how_far_it_is(tmp_path: Path) -> None:
-    from lever_ray.library import maintenance
-    from lever_ray.library.recovery import restore_manifest
-    from lever_ray.library.store import PolicyLibrary
+    from lever_ray.library.library import PolicyLibrary
+    from lever_ray.library.repair.mending import repair
+    from lever_ray.library.repair.recovery import restore_manifest
+    from lever_ray.library.writing.compact import compact
     from tests.compose_library import make_library
 
     told: list[tuple[int, int, str]] = []
@@ -265,9 +266,9 @@ def test_what_keeps_a_library_tells_how_far_it_is(tmp_path: Path) -> None:
     other.add(records[:half], watch)
     assert stages() == {"policies written"}
     other.add(records[half:])
-    maintenance.compact(other.path, encoder=library.encoder, watch=watch)
+    compact(other.path, encoder=library.encoder, watch=watch)
     assert stages() == {"shards looked at", "shards read", "policies written"}
-    maintenance.repair(other.path, encoder=library.encoder, watch=watch)
+    repair(other.path, encoder=library.encoder, watch=watch)
     assert stages() == {"shards checked"}
     other.delete([records[0].id], watch)
     assert stages() == {"shards looked through", "shards rewritten"}

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from scipy import linalg
 from sklearn import linear_model
 
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.operators import OPERATORS
 from lever_ray.composition.rankers.offline_return import OfflineReturnScorer
 from lever_ray.embedding import regressor
-from lever_ray.embedding.canonical import canonical_states
 from lever_ray.embedding.offline import SUM, offline_returns
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, OUTCOME_FEATURES, behaviour_features, outcomes
 from lever_ray.embedding.regressor import fit_regressor, term_weights
@@ -22,9 +21,11 @@ from lever_ray.embedding.successor import embed, make_embedder
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.learning.sarsa import train
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.studies.partial_records import thin_groups
 from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
 from lever_ray.studies.ranker_study import RankerStudy, run_ranker_study, summarise_rankers
+from lever_ray.tasks.canonical import canonical_states
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.gridworld.terrain import TERMS
 from lever_ray.tasks.objective import Objective

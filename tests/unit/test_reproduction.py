@@ -23,7 +23,7 @@ from lever_ray.experiment.cell import run_environment
 from lever_ray.experiment.plan import ALL_GAMMAS
 from lever_ray.experiment.report import markdown_report
 from lever_ray.experiment.statistics import METRICS
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.reproduction import work
 from lever_ray.reproduction.cells import AnswerCell, InsideCell, ModelCell, WorldCell, cells_of, lacking
 from lever_ray.reproduction.run import Reproduced, run_study, todo_of

@@ -13,7 +13,7 @@ import pytest
 from lever_ray.cli import main
 from lever_ray.errors import StorageError
 from lever_ray.executor import SerialExecutor
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.reproduction import store as store_module
 from lever_ray.reproduction.cells import ScratchCell, cells_of
 from lever_ray.reproduction.cost import break_even

@@ -14,7 +14,7 @@ from lever_ray.experiment.cell import run_environment
 from lever_ray.experiment.figures import Drawn
 from lever_ray.experiment.plan import make_plan
 from lever_ray.experiment.statistics import Row
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.reproduction.report import style
 from lever_ray.reproduction.report.data import ReportSettings
 from lever_ray.reproduction.report.figures_routes import Routes, picked, routes_of

@@ -13,14 +13,14 @@ import lever_ray as lever
 from lever_ray.app.settings import load_settings
 from lever_ray.cli import main
 from lever_ray.composition.recipe import Recipe
-from lever_ray.composition.retrieval import Retrieval
 from lever_ray.errors import InvalidValue, LibraryError, UnknownName
 from lever_ray.experiment.plan import Setup
-from lever_ray.library.rows import encoded
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.stored import GroupKey
-from lever_ray.library.text import WordLlamaEncoder
-from lever_ray.library.wording import similarities
+from lever_ray.library.format.rows import encoded
+from lever_ray.library.library import PolicyLibrary
+from lever_ray.library.search.text import WordLlamaEncoder
+from lever_ray.library.search.wording import similarities
+from lever_ray.policies.group import GroupKey
+from lever_ray.policies.retrieval import Retrieval
 from lever_ray.query.members import retrieve
 from lever_ray.tasks import registry
 from lever_ray.tasks.gridworld.layout import Layout, LayoutFamily

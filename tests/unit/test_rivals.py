@@ -9,9 +9,9 @@ import pytest
 
 import lever_ray as lever
 from lever_ray.__main__ import main
+from lever_ray.building.records import records_of
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.memory import MemoryLibrary
-from lever_ray.library.record import records_of
-from lever_ray.library.store import PolicyLibrary
 from lever_ray.query.route_words import told_on_the_way
 from lever_ray.tasks.gridworld.layout import Layout
 from tests.unit.test_default_answers import ASKED

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lever_ray.composition import search as search_module
-from lever_ray.composition.groups import CandidateSpace, PolicyGroup
+from lever_ray.composition.groups import CandidateSpace
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.search import search
 from lever_ray.composition.strategies.evolution import LARGEST_ROUND, by_scale, design
 from lever_ray.composition.strategies.registry import STRATEGIES, named_strategy
 from lever_ray.errors import InvalidValue, UnknownName
 from lever_ray.executor import SerialExecutor, in_order
+from lever_ray.policies.group import PolicyGroup
 from lever_ray.studies.search_study import SearchStudy, run_search_study
 
 BUDGETED = ("budgeted", "random", "best-first")

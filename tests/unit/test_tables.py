@@ -23,11 +23,11 @@ from lever_ray.console import Drawing, finding_line, importance_table, say
 from lever_ray.experiment.statistics import significant
 from lever_ray.glossary import EXPERIMENT, legend
 from lever_ray.learning.budgets import BUDGETS
-from lever_ray.library.checking import Damage
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.ports.options import ImportOptions
 from lever_ray.library.ports.understanding import understand
 from lever_ray.library.reader import Match
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.repair.checking import Damage
 from lever_ray.tasks.gridworld.layout import Layout
 
 WIDTHS = (60, 80, 100, 120, 160, 240)

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 
 from lever_ray.cli import TABLE
 from lever_ray.cli.streams import folded
-from lever_ray.library.files import belongs_to
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.format.files import belongs_to
+from lever_ray.library.library import PolicyLibrary
 from tests.terminals import NOWHERE, PROXIES, SERIAL, UNWRITABLE, Done, in_shell, on_terminal, ran, variables
 from tests.unit.test_cli_table import commands
 

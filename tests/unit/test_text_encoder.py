@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue
-from lever_ray.library.text import TextEncoder, WordLlamaEncoder
+from lever_ray.library.search.text import TextEncoder, WordLlamaEncoder
 from lever_ray.query.parse import parse_query
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ class Closed(socket.socket):
     def __init__(self, *args, **kwargs):
         raise AssertionError("a socket was opened")
 socket.socket = Closed
-from lever_ray.library.text import WordLlamaEncoder
+from lever_ray.library.search.text import WordLlamaEncoder
 print(WordLlamaEncoder().encode(["gold"]).shape, logging.getLogger().level, logging.getLogger().handlers)
 """
     assert run_python(script) == "(1, 256) 30 []"

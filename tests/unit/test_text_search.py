@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lever_ray.errors import InvalidValue, UnknownName
-from lever_ray.library import shard as shard_module
-from lever_ray.library.index import INDEXES
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.reader import Match
-from lever_ray.library.store import PolicyLibrary
-from lever_ray.library.text import WordLlamaEncoder
+from lever_ray.library.search.index import INDEXES
+from lever_ray.library.search.text import WordLlamaEncoder
+from lever_ray.library.serving import nearest
 from tests.twin import made_up_record
 from tests.unit.test_library import HALL, ROOM
 
@@ -70,7 +70,7 @@ def test_the_nearest_policies_are_found_and_ties_are_broken_by_id(
 def test_exact_indexes_give_the_same_answers(
     library: PolicyLibrary, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_module, "_INDEXED_FROM", 1)
+    monkeypatch.setattr(nearest, "_INDEXED_FROM", 1)
     assert PolicyLibrary.open(library.path, index=kind).search(TEXTS, 7) == expected(TEXTS, 7)
 
 
@@ -79,7 +79,7 @@ def test_approximate_indexes_give_policies_that_exist_with_their_true_similarity
     library: PolicyLibrary, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("faiss")
-    monkeypatch.setattr(shard_module, "_INDEXED_FROM", 1)
+    monkeypatch.setattr(nearest, "_INDEXED_FROM", 1)
     truth = {match.id: match.similarity for match in expected(TEXTS[:1], 1000)[0]}
     (found,) = PolicyLibrary.open(library.path, index=kind).search(TEXTS[:1], 20)
     assert len(found) >= 10

@@ -18,7 +18,7 @@ from lever_ray.config import TrackingSettings
 from lever_ray.errors import SettingsError
 from lever_ray.experiment.cell import run_environment
 from lever_ray.experiment.statistics import summarise
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.tracking import (
     StudyLog,
     Tracker,

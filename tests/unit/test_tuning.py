@@ -18,7 +18,7 @@ from lever_ray.config import LimitSettings, SetupSettings, SpaceSettings, Tuning
 from lever_ray.errors import InvalidValue, LeverError, SettingsError, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.experiment.plan import Setup
-from lever_ray.library.store import PolicyLibrary
+from lever_ray.library.library import PolicyLibrary
 from lever_ray.optuna_adapter import importances, open_study, told_trials, tune
 from lever_ray.tasks.registry import source
 from lever_ray.tuning.front import TunedTrial, check_feasible, front_of, trial_rows

@@ -14,11 +14,11 @@ from lever_ray.composition.problem import Problem
 from lever_ray.composition.scores import Scores
 from lever_ray.composition.table_operators import kernel_form
 from lever_ray.composition.worth import Worth
-from lever_ray.embedding.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.embedding.outcome import BEHAVIOUR_KINDS, behaviour_features
 from lever_ray.embedding.regressor import MODELS, TARGET_TIERS, TARGETS, TERM_MODELS, FittedRegressor, LinearPredictor
 from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
+from lever_ray.tasks.canonical import CANONICAL_STATES, check_canonical
 from lever_ray.tasks.kernel import GOAL, ITEM, SWITCH, TRAP
 from lever_ray.tasks.protocol import Environment
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.files import mapped
+from lever_ray.library.format.files import mapped
 
 _DEFLATE = 1032
 """No deflated stream grows more than so much."""

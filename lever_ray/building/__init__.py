@@ -1,0 +1,1 @@
+"""Training the policies of a library."""

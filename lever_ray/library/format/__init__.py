@@ -1,0 +1,1 @@
+"""A library on disk: Arrow schemas, files, rows and records, the manifest."""

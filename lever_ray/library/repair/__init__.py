@@ -1,0 +1,1 @@
+"""Checking a library, and what is left of a damaged one."""

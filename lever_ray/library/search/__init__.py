@@ -1,0 +1,1 @@
+"""Text: vectors of descriptions, and indexes over them."""
