@@ -137,7 +137,7 @@ class PolicyLibrary(LibraryReader):
                     raise
 
     def _q(self, identity: str) -> np.ndarray:
-        place = self._service.places.find(identity)
+        place = self._service.shard.holding.places.find(identity)
         if place is None:
             raise UnknownName("policy id", identity, (), hint="`lever-ray library search` lists ids.")
         mapped, row = place
@@ -148,7 +148,10 @@ class PolicyLibrary(LibraryReader):
 
     def __contains__(self, identity: object) -> bool:
         """Whether the library has a policy of some id."""
-        return isinstance(identity, str) and self.up_to_date(lambda: self._service.places.find(identity)) is not None
+        return (
+            isinstance(identity, str)
+            and self.up_to_date(lambda: self._service.shard.holding.places.find(identity)) is not None
+        )
 
     def add(self, records: Iterable[PolicyRecord], watch: Watch | None = None) -> int:
         """Append policies; those that the library has already are left out.

@@ -27,13 +27,27 @@ def _text(value: object) -> str:
     return text
 
 
-_PLAIN: dict[str, Callable[[Any], Any]] = {
+_READ_AS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("environment", "description", "label", "algorithm"), _text),
     **dict.fromkeys(("gamma", "total", "seconds"), float),
     **dict.fromkeys(("episodes", "snapshot", "seed", "environment_steps"), int),
 }
 """Fields that are stored as text, double or integer, whatever kind of number they are given as."""
-_INTEGERS: tuple[str, ...] = tuple(name for name, kind in _PLAIN.items() if kind is int)
+PLAIN: tuple[str, ...] = (
+    "environment",
+    "description",
+    "label",
+    "gamma",
+    "algorithm",
+    "episodes",
+    "snapshot",
+    "seed",
+    "environment_steps",
+    "seconds",
+    "total",
+)
+"""Fields of a record that are stored as they are."""
+_INTEGERS: tuple[str, ...] = tuple(name for name, kind in _READ_AS.items() if kind is int)
 _ARRAYS: dict[str, type] = {"q": np.float32, "visits": np.uint32, "successors": np.int32, "mean_rewards": np.float32}
 
 SUPPORT_SOURCES: tuple[str, ...] = ("visits", "transitions", "unknown")
@@ -110,7 +124,7 @@ class PolicyRecord:
     def __post_init__(self) -> None:
         wanted = Objective.of(self.objective).resolved(self.task.terms) if self.objective else None
         object.__setattr__(self, "objective", wanted)
-        for name, kind in _PLAIN.items():
+        for name, kind in _READ_AS.items():
             object.__setattr__(self, name, kind(getattr(self, name)))
         for name, dtype in _ARRAYS.items():
             if getattr(self, name) is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
-from lever_ray.library.format.files import REPAIR
-from lever_ray.library.format.rows import checksum_of_row
+from lever_ray.library.format.schema import REPAIR
 
 _KINDS: dict[pa.DataType, np.dtype] = {
     getattr(pa, name)(): np.dtype(name) for name in ("float32", "float64", "uint8", "uint32", "int32", "int64")
@@ -29,7 +30,7 @@ class Tables:
         support: uint8[n, S, B], a bit per action that was taken in training, see :mod:`lever_ray.tasks.support`.
         visits: uint32[n, S, A], how often; None where nobody counted.
         mean_rewards: float32[n, S, A]; None where they are unknown.
-        crc32: uint32[n], see :func:`~lever_ray.library.format.rows.checksum_of_row`.
+        crc32: uint32[n], see :func:`~lever_ray.library.format.arrays.checksum_of_row`.
     """
 
     q: np.ndarray
@@ -88,3 +89,16 @@ def numbers_of(array: pa.Array) -> np.ndarray:
     if not len(array):
         return np.zeros(0, kind)
     return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)
+
+
+def checksum_of_row(values: Sequence[Any], arrays: Iterable[np.ndarray]) -> int:
+    """CRC-32 of a policy: its values in the order of the policies file as JSON, then its arrays, row-major.
+
+    Args:
+        values: plain, as ``json.dumps`` takes them.
+        arrays: of the tables file, in its order.
+    """
+    found = zlib.crc32(json.dumps(values).encode())
+    for array in arrays:
+        found = zlib.crc32(array.data, found)
+    return found

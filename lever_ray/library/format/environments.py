@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LeverError, LibraryError
-from lever_ray.library.format.files import REPAIR, read_table
+from lever_ray.library.format.files import read_table
 from lever_ray.library.format.manifest import DataFile
+from lever_ray.library.format.schema import REPAIR
 from lever_ray.library.format.sealed import AnyEnvironment, ForeignFamily, SealedEnvironment
 from lever_ray.library.record import EnvironmentRecord
 from lever_ray.tasks import registry

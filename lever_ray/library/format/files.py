@@ -12,14 +12,13 @@ import pyarrow as pa
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.format.ipc import check_messages
-from lever_ray.library.format.schema import schemas_of
+from lever_ray.library.format.schema import REPAIR, schemas_of
 
 if TYPE_CHECKING:
     from lever_ray.library.format.manifest import DataFile
 
 _MAPPED_FROM = 1 << 20
 """Bytes from which a file is memory-mapped; a smaller one is read, since mappings and open files are few."""
-REPAIR = "restore the file from a copy, or run `lever-ray library repair`"
 _OR = f"{REPAIR[0].upper()}{REPAIR[1:]}"
 
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from lever_ray.errors import LeverError, LibraryError
 from lever_ray.library.format.arrays import Tables
-from lever_ray.library.format.files import REPAIR
-from lever_ray.library.format.rows import PLAIN
+from lever_ray.library.format.schema import REPAIR
 from lever_ray.library.format.sealed import SealedPolicy
-from lever_ray.library.record import EnvironmentRecord, HeldPolicy, PolicyRecord
+from lever_ray.library.record import PLAIN, EnvironmentRecord, HeldPolicy, PolicyRecord
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.support import taken_actions
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from lever_ray.errors import LibraryError
+from lever_ray.library.format.arrays import checksum_of_row
 from lever_ray.library.format.schema import (
     EMBEDDING,
     EMBEDDINGS,
@@ -23,24 +23,11 @@ from lever_ray.library.format.schema import (
     tables_schema,
 )
 from lever_ray.library.format.sealed import AnyEnvironment, AnyPolicy, SealedEnvironment, SealedPolicy
+from lever_ray.library.record import PLAIN
 from lever_ray.tasks.features import initial_features
 from lever_ray.tasks.protocol import Environment
 from lever_ray.tasks.support import support_bytes
 
-PLAIN: tuple[str, ...] = (
-    "environment",
-    "description",
-    "label",
-    "gamma",
-    "algorithm",
-    "episodes",
-    "snapshot",
-    "seed",
-    "environment_steps",
-    "seconds",
-    "total",
-)
-"""Fields of a record that are stored as they are."""
 SHARD_BYTES = 64 << 20
 """Size of a tables file from which the rest of an append goes into another shard."""
 
@@ -171,19 +158,6 @@ def _tables_table(records: Sequence[AnyPolicy], rows: Iterable[Sequence[Any]]) -
     checksums = [checksum_of_row(row, [array[place] for array in arrays]) for place, row in enumerate(rows)]
     columns = [vectors(array, schema.field(name).type) for name, array in zip(names, arrays, strict=True)]
     return pa.table([*columns, pa.array(checksums, pa.uint32())], schema=schema)
-
-
-def checksum_of_row(values: Sequence[Any], arrays: Iterable[np.ndarray]) -> int:
-    """CRC-32 of a policy: its values in the order of the policies file as JSON, then its arrays, row-major.
-
-    Args:
-        values: plain, as ``json.dumps`` takes them.
-        arrays: of the tables file, in its order.
-    """
-    found = zlib.crc32(json.dumps(values).encode())
-    for array in arrays:
-        found = zlib.crc32(array.data, found)
-    return found
 
 
 def vectors(rows: Sequence[np.ndarray] | np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -9,6 +9,8 @@ import pyarrow as pa
 from lever_ray.tasks.support import support_bytes
 
 SCHEMA_VERSION = 2
+REPAIR = "restore the file from a copy, or run `lever-ray library repair`"
+"""What to do about a damaged file."""
 TEXT_DIMENSION = 256
 FEATURES = 70
 """Features per observation of environments whose Psi is stored."""
@@ -65,7 +67,7 @@ ENVIRONMENTS = pa.schema(
 def tables_schema(states: int, actions: int, *, visits: bool, mean_rewards: bool) -> pa.Schema:
     """Schema of a tables file: arrays over observations and actions, row-major, in the rows of the policies file.
 
-    ``crc32`` is that of the row in both files, see :func:`lever_ray.library.format.rows.checksum_of_row`.
+    ``crc32`` is that of the row in both files, see :func:`lever_ray.library.format.arrays.checksum_of_row`.
     """
     pairs = states * actions
     columns = {

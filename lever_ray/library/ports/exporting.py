@@ -15,9 +15,8 @@ import pyarrow.parquet as pq
 
 from lever_ray.config import unwritable
 from lever_ray.errors import InvalidValue, LibraryError
-from lever_ray.library.format.rows import PLAIN
 from lever_ray.library.reader import LibraryReader
-from lever_ray.library.record import PolicyRecord
+from lever_ray.library.record import PLAIN, PolicyRecord
 from lever_ray.policies.group import GroupKey
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment

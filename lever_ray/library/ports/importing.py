@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from lever_ray.errors import InvalidValue, LeverError, check_known
-from lever_ray.library.format.rows import PLAIN
 from lever_ray.library.ports.options import ImportOptions, action_names
 from lever_ray.library.ports.tables import whole
 from lever_ray.library.ports.understanding import Held, Understanding, understand
-from lever_ray.library.record import SUPPORT_SOURCES, PolicyRecord
+from lever_ray.library.record import PLAIN, SUPPORT_SOURCES, PolicyRecord
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Environment
 from lever_ray.watching import Watch, watched

@@ -10,9 +10,10 @@ import numpy as np
 
 from lever_ray.errors import LibraryError
 from lever_ray.library.format.environments import Environments
-from lever_ray.library.format.files import REPAIR, read_table
+from lever_ray.library.format.files import read_table
 from lever_ray.library.format.manifest import DataFile, Manifest, ShardEntry, read_manifest
 from lever_ray.library.format.rows import features_of
+from lever_ray.library.format.schema import REPAIR
 from lever_ray.library.format.sealed import AnyEnvironment, SealedEnvironment
 from lever_ray.library.record import EnvironmentRecord
 from lever_ray.library.repair.salvage import salvage

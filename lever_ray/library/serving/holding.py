@@ -13,7 +13,7 @@ from lever_ray.library.format.environments import Environments
 from lever_ray.library.format.files import MissingFile
 from lever_ray.library.format.manifest import Manifest
 from lever_ray.library.record import PolicyRecord
-from lever_ray.library.serving.ids import places_of
+from lever_ray.library.serving.ids import IdIndex, places_of
 from lever_ray.library.serving.mapped import MappedShard
 from lever_ray.policies.group import GroupKey
 
@@ -48,6 +48,11 @@ class Holding:
             for name in mapped.entry.environments:
                 places.setdefault(name, []).append(index)
         return places
+
+    @cached_property
+    def places(self) -> PolicyPlaces:
+        """Where policies lie, by id."""
+        return PolicyPlaces(self.mapped)
 
     def keys(self, environment: str | None = None) -> list[GroupKey]:
         """The groups that have members here."""
@@ -114,6 +119,45 @@ class Holding:
         if broken is not None and seen < len(ids):
             raise broken
         return found
+
+
+class PolicyPlaces:
+    """Where the policies of mapped shards lie, by id; read when they are first asked for.
+
+    Args:
+        mapped: the shards.
+    """
+
+    def __init__(self, mapped: Sequence[MappedShard]) -> None:
+        self._mapped, self._stale = mapped, True
+
+    def _read(self) -> None:
+        """Read the ids of every shard that can be read, and remember why another cannot."""
+        self._sound: list[MappedShard] = []
+        self._broken: LibraryError | None = None
+        for each in self._mapped:
+            try:
+                _ = each.ids
+                self._sound.append(each)
+            except LibraryError as error:
+                self._broken = self._broken if isinstance(self._broken, MissingFile) else error
+        self._index, self._stale = IdIndex([each.ids for each in self._sound]), False
+
+    def find(self, identity: str) -> tuple[MappedShard, int] | None:
+        """The shard and the row of a policy; None where there is none of that id.
+
+        Raises:
+            LibraryError: it is not found, and a shard that may have it cannot be read; that is tried anew next time.
+        """
+        if self._stale:
+            self._read()
+        place = self._index.find(identity)
+        if place is not None:
+            return self._sound[place[0]], place[1]
+        if self._broken is not None:
+            self._stale = True
+            raise self._broken
+        return None
 
 
 def _on_disk(path: Path, manifest: Manifest) -> Held:

@@ -7,10 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lever_ray.errors import LibraryError
-from lever_ray.library.format.files import MissingFile
-from lever_ray.library.serving.mapped import MappedShard
-
 _KEY = 16
 """Hexadecimal digits of an id that become its 64-bit key; equal keys are told apart by the whole id."""
 
@@ -84,43 +80,4 @@ class IdIndex:
             if self._ids[shard][row - self._starts[shard]] == _bytes(identity):
                 return shard, row - self._starts[shard]
             place += 1
-        return None
-
-
-class PolicyPlaces:
-    """Where the policies of mapped shards lie, by id; read when they are first asked for.
-
-    Args:
-        mapped: the shards.
-    """
-
-    def __init__(self, mapped: Sequence[MappedShard]) -> None:
-        self._mapped, self._stale = mapped, True
-
-    def _read(self) -> None:
-        """Read the ids of every shard that can be read, and remember why another cannot."""
-        self._sound: list[MappedShard] = []
-        self._broken: LibraryError | None = None
-        for each in self._mapped:
-            try:
-                _ = each.ids
-                self._sound.append(each)
-            except LibraryError as error:
-                self._broken = self._broken if isinstance(self._broken, MissingFile) else error
-        self._index, self._stale = IdIndex([each.ids for each in self._sound]), False
-
-    def find(self, identity: str) -> tuple[MappedShard, int] | None:
-        """The shard and the row of a policy; None where there is none of that id.
-
-        Raises:
-            LibraryError: it is not found, and a shard that may have it cannot be read; that is tried anew next time.
-        """
-        if self._stale:
-            self._read()
-        place = self._index.find(identity)
-        if place is not None:
-            return self._sound[place[0]], place[1]
-        if self._broken is not None:
-            self._stale = True
-            raise self._broken
         return None

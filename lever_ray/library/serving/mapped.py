@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from lever_ray.errors import LeverError, LibraryError
 from lever_ray.library.format.arrays import Tables, array_of, numbers_of
-from lever_ray.library.format.files import REPAIR, read_table
+from lever_ray.library.format.files import read_table
 from lever_ray.library.format.manifest import SHARD_KINDS, ShardEntry
 from lever_ray.library.format.policies import ID_LENGTH, read_policy, sealed_policy
 from lever_ray.library.format.rows import descriptions_of
+from lever_ray.library.format.schema import REPAIR
 from lever_ray.library.format.sealed import AnyPolicy, Lookup, SealedEnvironment
 from lever_ray.library.record import SUPPORT_SOURCES, EnvironmentRecord, PolicyRecord
 from lever_ray.order import in_natural_order

@@ -12,7 +12,6 @@ from lever_ray.library.format.manifest import Manifest, read_manifest
 from lever_ray.library.search.text import TextEncoder
 from lever_ray.library.search.wording import Wording
 from lever_ray.library.serving.holding import Held
-from lever_ray.library.serving.ids import PolicyPlaces
 from lever_ray.library.serving.nearest import INDEX
 from lever_ray.library.serving.shard import Shard
 from lever_ray.policies.group import GroupKey, PolicyGroup
@@ -91,17 +90,12 @@ class LocalService:
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process needs: it maps the files itself."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("shard", "places")}
+        return {name: value for name, value in self.__dict__.items() if name != "shard"}
 
     @cached_property
     def shard(self) -> Shard:
         """All that is held."""
         return Shard(self._path, self.manifest, encoder=self._encoder, index=self._index, held=self._held)
-
-    @cached_property
-    def places(self) -> PolicyPlaces:
-        """Where policies lie, by id."""
-        return PolicyPlaces(self.shard.mapped)
 
     def environments(self) -> Environments:
         """See :class:`ShardService`."""
@@ -137,9 +131,7 @@ class LocalService:
 
     def adopt(self, manifest: Manifest) -> None:
         """Go on with another manifest; what was read of shards that it has, too, stays read."""
-        before: Shard | None = self.__dict__.get("shard")
-        for name in ("shard", "places"):
-            self.__dict__.pop(name, None)
+        before: Shard | None = self.__dict__.pop("shard", None)
         same, self.manifest = manifest.library == self.manifest.library, manifest
         if before is not None and same:
             self.shard.take_over(before)

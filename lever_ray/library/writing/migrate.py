@@ -22,9 +22,8 @@ from lever_ray.library.format.manifest import (
     read_document,
     read_manifest,
 )
-from lever_ray.library.format.rows import PLAIN
 from lever_ray.library.format.sealed import SealedEnvironment
-from lever_ray.library.record import EnvironmentRecord, HeldPolicy, PolicyRecord
+from lever_ray.library.record import PLAIN, EnvironmentRecord, HeldPolicy, PolicyRecord
 from lever_ray.library.search.text import TextEncoder, WordLlamaEncoder, model_of
 from lever_ray.library.writing.append import write_environments, write_shards
 from lever_ray.library.writing.change import Change, remove_files
