@@ -67,7 +67,7 @@ def other_driver(path: Path, address: str) -> Any:
     code = (
         "import json, ray, sys; from pathlib import Path; from tests.cluster.several_nodes import *;"
         "ray.init(sys.argv[2], log_to_driver=False); library = ShardedLibrary.open(sys.argv[1], actors=3, shared=True);"
-        "print(json.dumps([answers(library), [str(a._actor_id) for a in library._served.actors]]))"
+        "print(json.dumps([answers(library), [str(a._actor_id) for a in library._service.served.actors]]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path), address], capture_output=True, text=True, timeout=120, check=True
@@ -92,7 +92,7 @@ def main(path: Path) -> dict[str, Any]:
     seen["moved"], seen["nodes then"] = library.spread(patience=120.0), len(set(library.nodes()))
     seen["answers after moving"] = answers(library) == expected
     seen["loss"] = losing_a_node(cluster, third, library, expected)
-    ray.kill(library._served.actors[0], no_restart=False)
+    ray.kill(library._service.served.actors[0], no_restart=False)
     seen["answers after a crash"] = answers(library) == expected
     seen["embedded"] = embed(library)
     seen["embedded again"] = embed(library)
@@ -100,12 +100,12 @@ def main(path: Path) -> dict[str, Any]:
     local.refresh()
     local.compact()
     seen["answers after compacting"] = answers(library) == expected
-    ray.kill(library._served.actors[0], no_restart=False)
+    ray.kill(library._service.served.actors[0], no_restart=False)
     seen["answers after compacting and a crash"] = answers(library) == expected
     library.close()
     shared = ShardedLibrary.open(path, actors=3, shared=True)
     theirs = other_driver(path, cluster.address)
-    seen["two drivers"] = theirs == [expected, [str(actor._actor_id) for actor in shared._served.actors]]
+    seen["two drivers"] = theirs == [expected, [str(actor._actor_id) for actor in shared._service.served.actors]]
     seen["ended"] = end_shared(shared.manifest.library)
     ray.shutdown()
     cluster.shutdown()
