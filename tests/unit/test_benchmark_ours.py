@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lever_ray.behaviour.ranking import ranking_rows
 from lever_ray.errors import LibraryError
 from lever_ray.executor import SerialExecutor
 from lever_ray.scoring import Benchmark
@@ -42,8 +43,8 @@ def test_regressors_learn_from_other_public_environments_alone(keeper: Benchmark
     learnt: list[set[str]] = []
 
     def note(library: Any, objective: Any, keys: Any, settings: Any, *, task: Any) -> Any:
-        rows = library.ranking_rows(
-            terms=task.terms, target="own", objective=objective, gamma=keys[0].gamma, kind="outcome"
+        rows = ranking_rows(
+            library, terms=task.terms, target="own", objective=objective, gamma=keys[0].gamma, kind="outcome"
         )
         learnt.append({*rows.without(keys[0].environment, task).environments})
         raise LibraryError("stop")
