@@ -17,6 +17,20 @@ def sqlite_file(uri: str) -> Path | None:
     return Path("/", unquote(urlparse(uri).path).lstrip("/")) if uri.startswith("sqlite:") else None
 
 
+def why_no_database(file: Path) -> str:
+    """Why a file that is there is no database; empty where it is one, or is empty or locked."""
+    if not file.exists():
+        return ""
+    try:
+        with closing(sqlite3.connect(file, timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:
+        return ""
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return ""
+
+
 def write_ahead_log(file: Path) -> None:
     """Let the UI read while a run writes."""
     connection = sqlite3.connect(file)

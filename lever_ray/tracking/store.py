@@ -33,7 +33,7 @@ from lever_ray.errors import SettingsError, StorageError
 from lever_ray.kernel_cache import INSTALLATION_VARIABLE, LOCATORS, PACKAGE
 from lever_ray.order import in_natural_order
 from lever_ray.tracking.run import MOST_RUNS, TrackedRun, parent_of, system_metrics
-from lever_ray.tracking.sqlite import checkpoint, sqlite_file, write_ahead_log
+from lever_ray.tracking.sqlite import checkpoint, sqlite_file, why_no_database, write_ahead_log
 from lever_ray.tracking.views import STATE_TAG, VIEW_TAG, View, view_key, view_name
 from lever_ray.tracking.waiting import Patience, Tell, patient
 
@@ -79,6 +79,8 @@ def _check_reachable(uri: str) -> None:
     file = sqlite_file(uri)
     if file is not None:
         _check_writable(file)
+        if why := why_no_database(file):
+            raise _unusable(uri, why)
     place = urlparse(uri)
     if place.scheme not in ("http", "https") or place.hostname is None:
         return
@@ -90,6 +92,10 @@ def _check_reachable(uri: str) -> None:
             f"no MLflow server answers at {uri} ({error}); start it, or unset tracking.uri and {URI_VARIABLE} "
             "for a local file"
         ) from error
+
+
+def _unusable(uri: str, why: str) -> SettingsError:
+    return SettingsError(f"MLflow store {uri} cannot be used ({why}); check tracking.uri or {URI_VARIABLE}")
 
 
 def _check_writable(file: Path) -> None:
@@ -157,10 +163,7 @@ class Tracker:
             self.experiment_id = self._experiment(settings.experiment)
             self.published: dict[str, str] = {}
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise SettingsError(
-                f"MLflow store {self.uri} cannot be used ({reason}); check tracking.uri or {URI_VARIABLE}"
-            ) from error
+            raise _unusable(self.uri, str(error).splitlines()[0]) from error
 
     def _experiment(self, name: str) -> str:
         file = sqlite_file(self.uri)

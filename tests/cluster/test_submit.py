@@ -81,11 +81,17 @@ def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="lever-ray-"))  # short, since socket paths may have 107 characters
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
-    port, dashboard_port = _free_ports(2)
+    port, dashboard_port, agent_port = _free_ports(3)  # another cluster of this machine may have the usual ones
     own = {"RAY_AUTH_TOKEN_PATH": str(token), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     variables = {name: value for name, value in os.environ.items() if not name.startswith("LEVER_RAY")} | own
-    options = [f"--port={port}", f"--dashboard-port={dashboard_port}", "--dashboard-host=127.0.0.1", "--num-cpus=2"]
-    places = ["--node-ip-address=127.0.0.1", f"--temp-dir={folder / 'ray'}", "--disable-usage-stats"]
+    options = [f"--port={port}", f"--dashboard-port={dashboard_port}", f"--dashboard-agent-listen-port={agent_port}"]
+    places = [
+        "--dashboard-host=127.0.0.1",
+        "--num-cpus=2",
+        "--node-ip-address=127.0.0.1",
+        f"--temp-dir={folder / 'ray'}",
+        "--disable-usage-stats",
+    ]
     head = subprocess.Popen(
         ["ray", "start", "--head", "--block", *options, *places],
         env=variables,
