@@ -1,4 +1,4 @@
-"""The clauses of a text and what their cues turn round: rules that an average of word vectors cannot know.
+"""The clauses of a text and what their cues turn round: rules that counts of words cannot know.
 
 A clause becomes a :class:`Span` of words. It offers its runs of words to be compared with the vocabulary,
 and knows of each whether a "not" or an "ignore" of the clause leaves out what the run names. What that is,

@@ -1,4 +1,4 @@
-"""Read an objective from text: the terms that its clauses name by similarity, and what they say of them."""
+"""Read an objective from text: the terms that its clauses name by their words, and what they say of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lever_ray.errors import InvalidValue, UnmatchedQuery, check_known
-from lever_ray.library.search.text import TextEncoder, WordLlamaEncoder
 from lever_ray.query.clauses import Span, spans
+from lever_ray.query.overlap import Overlap
 from lever_ray.query.vocabulary import FAMILIAR, FUNCTION_WORDS, OFF_SUBJECT, WAYS_OUT, Phrase, Stance
 from lever_ray.tasks.protocol import Words
 from lever_ray.tasks.registry import usual_source
@@ -77,7 +77,6 @@ def parse_query(
     text: str,
     *,
     words: Words | None = None,
-    encoder: TextEncoder | None = None,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> ParsedQuery:
     """Read the objective that ``text`` asks for.
@@ -91,8 +90,7 @@ def parse_query(
     Args:
         text: e.g. ``"grab the gold and keep away from hazards"``; English.
         words: what the terms are called, e.g. ``task.describe()``; by default those of
-            :func:`~lever_ray.tasks.registry.usual_source`. Give the same object again: its vectors are kept.
-        encoder: what turns words into vectors; by default :class:`~lever_ray.library.search.text.WordLlamaEncoder`.
+            :func:`~lever_ray.tasks.registry.usual_source`. Give the same object again: its vocabulary is kept.
         threshold: least score in (0, 1] of a term that is named.
 
     Returns:
@@ -109,13 +107,13 @@ def parse_query(
     if len(text) > _LONGEST_QUERY:
         raise InvalidValue(f"query {_shown(text)} has {len(text)} characters; at most {_LONGEST_QUERY} are read")
     words = usual_source().words if words is None else words
-    matches, relevance = _read(text, _vocabulary(words, encoder or WordLlamaEncoder()), threshold)
+    matches, relevance = _read(text, _vocabulary(words), threshold)
     if not matches:
         raise UnmatchedQuery(f"query {_shown(text)} holds no words to go by; {_remedy(words)}")
     clauses = tuple(_clauses(matches, relevance, threshold))
     named = [clause for clause in clauses if clause.term]
     if not named:
-        raise UnmatchedQuery(_nothing_named(text, words, max(matches, key=_closeness), relevance, threshold))
+        raise UnmatchedQuery(_nothing_named(text, words, matches, relevance, threshold))
     asked = {clause.term for clause in named if not clause.negated}
     if not asked:
         left_out = ", ".join(dict.fromkeys(str(clause.term) for clause in named))
@@ -139,6 +137,11 @@ class _Match:
     @property
     def words(self) -> str:
         return " ".join(self.span.words[self.start : self.stop])
+
+    @property
+    def has_words_of_the_phrase(self) -> bool:
+        telling = set(self.phrase.text.split()) - FUNCTION_WORDS
+        return not telling.isdisjoint(self.span.words[self.start : self.stop])
 
     @property
     def left_out(self) -> bool:
@@ -173,12 +176,16 @@ def _clauses(matches: Sequence[_Match], relevance: float, threshold: float) -> I
             )
 
 
-def _nothing_named(text: str, words: Words, closest: _Match, relevance: float, threshold: float) -> str:
+def _nothing_named(text: str, words: Words, matches: Sequence[_Match], relevance: float, threshold: float) -> str:
+    refusal = f"query {_shown(text)} names no objective term"
+    near = [match for match in matches if match.has_words_of_the_phrase]
+    if not near:
+        return f"{refusal}: none of its words is among theirs; {_remedy(words)}"
+    closest = max(near, key=_closeness)
     return (
-        f"query {_shown(text)} names no objective term. Closest is {closest.term!r} "
-        f"({words.descriptions[closest.term]!r}): {closest.words!r} resembles {closest.phrase.text!r} "
-        f"and scores {closest.clarity * relevance:.2f}, below the threshold {threshold:g}, "
-        f"where {relevance:.0%} of the query's words are on the subject; {_remedy(words)}"
+        f"{refusal}. Closest is {closest.term!r} ({words.descriptions[closest.term]!r}): {closest.words!r} "
+        f"resembles {closest.phrase.text!r} and scores {closest.clarity * relevance:.2f}, below the threshold "
+        f"{threshold:g}, where {relevance:.0%} of the query's words are on the subject; {_remedy(words)}"
     )
 
 
@@ -213,20 +220,18 @@ class _Vocabulary:
         names: place of a term in ``terms``, by the words of its own name.
         phrases: ``p`` phrases, those of one meaning side by side.
         blocks: of each of the ``k + 2`` meanings, where its phrases stand.
-        encoder: that made the vectors.
-        vectors: float32[p, d], of the phrases.
+        overlap: compares texts with the phrases.
     """
 
     terms: tuple[str, ...]
     names: Mapping[str, int]
     phrases: tuple[Phrase, ...]
     blocks: tuple[slice, ...]
-    encoder: TextEncoder
-    vectors: NDArray[np.float32]
+    overlap: Overlap
 
 
 @lru_cache(maxsize=8)
-def _vocabulary(words: Words, encoder: TextEncoder) -> _Vocabulary:
+def _vocabulary(words: Words) -> _Vocabulary:
     """That of one object of words; a phrase that a term claims is no longer a familiar or a foreign one."""
     _check(words)
     terms = tuple(words.descriptions)
@@ -237,7 +242,7 @@ def _vocabulary(words: Words, encoder: TextEncoder) -> _Vocabulary:
     blocks = tuple(slice(*ends) for ends in pairwise(accumulate(map(len, meanings), initial=0)))
     phrases = tuple(phrase for meaning in meanings for phrase in meaning)
     names = {text: number for number, term in enumerate(terms) for text, _ in _name(term)}
-    return _Vocabulary(terms, names, phrases, blocks, encoder, encoder.encode([phrase.text for phrase in phrases]))
+    return _Vocabulary(terms, names, phrases, blocks, Overlap([phrase.text for phrase in phrases]))
 
 
 def _check(words: Words) -> None:
@@ -285,7 +290,7 @@ def _said(sentence: str) -> Iterator[tuple[str, Stance]]:
                 yield " ".join(words), Stance.FEARED if left_out else Stance.WANTED
 
 
-# Similarity: which terms the words of a clause name.
+# Likeness: which terms the words of a clause name.
 
 
 @dataclass(frozen=True)
@@ -325,7 +330,7 @@ class _Runs:
 def _compared(clauses: Sequence[Span], vocabulary: _Vocabulary) -> _Runs:
     places = [(span.number, *run) for span in clauses for run in span.runs()]
     texts = [" ".join(clauses[number].words[start:stop]) for number, start, stop in places]
-    cosines = np.matmul(vocabulary.encoder.encode(texts), vocabulary.vectors.T)
+    cosines = vocabulary.overlap.cosines(texts)
     nearest = np.stack([cosines[:, block].argmax(axis=1) + block.start for block in vocabulary.blocks], axis=1)
     by_meaning = np.take_along_axis(cosines, nearest, axis=1)
     named = np.array([vocabulary.names.get(text, -1) for text in texts], np.int64)[:, None]

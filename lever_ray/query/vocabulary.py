@@ -1,8 +1,8 @@
 """The English of a query, whatever the task: what is off the subject, and what turns a meaning round.
 
-What the terms are called comes from the task (:class:`~lever_ray.tasks.protocol.Words`). All phrases are examples, not
-keywords: a query's words are compared with them as vectors, so that a word need not be listed to be understood, and the
-words listed as off the subject compete for it.
+What the terms are called comes from the task (:class:`~lever_ray.tasks.protocol.Words`). A query's words are compared
+with all phrases by the words that they have in common (:mod:`lever_ray.query.overlap`): a word that is listed nowhere
+names nothing, and what is listed as off the subject competes for what it shares with a term.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def test_compose_speaks_json(home: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 WRONG = {
-    "what is the weather in Paris": "Closest is",
+    "what is the weather in Paris": "none of its words is among theirs",
     "": "--objective",
 }
 

@@ -65,7 +65,8 @@ NOT_FOR_AN_ANSWER = (
 )
 OTHER_KERNELS = {"sarsa_episodes", "recorded_returns", "_add_psi", "add_static_features", "_walk"}
 """Of training, of other rankers and of what the library keeps."""
-FOR_TEXT = ("tokenizers", "safetensors", "lever_ray.query.parse")
+PARSER, WORD_VECTORS = ["lever_ray.query.parse"], ["tokenizers", "safetensors"]
+BY_DESCRIPTION = ("--retrieval", "description", "--threshold", "0.5")
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,15 @@ def small_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.parametrize("asked", [["--objective", "path-gold"], ["reach the exit and collect the gold"]])
-def test_an_answer_imports_what_it_uses(asked: list[str], small_library: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [
+        (["--objective", "path-gold"], []),
+        (["reach the exit and collect the gold"], PARSER),
+        (["--objective", "path-gold", "--ranker", "offline-return", *BY_DESCRIPTION], WORD_VECTORS),
+    ],
+)
+def test_an_answer_imports_what_it_uses(asked: list[str], used: list[str], small_library: Path) -> None:
     code = (
         "import io, json, sys; from contextlib import redirect_stdout; from lever_ray.cli import main\n"
         f"with redirect_stdout(io.StringIO()) as told: code = main({['compose', *asked, '--environment', 'tiny-0']})\n"
@@ -85,11 +93,11 @@ def test_an_answer_imports_what_it_uses(asked: list[str], small_library: Path) -
         "ours = [each for name, each in list(sys.modules.items()) if name.startswith('lever_ray')]\n"
         "found = [each for module in ours for each in vars(module).values() if isinstance(each, Dispatcher)]\n"
         "kernels = sorted({each.py_func.__name__ for each in found if each.signatures})\n"
-        f"loaded = [name for name in {NOT_FOR_AN_ANSWER + FOR_TEXT} if name in sys.modules]\n"
+        f"loaded = [name for name in {(*NOT_FOR_AN_ANSWER, *PARSER, *WORD_VECTORS)} if name in sys.modules]\n"
         "print(json.dumps({'loaded': loaded, 'kernels': kernels}))"
     )
     found = _fresh(code, LEVER_RAY_HOME=str(small_library))
-    assert found["loaded"] == ([] if asked[0] == "--objective" else list(FOR_TEXT))
+    assert found["loaded"] == used
     assert not set(found["kernels"]) & OTHER_KERNELS
 
 

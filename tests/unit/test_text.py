@@ -12,7 +12,6 @@ from lever_ray.tasks.gridworld.terrain import TERMS
 from lever_ray.tasks.gridworld.words import WORDS
 from lever_ray.tasks.objective import Objective
 from lever_ray.tasks.protocol import Words
-from tests.unit.test_text_encoder import WordBag
 
 ROOT = Path(__file__).parents[2]
 QUERIES = json.loads((ROOT / "benchmarks" / "data" / "queries.json").read_text(encoding="utf-8"))
@@ -81,12 +80,16 @@ def test_nine_queries_in_ten_are_read_right(half: str) -> None:
     assert len(mistakes) <= len(entries) // 10, mistakes
 
 
-def test_words_that_no_phrase_lists_are_read_by_likeness() -> None:
-    parsed = parse_query("speedrun this level")
-    assert parsed.objective == "path"
-    assert parsed.closest.words == "speedrun" != parsed.closest.phrase
-    with pytest.raises(UnmatchedQuery):
-        parse_query("speedrun this level", encoder=WordBag())
+def test_words_that_no_phrase_lists_name_nothing() -> None:
+    with pytest.raises(UnmatchedQuery, match="none of its words is among theirs; say which of path, gold"):
+        parse_query("speedrun it")
+    assert parse_query("speedrun it for gold").objective == "gold"
+
+
+def test_a_text_that_lacks_a_word_of_a_phrase_scores_less() -> None:
+    whole, part = (parse_query(text, words=DEEP_SEA).closest for text in ("save fuel", "fuel"))
+    assert (whole.score, whole.phrase) == (1.0, "save fuel")
+    assert part.score == pytest.approx(2**-0.5)
 
 
 def test_the_order_of_terms_is_canonical_and_that_of_clauses_is_the_text_s() -> None:
@@ -248,18 +251,18 @@ def test_what_is_left_out_is_marked() -> None:
 
 
 @pytest.mark.parametrize("text", ["what is the weather in Paris", "write me a poem", "12345", "asdf qwer"])
-def test_an_unrelated_text_is_refused_with_the_closest_term(text: str) -> None:
+def test_an_unrelated_text_is_refused_with_what_to_say(text: str) -> None:
     with pytest.raises(UnmatchedQuery) as refusal:
         parse_query(text)
     message = str(refusal.value)
     assert repr(text) in message
-    assert any(f"Closest is {term!r} ({WORDS.descriptions[term]!r})" in message for term in TERMS)
-    assert "below the threshold 0.6" in message
+    assert "none of its words is among theirs" in message
+    assert "say which of path, gold, hazard and lever to pursue" in message
     assert "objective='gold-hazard'" in message
 
 
 def test_a_word_of_the_vocabulary_in_a_text_off_the_subject_is_not_enough() -> None:
-    with pytest.raises(UnmatchedQuery, match=r"Closest is 'gold' .* 50% of the query's words"):
+    with pytest.raises(UnmatchedQuery, match=r"Closest is 'gold' .* below the threshold 0\.6, where 38% of"):
         parse_query("gold medal winners at the olympics")
 
 
@@ -282,9 +285,9 @@ def test_a_threshold_outside_its_domain_is_refused(threshold: float) -> None:
 
 
 def test_a_higher_threshold_refuses_what_is_only_alike() -> None:
-    assert parse_query("speedrun", threshold=0.6).objective == "path"
-    with pytest.raises(UnmatchedQuery, match=r"below the threshold 0\.95"):
-        parse_query("speedrun", threshold=0.95)
+    assert parse_query("fuel", words=DEEP_SEA, threshold=0.6).objective == "fuel_used"
+    with pytest.raises(UnmatchedQuery, match=r"resembles 'fuel used' and scores 0\.71, below the threshold 0\.95"):
+        parse_query("fuel", words=DEEP_SEA, threshold=0.95)
 
 
 # Other tasks.
