@@ -1,10 +1,9 @@
 """Retrieval of the 10 nearest of many text vectors on one core: time, memory and recall of every index.
 
-Vectors are of distinct sentences, all combinations of some phrases. A sentence's vector is put together from those of
-its phrases, weighted by their words, which is near to what the encoder makes of it (``cosine_with_encoder``) and takes
-seconds where encoding a million sentences takes minutes. They lie in a memory map, as those of a library do. Queries
-are encoded sentences, none of which is among the vectors. ``hnsw`` is built over fewer, since a million take minutes;
-its recall and the time of ``flat`` beside it are of as many.
+Vectors are of distinct sentences (:mod:`benchmarks.sentences`) and lie in a memory map, as those of a library do.
+Queries are encoded sentences, none of which is among the vectors. ``hnsw`` is built over fewer, since a million take
+minutes; its recall and the time of ``flat`` beside it are of as many. :mod:`benchmarks.exact_search` holds the exact
+indexes against those of faiss.
 
     python -m benchmarks.retrieval --items 20000
 """
@@ -23,69 +22,30 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from benchmarks import exact_search
+from benchmarks.sentences import PHRASES, composed_vectors, cosine_with_encoder
 from lever_ray.library.search.index import FaissIndex, VectorIndex, make_index
 from lever_ray.library.search.text import WordLlamaEncoder
 
 MILLION = 1_000_000
 HNSW_ITEMS = 100_000
 QUERIES, K, FILTERED, TEXTS = 64, 10, 10_000, 20
-BLOCK = 50_000
 PROBES, CANDIDATES = (4, 16, 64), (32, 64, 256)
-
-PHRASES = (
-    ("quickly", "carefully", "at any cost", "if it is cheap", "before anything else", "without hurry", "by day", ""),
-    ("grab", "collect", "avoid", "reach", "pull", "guard", "leave", "count", "follow", "ignore"),
-    ("the gold", "every coin", "the lever", "the exit", "all traps", "the lava", "the treasure", "the old door",
-     "the guard", "the river", "the map", "the cold cave"),
-    ("and then", "but never", "or else", "while you"),
-    ("stay on the path", "walk north", "touch the hazard", "open the gate", "go home", "rest at the camp",
-     "cross the bridge", "climb the wall", "feed the dragon", "wait for the signal"),
-    ("in the desert", "near the castle", "under the hill", "by the sea", "in the dark forest", "on the island", ""),
-    ("for the king", "for yourself", "with a torch", "alone", "with good friends", "on a horse", ""),
-)  # fmt: skip
 
 
 def figures(items: int = MILLION) -> dict[str, float]:
     """Milliseconds a query (median), seconds to build, megabytes beside the vectors, and recall."""
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
-        vectors, queries, cosine = _vectors(Path(folder) / "vectors", items)
+        vectors, sentences = composed_vectors(Path(folder) / "vectors", PHRASES, items, QUERIES)
+        queries = WordLlamaEncoder().encode(sentences)
         result = {f"retrieval.blas.{_blas()}.threads": 1.0, "retrieval.items": float(items)}
-        result["retrieval.cosine_with_encoder"] = cosine
+        result["retrieval.cosine_with_encoder"] = cosine_with_encoder(PHRASES, QUERIES)
         for kind in ("flat", "flat-int8"):
             result |= _exact(f"retrieval.distinct.{kind}", kind, vectors, queries)
         result |= _shared(vectors[:TEXTS], items, queries)
         result |= _approximate("ivf", vectors, queries, PROBES)
-        return result | _approximate("hnsw", vectors[:HNSW_ITEMS], queries, CANDIDATES)
-
-
-def _vectors(path: Path, items: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """float32[items, 256] in a memory map, queries float32[64, 256], and the cosine of both ways to make a vector."""
-    sizes, encoder = [len(part) for part in PHRASES], WordLlamaEncoder()
-    chosen = np.random.default_rng(0).choice(np.prod(sizes), items + QUERIES, replace=False)
-    places = np.stack(np.unravel_index(chosen, sizes), axis=1)
-    parts = [_phrases(encoder, part) for part in PHRASES]
-    with path.open("wb") as file:
-        for first in range(QUERIES, len(places), BLOCK):
-            file.write(_composed(parts, places[first : first + BLOCK]).tobytes())
-    asked = places[:QUERIES]
-    queries = encoder.encode([" ".join(part[at] for part, at in zip(PHRASES, row, strict=True)) for row in asked])
-    cosine = float(np.mean((queries * _composed(parts, asked)).sum(axis=1)))
-    return np.memmap(path, np.float32, "r", shape=(items, encoder.dimension)), queries, cosine
-
-
-def _phrases(encoder: WordLlamaEncoder, phrases: Sequence[str]) -> np.ndarray:
-    """float32[p, 256]: vectors of phrases, as long as they have words."""
-    vectors = np.zeros((len(phrases), encoder.dimension), np.float32)
-    for vector, phrase in zip(vectors, phrases, strict=True):
-        if phrase:
-            vector[:] = len(phrase.split()) * encoder.encode([phrase])[0]
-    return vectors
-
-
-def _composed(parts: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """float32[n, 256]: unit vectors of sentences that consist of these phrases."""
-    sums = sum(part[places[:, slot]] for slot, part in enumerate(parts))
-    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
+        result |= _approximate("hnsw", vectors[:HNSW_ITEMS], queries, CANDIDATES)
+    return result | exact_search.figures(items)
 
 
 def _blas() -> str:
