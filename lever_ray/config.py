@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from lever_ray.errors import SettingsError
@@ -372,32 +371,6 @@ def conf_folder() -> Path:
     package = Path(__file__).resolve().parent
     beside = package.parent / "conf"
     return beside if (beside / "config.yaml").is_file() else package / "conf"
-
-
-RECOMMENDED = "recommended.yaml"
-"""File of ``conf/`` with the discounts of members by operator, the best first; see ``lever-ray study defaults``."""
-
-
-@cache
-def recommended_gammas(operator: str) -> tuple[float, ...]:
-    """Discounts of members where nobody says which, the best first; none where nothing was measured.
-
-    Raises:
-        SettingsError: the file holds something else.
-    """
-    import yaml
-
-    file = conf_folder() / RECOMMENDED
-    if not file.is_file():
-        return ()
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        return tuple(float(gamma) for gamma in found.get("gammas", {}).get(operator, ()))
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise SettingsError(
-            f"{file} cannot be read; write discounts by operator, e.g. gammas: {{sum: [0.9, 0]}}, as `lever-ray study "
-            "defaults` does"
-        ) from error
 
 
 def library_path(settings: LibrarySettings) -> Path:

@@ -1,9 +1,8 @@
 """The peak of resident memory of this very process."""
 
 import resource
-from pathlib import Path
 
-STATUS = Path("/proc/self/status")
+from lever_ray.studies.peak_memory import resident
 
 
 def peak_resident():
@@ -11,8 +10,7 @@ def peak_resident():
 
     Not ``ru_maxrss`` where the kernel tells better: that starts at what the process that started this one had held.
     """
-    if STATUS.exists():
-        for line in STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    try:
+        return resident("VmHWM")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

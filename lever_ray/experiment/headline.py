@@ -11,7 +11,8 @@ import numpy as np
 from lever_ray.config import ContrastSettings
 from lever_ray.experiment.overview import control_qualities, way_of
 from lever_ray.experiment.report import TABLES, contrast_table, extended_row, joined, named, with_words
-from lever_ray.experiment.statistics import Interval, Row, interval, layout_means, layouts_of, resamples, significant
+from lever_ray.experiment.statistics import Row, layout_means, layouts_of, significant
+from lever_ray.statistics.intervals import Interval, interval, resamples
 
 MOST = 24
 """Ways that are listed."""

@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lever_ray.statistics.contrasts import holm as holm
-from lever_ray.statistics.contrasts import rank_correlation as rank_correlation
-from lever_ray.statistics.contrasts import sign_flip as sign_flip
-from lever_ray.statistics.intervals import UNBOUNDED, Bounds, interquartile_interval
-from lever_ray.statistics.intervals import Interval as Interval
-from lever_ray.statistics.intervals import interquartile_mean as interquartile_mean
-from lever_ray.statistics.intervals import interval as interval
-from lever_ray.statistics.intervals import iqm_interval as iqm_interval
-from lever_ray.statistics.intervals import mean_interval as mean_interval
-from lever_ray.statistics.intervals import ratio_interval as ratio_interval
-from lever_ray.statistics.intervals import resamples as resamples
+from lever_ray.statistics.intervals import (
+    UNBOUNDED,
+    Bounds,
+    Interval,
+    interquartile_interval,
+    interval,
+    ratio_interval,
+    resamples,
+)
 
 Row = dict[str, Any]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from lever_ray.composition.groups import check_cover, cover
 from lever_ray.composition.recipe import Recipe
-from lever_ray.config import recommended_gammas
-from lever_ray.errors import InvalidValue, LibraryError
+from lever_ray.config import conf_folder
+from lever_ray.errors import InvalidValue, LibraryError, SettingsError
 from lever_ray.library.reader import LibraryReader
 from lever_ray.library.search.wording import Wording
 from lever_ray.policies.group import GroupKey, PolicyGroup
 from lever_ray.policies.retrieval import Retrieval
 from lever_ray.tasks.objective import Objective
+
+RECOMMENDED = "recommended.yaml"
+"""File of ``conf/`` with the discounts of members by operator, the best first; see ``lever-ray study defaults``."""
 
 
 def retrieve(library: LibraryReader, keys: Sequence[GroupKey], retrieval: Retrieval) -> list[PolicyGroup]:
@@ -36,6 +40,28 @@ def retrieve(library: LibraryReader, keys: Sequence[GroupKey], retrieval: Retrie
 def _undeclared(library: LibraryReader, environment: str) -> list[GroupKey]:
     """The groups of policies that carry a description and no objective."""
     return [key for key in library.keys(environment) if not key.objective]
+
+
+@cache
+def recommended_gammas(operator: str) -> tuple[float, ...]:
+    """Discounts of members where nobody says which, the best first; none where nothing was measured.
+
+    Raises:
+        SettingsError: the file holds something else.
+    """
+    import yaml
+
+    file = conf_folder() / RECOMMENDED
+    if not file.is_file():
+        return ()
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        return tuple(float(gamma) for gamma in found.get("gammas", {}).get(operator, ()))
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"{file} cannot be read; write discounts by operator, e.g. gammas: {{sum: [0.9, 0]}}, as `lever-ray study "
+            "defaults` does"
+        ) from error
 
 
 def asked_keys(

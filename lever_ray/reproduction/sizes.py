@@ -12,6 +12,7 @@ from lever_ray.config import ContrastSettings, LibrarySettings
 from lever_ray.experiment.plan import ALL_GAMMAS, ExperimentPlan, Setup
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT
+from lever_ray.studies.groups import PUBLISHED_SETUPS
 from lever_ray.tasks import registry
 from lever_ray.tasks.protocol import Environment
 
@@ -19,15 +20,6 @@ STUDY = "reproduce"
 """Name of the study: of its folders, of its libraries and in MLflow."""
 OBJECTIVES = ("path", "gold", "hazard", "lever", "path-gold", "hazard-lever", "path-gold-hazard")
 """What policies are trained for."""
-SETUPS = (
-    ("trivial", "path-gold"),
-    ("trivial", "path-gold-hazard"),
-    ("trivial", "path-gold-hazard-lever"),
-    ("double", "path-gold-hazard"),
-    ("double", "path-gold-hazard-lever"),
-    ("triple", "path-gold-hazard-lever"),
-)
-"""The published composition problems, mode and composite objective."""
 FAMILIES = ("grid8", "grid16", "grid16-dense", "grid32")
 TABLES = ("sum", "max", "normalized-sum")
 EVALUATIONS = 100
@@ -117,7 +109,7 @@ class StudyPlan:
     parts: tuple[Part, ...]
     gammas: tuple[float, ...] = (0.0, 0.99)
     training_seeds: int = 3
-    setups: tuple[tuple[str, str], ...] = SETUPS
+    setups: tuple[tuple[str, str], ...] = PUBLISHED_SETUPS
     operators: tuple[str, ...] = (*TABLES, "gpi", "options", "plan")
     ks: tuple[int, ...] = (1, 2, 3, 4, 5)
     route_ks: tuple[int, ...] = (3,)

@@ -10,6 +10,7 @@ from lever_ray.errors import InvalidValue, check_known, check_whole
 from lever_ray.experiment.plan import Setup
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import SNAPSHOTS_KEPT
+from lever_ray.studies.groups import PUBLISHED_SETUPS
 from lever_ray.tasks.protocol import Source
 from lever_ray.tasks.registry import source
 
@@ -48,14 +49,7 @@ class BenchmarkSettings:
     private: int = 10
     first_layout: int = 0
     gammas: tuple[float, ...] = (0.0, 0.99)
-    setups: tuple[tuple[str, str], ...] = (
-        ("trivial", "path-gold"),
-        ("trivial", "path-gold-hazard"),
-        ("trivial", "path-gold-hazard-lever"),
-        ("double", "path-gold-hazard"),
-        ("double", "path-gold-hazard-lever"),
-        ("triple", "path-gold-hazard-lever"),
-    )
+    setups: tuple[tuple[str, str], ...] = PUBLISHED_SETUPS
     training_seeds: int = 3
     budget: str = LibrarySettings.budget
     random_rollouts: int = 100

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lever_ray.experiment.statistics import Row, layout_of, layouts_of, resamples
+from lever_ray.experiment.statistics import Row, layout_of, layouts_of
+from lever_ray.statistics.intervals import resamples
 
 LEAST_FALL = 0.05
 """Margin of equivalence of normalised quality: a curve whose fall from everything to nothing may be smaller is flat."""

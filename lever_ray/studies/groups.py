@@ -1,4 +1,4 @@
-"""Groups of members that studies train for themselves."""
+"""What studies ask, and groups of members that they train for themselves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import numpy as np
 from lever_ray.learning.sarsa import Snapshot
 from lever_ray.policies.group import PolicyGroup
 from lever_ray.tasks.support import support_bits
+
+PUBLISHED_SETUPS: tuple[tuple[str, str], ...] = (
+    ("trivial", "path-gold"),
+    ("trivial", "path-gold-hazard"),
+    ("trivial", "path-gold-hazard-lever"),
+    ("double", "path-gold-hazard"),
+    ("double", "path-gold-hazard-lever"),
+    ("triple", "path-gold-hazard-lever"),
+)
+"""The published composition problems: mode and composite objective."""
 
 
 def group_of_snapshots(objective: str, snapshots: Iterable[Snapshot]) -> PolicyGroup:

@@ -24,18 +24,22 @@ def peak_growth(work: Callable[[], Any]) -> float:
     try:
         ctypes.CDLL(None).malloc_trim(0)
         _CLEAR.write_text(_RESET_PEAK)
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
     except (OSError, AttributeError):
         work()
         return math.nan
     kept = work()
-    grown = _resident("VmHWM") - before
+    grown = resident("VmHWM") - before
     del kept
     return float(max(0, grown))
 
 
-def _resident(field: str) -> int:
-    """Bytes that a line of the process's status says."""
+def resident(field: str) -> int:
+    """Bytes of resident memory of this process by a field of its status: ``VmRSS`` now, ``VmHWM`` at its peak.
+
+    Raises:
+        OSError: this system does not tell.
+    """
     for line in _STATUS.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

@@ -29,15 +29,14 @@ from lever_ray.embedding.successor import Embedder, make_embedder
 from lever_ray.errors import InvalidValue, check_known
 from lever_ray.executor import Executor, gathered
 from lever_ray.experiment.plan import Setup
-from lever_ray.experiment.statistics import Row, layout_means
+from lever_ray.experiment.statistics import Row
 from lever_ray.learning.budgets import training_budget
 from lever_ray.learning.sarsa import train
 from lever_ray.policies.group import PolicyGroup
 from lever_ray.statistics.contrasts import rank_correlation
-from lever_ray.statistics.intervals import interval, resamples
-from lever_ray.studies.groups import group_of_snapshots
+from lever_ray.studies.groups import PUBLISHED_SETUPS, group_of_snapshots
 from lever_ray.studies.partial_records import DROPS, thin_groups
-from lever_ray.studies.ranker_cases import CASE_COLUMNS, RANKER_CASES, RankerCase
+from lever_ray.studies.ranker_cases import RANKER_CASES, RankerCase
 from lever_ray.tasks.canonical import canonical_states
 from lever_ray.tasks.gridworld.layout import Layout, layout_family
 from lever_ray.tasks.objective import Objective
@@ -46,8 +45,6 @@ from lever_ray.tasks.registry import source
 from lever_ray.tasks.rollout import random_return
 from lever_ray.tasks.support import taken_actions
 from lever_ray.watching import Watch
-
-METRICS: tuple[str, ...] = ("regret", "regret_where_returns_differ", "tau", "undefined", "returns_tie", "left_support")
 
 
 @dataclass(frozen=True)
@@ -79,14 +76,7 @@ class RankerStudy:
     layouts: int = 100
     first_layout: int = 0
     gammas: tuple[float, ...] = (0.0, 0.99)
-    setups: tuple[tuple[str, str], ...] = (
-        ("trivial", "path-gold"),
-        ("trivial", "path-gold-hazard"),
-        ("trivial", "path-gold-hazard-lever"),
-        ("double", "path-gold-hazard"),
-        ("double", "path-gold-hazard-lever"),
-        ("triple", "path-gold-hazard-lever"),
-    )
+    setups: tuple[tuple[str, str], ...] = PUBLISHED_SETUPS
     coverages: tuple[float, ...] = (1.0, 0.5, 0.3)
     drop: str = "shared"
     cases: tuple[RankerCase, ...] = RANKER_CASES
@@ -374,25 +364,3 @@ def _sample(space: CandidateSpace, most: int, seed: int) -> np.ndarray:
     if len(flat) > most:
         flat = np.sort(np.random.default_rng([seed, len(space.sizes)]).choice(len(flat), size=most, replace=False))
     return np.stack(np.unravel_index(flat, space.sizes), axis=1)
-
-
-def summarise_rankers(rows: Sequence[Row], *, bootstrap: int = 2_000, seed: int = 0) -> list[Row]:
-    """One line per family, drop rule, gamma, coverage and case: means over layouts with 95% bootstrap intervals.
-
-    A layout counts with the mean of its setups; ``/ci_low`` and ``/ci_high`` stand beside every metric.
-    """
-    keys = ("family", "drop", "gamma", "coverage", *CASE_COLUMNS)
-    lines: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        lines.setdefault(tuple(row[name] for name in keys), []).append(row)
-    layouts = sorted({row["layout_seed"] for row in rows})
-    draws = resamples(len(layouts), count=bootstrap, seed=seed)
-    return [dict(zip(keys, key, strict=True)) | _line(line, layouts, draws) for key, line in lines.items()]
-
-
-def _line(line: Sequence[Row], layouts: Sequence[int], draws: np.ndarray) -> Row:
-    summary: Row = {"layouts": len({row["layout_seed"] for row in line}), "rows": len(line)}
-    for metric in METRICS:
-        estimate = interval(layout_means(line, metric, layouts), draws)
-        summary |= {metric: estimate.value, f"{metric}/ci_low": estimate.low, f"{metric}/ci_high": estimate.high}
-    return summary

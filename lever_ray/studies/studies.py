@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from lever_ray.config import RECOMMENDED
 from lever_ray.errors import InvalidValue, UnknownName, look_up
 from lever_ray.executor import Executor
 from lever_ray.experiment.report import TableSpec, markdown_table
 from lever_ray.experiment.statistics import Row
+from lever_ray.query.members import RECOMMENDED
 from lever_ray.studies.boundary_study import BoundaryStudy, run_boundary_study
 from lever_ray.studies.chain_findings import chain_report
 from lever_ray.studies.chain_study import ChainStudy, run_chain_study

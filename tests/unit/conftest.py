@@ -28,6 +28,16 @@ def own_library(_three_appends, tmp_path):
     return opened(tmp_path / "own")
 
 
+@pytest.fixture
+def home(small_library, tmp_path, monkeypatch):
+    """A home of a test's own with the small library, on a disk that does not keep anyone waiting."""
+    shutil.copytree(small_library, tmp_path / "libraries" / "small")
+    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def console_home(small_library, tmp_path_factory):
     """A home whose library ``grid8`` is the small one, with text vectors; no test changes it."""

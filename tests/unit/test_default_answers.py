@@ -11,11 +11,11 @@ import yaml
 
 import lever_ray as lever
 from lever_ray.__main__ import main
-from lever_ray.config import recommended_gammas
 from lever_ray.errors import InvalidValue, LibraryError, SettingsError, UnknownName
 from lever_ray.executor import SerialExecutor
 from lever_ray.library.library import PolicyLibrary
 from lever_ray.library.memory import MemoryLibrary
+from lever_ray.query.members import recommended_gammas
 from lever_ray.studies.defaults_study import recommended
 from lever_ray.studies.studies import run_study, study_files, study_report, study_settings
 
@@ -114,7 +114,7 @@ def test_the_discount_that_does_best_with_the_operator_is_taken(library):
 @pytest.mark.parametrize("text", ["gammas: [0.9]", "gammas: {sum: 0.9}", "gammas: {sum: [a]}", "gammas: {sum: [0.9"])
 def test_recommended_discounts_that_cannot_be_read_are_named(text, tmp_path, monkeypatch):
     (tmp_path / "recommended.yaml").write_text(text)
-    monkeypatch.setattr("lever_ray.config.conf_folder", lambda: tmp_path)
+    monkeypatch.setattr("lever_ray.query.members.conf_folder", lambda: tmp_path)
     with pytest.raises(SettingsError, match=r"recommended\.yaml cannot be read; write discounts by operator"):
         recommended_gammas.__wrapped__("sum")
 

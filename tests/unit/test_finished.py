@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,6 @@ from lever_ray.cli import main
 from tests.unit.test_tuning_commands import SMALL
 
 DEMO = ["demo", *SMALL, "experiment.bootstrap=50", "experiment.random_rollouts=10"]
-
-
-@pytest.fixture
-def home(small_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with the small library, on a disk that does not keep anyone waiting."""
-    shutil.copytree(small_library, tmp_path / "libraries" / "small")
-    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    return tmp_path
 
 
 def runs_of(home: Path) -> dict[str, str]:

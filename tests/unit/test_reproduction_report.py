@@ -19,7 +19,7 @@ from lever_ray.reproduction.report import style
 from lever_ray.reproduction.report.data import ReportSettings
 from lever_ray.reproduction.report.figures_routes import Routes, picked, routes_of
 from lever_ray.reproduction.report.learning import learning_curve_rows
-from lever_ray.reproduction.report.page import figures, page, reproduction_page, write_figures, write_report
+from lever_ray.reproduction.report.page import page, write_figures, write_report
 from lever_ray.reproduction.report.sections import Evidence, sections
 from lever_ray.tasks.gridworld.layout import Layout
 from lever_ray.tasks.optimum import optimum
@@ -120,10 +120,15 @@ def test_figures_are_written_as_png_and_svg(drawn: list[Drawn], tmp_path: Path) 
     assert files[1].read_text().count("<svg") == 1
 
 
+def page_of_chains() -> str:
+    evidence = Evidence([], [], chain_rows(OVER), [], SETTINGS)
+    return page(evidence, sections(evidence))
+
+
 def test_a_report_is_written_with_its_figures(tmp_path: Path) -> None:
     files = write_report(Evidence([], [], chain_rows(OVER), [], SETTINGS), tmp_path / "new")
     assert [file.name for file in files] == ["report.html", "chain_grid8_g0.99.png", "chain_grid8_g0.99.svg"]
-    assert files[0].read_text() == reproduction_page([], [], chain_rows(OVER), [], SETTINGS)
+    assert files[0].read_text() == page_of_chains()
 
 
 def test_the_page_has_every_section_figure_and_folded_table(text: str, drawn: list[Drawn], parts) -> None:
@@ -152,18 +157,19 @@ def test_the_page_refers_to_nothing_but_itself(text: str) -> None:
 
 def test_what_there_are_no_rows_for_is_left_out_and_said() -> None:
     rows = main_rows(families=["grid8"])
-    text = reproduction_page(rows, [], [], [], SETTINGS)
-    found = Page(text)
+    evidence = Evidence(rows, [], [], [], SETTINGS)
+    parts = sections(evidence)
+    found = Page(page(evidence, parts))
     missing = "coverage, chains that no policy took, learning curves and routes."
     assert f"Left out, since there are no rows: {missing}" in " ".join(found.words["p"])
     assert "Must value propagate?" not in found.words["h2"]
-    assert [each.name for each in figures(rows, [], [], [], SETTINGS)] == NAMES[:5]
-    alone = reproduction_page([], [], chain_rows(OVER), [], SETTINGS)
+    assert [each.name for part in parts for each in part.figures] == NAMES[:5]
+    alone = page_of_chains()
     assert Page(alone).words["h2"] == ["Must value propagate?"]
 
 
 def test_equal_rows_give_equal_pages() -> None:
-    once, again = (reproduction_page([], [], chain_rows(OVER), [], SETTINGS) for _ in range(2))
+    once, again = (page_of_chains() for _ in range(2))
     assert once == again
 
 

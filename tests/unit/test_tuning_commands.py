@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,16 +24,6 @@ SMALL = [
     "tuning.bootstrap=50",
     "tuning.study=s",
 ]
-
-
-@pytest.fixture
-def home(small_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with the small library, on a disk that does not keep anyone waiting."""
-    shutil.copytree(small_library, tmp_path / "libraries" / "small")
-    monkeypatch.setenv("LEVER_RAY_HOME", str(tmp_path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    return tmp_path
 
 
 def test_a_study_is_tabled_drawn_logged_and_recommended_from(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

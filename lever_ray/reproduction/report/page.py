@@ -9,61 +9,17 @@ from pathlib import Path
 from lever_ray import plot
 from lever_ray.experiment.figures import Drawn
 from lever_ray.experiment.page import figure_element, page_of, rendered
-from lever_ray.experiment.statistics import Row
 from lever_ray.reproduction.report import protocol
-from lever_ray.reproduction.report.data import ReportSettings
-from lever_ray.reproduction.report.figures_routes import Routes
-from lever_ray.reproduction.report.sections import Evidence, Fit, Section, left_out, sections
-
-
-def reproduction_page(
-    main_rows: Sequence[Row],
-    coverage_rows: Sequence[Row],
-    chain_rows: Sequence[Row],
-    curve_rows: Sequence[Row],
-    settings: ReportSettings,
-    *,
-    thresholds: Fit | None = None,
-    predictors: Fit | None = None,
-    routes: Sequence[Routes] = (),
-) -> str:
-    """The whole report as one HTML page that refers to nothing outside of itself.
-
-    Args:
-        main_rows: of the main study, with the columns of an experiment's rows and ``error``, empty where none.
-        coverage_rows: of the study of coverage.
-        chain_rows: of the study of chains.
-        curve_rows: see :func:`~lever_ray.reproduction.report.learning.learning_curve_rows`.
-        settings: what was fixed beforehand.
-        thresholds: fits rows of the study of coverage; left out if None.
-        predictors: the same of what predicts success.
-        routes: see :func:`~lever_ray.reproduction.report.figures_routes.routes_of`.
-
-    Raises:
-        UnknownName: a contrast names a column that the rows lack.
-    """
-    evidence = Evidence(main_rows, coverage_rows, chain_rows, curve_rows, settings, thresholds, predictors, routes)
-    return page(evidence, sections(evidence))
-
-
-def figures(
-    main_rows: Sequence[Row],
-    coverage_rows: Sequence[Row],
-    chain_rows: Sequence[Row],
-    curve_rows: Sequence[Row],
-    settings: ReportSettings,
-    *,
-    thresholds: Fit | None = None,
-    predictors: Fit | None = None,
-    routes: Sequence[Routes] = (),
-) -> list[Drawn]:
-    """The figures of :func:`reproduction_page`, which see."""
-    evidence = Evidence(main_rows, coverage_rows, chain_rows, curve_rows, settings, thresholds, predictors, routes)
-    return [drawn for section in sections(evidence) for drawn in section.figures]
+from lever_ray.reproduction.report.sections import Evidence, Section, left_out, sections
 
 
 def page(evidence: Evidence, parts: Sequence[Section]) -> str:
-    """The page of sections that were drawn already."""
+    """The whole report as one HTML page that refers to nothing outside of itself.
+
+    Args:
+        evidence: all tables.
+        parts: its sections, drawn, see :func:`~lever_ray.reproduction.report.sections.sections`.
+    """
     told = rendered(protocol.introduction(evidence.main, evidence.settings, left_out(evidence)))
     return page_of(evidence.settings.title, told, [(part.question, _section(part)) for part in parts])
 
