@@ -182,9 +182,10 @@ def _nothing_named(text: str, words: Words, matches: Sequence[_Match], relevance
     if not near:
         return f"{refusal}: none of its words is among theirs; {_remedy(words)}"
     closest = max(near, key=_closeness)
+    resembles = "" if closest.words == closest.phrase.text else f"resembles {closest.phrase.text!r} and "
     return (
         f"{refusal}. Closest is {closest.term!r} ({words.descriptions[closest.term]!r}): {closest.words!r} "
-        f"resembles {closest.phrase.text!r} and scores {closest.clarity * relevance:.2f}, below the threshold "
+        f"{resembles}scores {closest.clarity * relevance:.2f}, below the threshold "
         f"{threshold:g}, where {relevance:.0%} of the query's words are on the subject; {_remedy(words)}"
     )
 

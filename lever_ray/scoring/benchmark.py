@@ -67,7 +67,7 @@ class Benchmark:
         self.folder = Path(folder)
         self.answers = None if answers is None else Path(answers)
         if not (self.folder / CHECKSUMS).is_file():
-            raise LibraryError(f"{folder} is no benchmark; make one with `lever-ray benchmark export --to {folder}`")
+            raise LibraryError(f"{folder} is no benchmark; make one with `lever-ray benchmark export --to FOLDER`")
         self.about = _about(self.folder / ABOUT)
         self.id = check_checksums(self.folder, _PUBLIC)
         if self.answers is not None:

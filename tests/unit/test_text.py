@@ -317,3 +317,8 @@ def test_a_refusal_names_the_terms_of_the_task() -> None:
     assert "say which of treasure and fuel_used to pursue" in str(refusal.value)
     assert "objective='treasure-fuel_used'" in str(refusal.value)
     assert "gold, hazard" not in str(refusal.value)
+
+
+def test_a_word_that_is_the_term_itself_is_not_said_to_resemble_it():
+    with pytest.raises(UnmatchedQuery, match=r"\): 'gold' scores 0\.50, below the threshold"):
+        parse_query("buy gold bonds")
